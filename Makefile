@@ -1,0 +1,39 @@
+# whisper-npu: `make help` lists the targets. Everything is installed into .venv, without root.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+
+help: ## Show this help
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Make .venv with the package and its development tools
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Transcribe a human recording with the bundled checkpoint
+	$(BIN)/whisper-npu transcribe samples/*.wav --model demo
+
+test: $(STAMP) ## Run the tests (no NPU, network or weights needed)
+	$(BIN)/pytest
+
+check: $(STAMP) ## Check format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
+	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
+	$(BIN)/python scripts/make_goldens.py
+
+train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and flite)
+	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
+	$(BIN)/python scripts/train_demo.py
+
+.PHONY: help setup demo test check goldens train-demo

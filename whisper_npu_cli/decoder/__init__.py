@@ -1,0 +1,1 @@
+"""The text decoder: engines behind `base.Decoder`, token rules, and the search."""

@@ -1,0 +1,1 @@
+"""Encoders: one module an engine, all behind `base.Encoder`."""

@@ -1,0 +1,42 @@
+"""The encoder seam: a mel window in, everything that the decoder needs of it out.
+
+An engine is one implementation. It knows nothing of tokens, text or files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.dims import ModelDims
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """One 30 s window after the encoder.
+
+    The decoder's cross-attention keys and values depend on the window alone, so the encoder
+    computes them (one GEMM more in the same graph), and a decoder step only reads them.
+    """
+
+    states: NDArray[np.float32]  # (n_audio_ctx, n_audio_state), after the last LayerNorm
+    cross_keys: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), not scaled
+    cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
+
+
+class Encoder(Protocol):
+    """Compute encoder states and cross-attention keys and values; a context manager."""
+
+    name: str  # shown in timings, for example "openvino bf16"
+    dims: ModelDims
+
+    def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
+        """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
+        ...
+
+    def close(self) -> None:
+        """Release the device. Calling it twice is allowed."""
+        ...

@@ -1,0 +1,35 @@
+"""The result of a transcription. Field names are openai-whisper's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech: `start` and `end` in seconds from the beginning of the audio."""
+
+    id: int
+    seek: int  # frame (10 ms) at which the window began
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """All segments of one audio of `duration_s` seconds, in order of time."""
+
+    language: str
+    duration_s: float
+    segments: tuple[Segment, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole text, segments joined as the model wrote them."""
+        return "".join(segment.text for segment in self.segments)
