@@ -240,86 +240,104 @@ def attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-un
     dot_rows(values, 0, head_size, n_keys, scores, queries)
 
 
+# The bodies of the parallel loops are functions of their own: numba passes a named tuple's arrays
+# into a parallel loop, but its dead-code pass drops stores to them there (0.68).
+
+
+@_serial
+def linear_block(block, product, layer, x, out, with_gelu):  # type: ignore[no-untyped-def]
+    """Compute BLOCK_ROWS outputs of `linear`."""
+    first = block * BLOCK_ROWS
+    last = min(product.weight.shape[1], first + BLOCK_ROWS)
+    project(product, layer, first, last, x, out)
+    if with_gelu:
+        for j in range(x.shape[0]):
+            for i in range(first, last):
+                out[j, i] = gelu(out[j, i])
+
+
 @_parallel
 def linear(product, layer, x, out, with_gelu):  # type: ignore[no-untyped-def]
     """Set out (n_x, n_out) to the product of x (n_x, n_in), or to its GELU."""
-    n_out = product.weight.shape[1]
-    for block in prange((n_out + BLOCK_ROWS - 1) // BLOCK_ROWS):
-        first = block * BLOCK_ROWS
-        last = min(n_out, first + BLOCK_ROWS)
-        project(product, layer, first, last, x, out)
-        if with_gelu:
-            for j in range(x.shape[0]):
-                for i in range(first, last):
-                    out[j, i] = gelu(out[j, i])
+    for block in prange((product.weight.shape[1] + BLOCK_ROWS - 1) // BLOCK_ROWS):
+        linear_block(block, product, layer, x, out, with_gelu)
 
 
-@_parallel
-def self_attention(qkv, layer, scratch, caches, slots, length):  # type: ignore[no-untyped-def]
-    """Attend over the tokens so far; scratch.normed to scratch.attended.
-
-    One task is one head, from its rows of the QKV weights to its result, so that a layer needs
-    one parallel region here (each costs some 5 us) and a head's vectors stay in its core's cache.
-    """
+@_serial
+def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore[no-untyped-def]
+    """Compute one head of `self_attention`, from its rows of the weights to its result."""
     _, _, n_head, _, head_size = caches.self_keys.shape
-    n_rows, n_x = slots.shape[0], scratch.normed.shape[0]
-    n_new, n_state = n_x // n_rows, n_head * head_size
-    for head in prange(n_head):
-        start = head * head_size
-        for first in range(start, 3 * n_state, n_state):
-            project(qkv, layer, first, first + head_size, scratch.normed, scratch.qkv)
-        for row in range(n_rows):
-            keys = caches.self_keys[layer, slots[row], head]
-            values = caches.self_values[layer, slots[row], head]
-            queries = scratch.queries[head, row * n_new : (row + 1) * n_new]
-            for i in range(n_new):
-                for d in range(head_size):
-                    j, column = row * n_new + i, start + d
-                    queries[i, d] = scratch.qkv[j, column]
-                    keys[length + i, d] = scratch.qkv[j, n_state + column]
-                    values[d, length + i] = scratch.qkv[j, 2 * n_state + column]
-            scores = scratch.scores[head, row * n_new : (row + 1) * n_new]
-            attend(queries, keys, values, length + n_new, True, scores)
-        for j in range(n_x):
+    n_rows, n_x, n_state = rows.shape[1], s.normed.shape[0], n_head * head_size
+    n_new = n_x // n_rows
+    start = head * head_size
+    for first in range(start, 3 * n_state, n_state):
+        project(qkv, layer, first, first + head_size, s.normed, s.qkv)
+    for row in range(n_rows):
+        keys = caches.self_keys[layer, rows[0, row], head]
+        values = caches.self_values[layer, rows[0, row], head]
+        queries = s.queries[head, row * n_new : (row + 1) * n_new]
+        for i in range(n_new):
+            j = row * n_new + i
             for d in range(head_size):
-                scratch.attended[j, start + d] = scratch.queries[head, j, d]
+                queries[i, d] = s.qkv[j, start + d]
+                keys[length + i, d] = s.qkv[j, n_state + start + d]
+                values[d, length + i] = s.qkv[j, 2 * n_state + start + d]
+        scores = s.scores[head, row * n_new : (row + 1) * n_new]
+        attend(queries, keys, values, length + n_new, True, scores)
+        for i in range(n_new):
+            for d in range(head_size):
+                s.attended[row * n_new + i, start + d] = queries[i, d]
 
 
 @_parallel
-def cross_attention(query, layer, scratch, caches, windows):  # type: ignore[no-untyped-def]
-    """Attend over the encoded windows; scratch.normed to scratch.attended.
+def self_attention(qkv, layer, s, caches, rows, length):  # type: ignore[no-untyped-def]
+    """Attend over the tokens so far; s.normed to s.attended.
 
-    One task is one head. Neighbouring rows of one window (beams) are queries of one product, so
-    that its keys and values are read once.
+    A task is a head with its share of the QKV product, so that a layer starts one parallel
+    region here (each costs some 5 us) and a head's vectors stay in its core's cache.
     """
-    _, _, n_head, n_audio_ctx, head_size = caches.cross_keys.shape
-    n_rows, n_x = windows.shape[0], scratch.normed.shape[0]
-    n_new = n_x // n_rows
-    for head in prange(n_head):
-        start = head * head_size
-        project(query, layer, start, start + head_size, scratch.normed, scratch.qkv)
-        row = 0
-        while row < n_rows:
-            window, end = windows[row], row + 1
-            while end < n_rows and windows[end] == window:
-                end += 1
-            key_scale = caches.key_scale[layer, window, head]
-            value_scale = caches.value_scale[layer, window, head]
-            for j in range(row * n_new, end * n_new):
-                for d in range(head_size):
-                    scratch.queries[head, j, d] = scratch.qkv[j, start + d] * key_scale[d]
-            attend(
-                scratch.queries[head, row * n_new : end * n_new],
-                caches.cross_keys[layer, window, head],
-                caches.cross_values[layer, window, head],
-                n_audio_ctx,
-                False,
-                scratch.scores[head, row * n_new : end * n_new],
-            )
-            for j in range(row * n_new, end * n_new):
-                for d in range(head_size):
-                    scratch.attended[j, start + d] = scratch.queries[head, j, d] * value_scale[d]
-            row = end
+    for head in prange(caches.self_keys.shape[2]):
+        self_attend_head(head, qkv, layer, s, caches, rows, length)
+
+
+@_serial
+def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-untyped-def]
+    """Compute one head of `cross_attention`."""
+    _, _, _, n_audio_ctx, head_size = caches.cross_keys.shape
+    n_rows = rows.shape[1]
+    n_new = s.normed.shape[0] // n_rows
+    start = head * head_size
+    project(query, layer, start, start + head_size, s.normed, s.qkv)
+    row = 0
+    while row < n_rows:
+        window, end = rows[1, row], row + 1
+        while end < n_rows and rows[1, end] == window:
+            end += 1
+        queries = s.queries[head, row * n_new : end * n_new]
+        scores = s.scores[head, row * n_new : end * n_new]
+        key_scale = caches.key_scale[layer, window, head]
+        value_scale = caches.value_scale[layer, window, head]
+        for j in range(queries.shape[0]):
+            for d in range(head_size):
+                queries[j, d] = s.qkv[row * n_new + j, start + d] * key_scale[d]
+        keys = caches.cross_keys[layer, window, head]
+        values = caches.cross_values[layer, window, head]
+        attend(queries, keys, values, n_audio_ctx, False, scores)
+        for j in range(queries.shape[0]):
+            for d in range(head_size):
+                s.attended[row * n_new + j, start + d] = queries[j, d] * value_scale[d]
+        row = end
+
+
+@_parallel
+def cross_attention(query, layer, s, caches, rows):  # type: ignore[no-untyped-def]
+    """Attend over the encoded windows; s.normed to s.attended.
+
+    Neighbouring rows of one window (beams) are queries of one product: its keys and values are
+    read once.
+    """
+    for head in prange(caches.cross_keys.shape[2]):
+        cross_attend_head(head, query, layer, s, caches, rows)
 
 
 @_compiled
@@ -329,8 +347,7 @@ def forward(tokens, weights, caches, buffers, rows, length):  # type: ignore[no-
     rows (2, n_rows) holds each row's slot and window, `length` the positions cached before.
     Returns the last LayerNorm's result (n_x, n_state), a view.
     """
-    w, slots, windows = weights, rows[0], rows[1]
-    n_x, n_new = tokens.size, tokens.shape[1]
+    w, n_x, n_new = weights, tokens.size, tokens.shape[1]
     s = Scratch(
         buffers.x[:n_x],
         buffers.branch[:n_x],
@@ -349,10 +366,10 @@ def forward(tokens, weights, caches, buffers, rows, length):  # type: ignore[no-
             s.branch[j, k] = np.float32(0)
     for layer in range(w.fc1.weight.shape[0]):
         add_and_norm(s.branch, s.x, w.self_norm, layer, s.normed)
-        self_attention(w.self_qkv, layer, s, caches, slots, length)
+        self_attention(w.self_qkv, layer, s, caches, rows, length)
         linear(w.self_out, layer, s.attended, s.branch, False)
         add_and_norm(s.branch, s.x, w.cross_norm, layer, s.normed)
-        cross_attention(w.cross_q, layer, s, caches, windows)
+        cross_attention(w.cross_q, layer, s, caches, rows)
         linear(w.cross_out, layer, s.attended, s.branch, False)
         add_and_norm(s.branch, s.x, w.mlp_norm, layer, s.normed)
         linear(w.fc1, layer, s.normed, s.mlp, True)
@@ -368,19 +385,12 @@ def step(tokens, weights, caches, buffers, rows, length, logits):  # type: ignor
     linear(weights.vocabulary, 0, normed, logits, False)
 
 
-@_parallel
-def quantize_cross(x, window, by_position, rows, scale):  # type: ignore[no-untyped-def]
-    """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
-
-    Into rows[:, window] as (.., n_audio_ctx, head_size) if `by_position` (keys), transposed
-    otherwise, with a scale[:, window] (.., head_size) per channel. 9.2 M values for base: NumPy
-    takes 20 times as long.
-    """
-    n_layer, _, n_head, head_size = scale.shape
-    n_audio_ctx = x.shape[1]
-    for task in prange(n_layer * n_head):
-        layer, head = task // n_head, task % n_head
-        start = head * head_size
+@_serial
+def quantize_head(head, x, window, by_position, rows, scale):  # type: ignore[no-untyped-def]
+    """Quantise one head of all layers; see `quantize_cross`."""
+    n_layer, _, _, head_size = scale.shape
+    n_audio_ctx, start = x.shape[1], head * head_size
+    for layer in range(n_layer):
         largest = np.full(head_size, np.float32(1e-30))
         for t in range(n_audio_ctx):
             for d in range(head_size):
@@ -394,6 +404,17 @@ def quantize_cross(x, window, by_position, rows, scale):  # type: ignore[no-unty
                     rows[layer, window, head, t, d] = code
                 else:
                     rows[layer, window, head, d, t] = code
+
+
+@_parallel
+def quantize_cross(x, window, by_position, rows, scale):  # type: ignore[no-untyped-def]
+    """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
+
+    Into rows[:, window] as (.., n_audio_ctx, head_size) if `by_position` (keys), transposed
+    otherwise (values), with a scale[:, window] (.., head_size) per channel.
+    """
+    for head in prange(scale.shape[2]):
+        quantize_head(head, x, window, by_position, rows, scale)
 
 
 class _CompileListener(Listener):  # type: ignore[misc]
