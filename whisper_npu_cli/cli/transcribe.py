@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -20,45 +19,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.transcript import Segment, Transcript
 
 
-class OutputFormat(str, Enum):
-    """Formats of transcript files; `all` is every other one."""
-
-    txt = "txt"
-    srt = "srt"
-    vtt = "vtt"
-    tsv = "tsv"
-    json = "json"
-    all = "all"
-
-
-class Task(str, Enum):
-    """What to write down: the words as spoken, or in English."""
-
-    transcribe = "transcribe"
-    translate = "translate"
-
-
-class Device(str, Enum):
-    """Compute engines; `auto` takes the fastest that works here and says which."""
-
-    auto = "auto"
-    cpu = "cpu"
-    reference = "reference"
-
-
-class Precision(str, Enum):
-    """Arithmetic of the encoder; `auto` is bf16 where the CPU has it, else f32."""
-
-    auto = "auto"
-    bf16 = "bf16"
-    f32 = "f32"
-
-
-class CrossKV(str, Enum):
-    """Storage of the decoder's cross-attention keys and values."""
-
-    int8 = "int8"
-    f32 = "f32"
+OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
 
 
 def transcribe(
@@ -79,9 +40,10 @@ def transcribe(
         str | None,
         typer.Option("--language", "-l", help="Code or name; detected where not given."),
     ] = None,
-    task: Annotated[Task, typer.Option(help="Write the words as spoken, or in English.")] = (
-        Task.transcribe
-    ),
+    task: Annotated[
+        Literal["transcribe", "translate"],
+        typer.Option(help="Write the words as spoken, or in English."),
+    ] = "transcribe",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
@@ -94,14 +56,17 @@ def transcribe(
         typer.Option("--output-dir", "-o", help="Folder of the written files (default: here)."),
     ] = None,
     device: Annotated[
-        Device, typer.Option(help="Compute engine.", rich_help_panel="Engine")
-    ] = Device.auto,
+        Literal["auto", "cpu", "reference"],
+        typer.Option(help="Compute engine.", rich_help_panel="Engine"),
+    ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="Encoder arithmetic.", rich_help_panel="Engine")
-    ] = Precision.auto,
+        Literal["auto", "bf16", "f32"],
+        typer.Option(help="Encoder arithmetic.", rich_help_panel="Engine"),
+    ] = "auto",
     cross_kv: Annotated[
-        CrossKV, typer.Option(help="Decoder cross-attention cache.", rich_help_panel="Engine")
-    ] = CrossKV.int8,
+        Literal["int8", "f32"],
+        typer.Option(help="Decoder cross-attention cache.", rich_help_panel="Engine"),
+    ] = "int8",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads (default: physical cores).", rich_help_panel="Engine"),
@@ -118,14 +83,15 @@ def transcribe(
     """
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions
+    from whisper_npu_cli.languages import language_code
     from whisper_npu_cli.pipeline import TranscribeOptions, load_transcriber
     from whisper_npu_cli.report import document
 
     sources = find_audio(paths)
     outputs = Outputs(output_format, output_dir)
     outputs.check_names(sources)
-    engine = EngineOptions(device.value, precision.value, cross_kv.value, threads)
-    options = TranscribeOptions(language=language, task=task.value)
+    engine = EngineOptions(device, precision, cross_kv, threads)
+    options = TranscribeOptions(language=language_code(language) if language else None, task=task)
     with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
         for source in sources:
@@ -147,15 +113,10 @@ class Outputs:
         from whisper_npu_cli.writers import WRITERS
 
         if folder is not None and output_format is None:
-            output_format = OutputFormat.all
+            output_format = "all"
         self._folder = folder or Path()
-        self._suffixes = (
-            []
-            if output_format is None
-            else list(WRITERS)
-            if output_format is OutputFormat.all
-            else [output_format.value]
-        )
+        suffixes = {None: [], "all": list(WRITERS)}
+        self._suffixes = suffixes.get(output_format, [output_format])
 
     def check_names(self, sources: Sequence[AudioSource]) -> None:
         """Refuse inputs that would overwrite each other's files: UsageError."""
