@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints import cache_folder, open_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.engine import EngineOptions, load_engines
+from whisper_npu_cli.engine import Device, EngineOptions, load_engines
 from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
 from whisper_npu_cli.report import versions
 from whisper_npu_cli.weights import Checkpoint
 
-ENGINES = ("reference", "cpu")  # the first is the oracle of the others
+ENGINES: tuple[Device, ...] = ("reference", "cpu")  # the first is the oracle of the others
 CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 OK, WARNING, FAILED = "ok", "warning", "failed"
 
@@ -90,7 +90,7 @@ def _check_model(model: str) -> Check:
 
 
 def _compute(
-    demo: Checkpoint, device: str, oracle: EncodedWindow | None
+    demo: Checkpoint, device: Device, oracle: EncodedWindow | None
 ) -> tuple[Check, EncodedWindow | None]:
     """Encode a made-up window and take one decoder step, and compare with the first engine."""
     name = f"engine.{device}"

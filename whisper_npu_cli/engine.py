@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.weights import Checkpoint
 
 
+Device: TypeAlias = Literal["auto", "cpu", "reference"]
+
+
 @dataclass(frozen=True)
 class EngineOptions:
     """How to compute, not what: none of it may change the text beyond rounding."""
 
-    device: Literal["auto", "cpu", "reference"] = "auto"
+    device: Device = "auto"
     precision: Literal["auto", "bf16", "f32"] = "auto"  # of the encoder
     cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores

@@ -26,6 +26,7 @@ from whisper_npu_cli.decoder.search import (
 from whisper_npu_cli.dims import (
     FRAMES_PER_SECOND,
     TOKENS_PER_SECOND,
+    ModelDims,
 )
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.engine import EngineOptions, Engines, load_engines

@@ -115,17 +115,18 @@ class Outputs:
         if folder is not None and output_format is None:
             output_format = "all"
         self._folder = folder or Path()
-        suffixes = {None: [], "all": list(WRITERS)}
-        self._suffixes = suffixes.get(output_format, [output_format])
+        self._suffixes: list[str] = []
+        if output_format is not None:
+            self._suffixes = list(WRITERS) if output_format == "all" else [output_format]
 
     def check_names(self, sources: Sequence[AudioSource]) -> None:
         """Refuse inputs that would overwrite each other's files: UsageError."""
         seen: dict[str, AudioSource] = {}
         for source in sources if self._suffixes else ():
-            other = seen.setdefault(source.stem, source)
+            other = seen.setdefault(output_stem(source), source)
             if other is not source:
                 raise UsageError(
-                    f"{other.name} and {source.name} would both be written to {source.stem}.*",
+                    f"{other.name} and {source.name} would be written to the same files",
                     hint="transcribe them in two runs with different --output-dir",
                 )
 
@@ -134,7 +135,7 @@ class Outputs:
         from whisper_npu_cli.writers import WRITERS, write_atomically
 
         for suffix in self._suffixes:
-            path = self._folder / f"{source.stem}.{suffix}"
+            path = self._folder / f"{output_stem(source)}.{suffix}"
             write_atomically(path, WRITERS[suffix](transcript))
 
 
@@ -161,11 +162,12 @@ class Run:
     def add(self, source: AudioSource) -> None:
         """Transcribe one input; a failure is reported, remembered, and not raised."""
         try:
-            self.results.append(self._transcribe(source))
+            with source:
+                self.results.append(self._transcribe(source))
         except (AudioError, OutputError) as error:
             print_error(error)
             self.failed.append(source.name)
-            self.results.append({"path": source.name, "error": str(error), "hint": error.hint})
+            self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
 
     def _transcribe(self, source: AudioSource) -> dict[str, Any]:
         from whisper_npu_cli.report import result_fields
@@ -181,7 +183,12 @@ class Run:
         with job.timings.measure("write"):
             self._outputs.write(source, job.transcript)
         print_timings(job.timings)
-        return result_fields(source.name, job.transcript, job.timings)
+        return result_fields(source.path, job.transcript, job.timings)
+
+
+def output_stem(source: AudioSource) -> str:
+    """Return the name of an input's files, without suffix."""
+    return "stdin" if source.path == "-" else Path(source.path).stem
 
 
 def segment_line(segment: Segment) -> str:
