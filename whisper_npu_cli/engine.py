@@ -10,7 +10,6 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.weights import Checkpoint
 
-
 Device: TypeAlias = Literal["auto", "cpu", "reference"]
 
 
