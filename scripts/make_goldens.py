@@ -1,146 +1,126 @@
-"""Make the expected values in tests/golden/ with the original implementations.
+"""Make `tests/golden`: what openai-whisper and transformers compute, for the tests to hold to.
 
-Run `make goldens`; the packages it needs are in scripts/requirements.txt. Each file says in
-`provenance` what made it. Recordings are read from ../shared/audio beside the checkout.
+Needs scripts/requirements.txt; run by `make goldens`. The tests need neither package.
 """
 
 from __future__ import annotations
 
-import sys
-import tempfile
-import wave
+import base64
+import json
+import lzma
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from model_goldens import make_model
 
-ROOT = Path(__file__).resolve().parent.parent
-GOLDEN = ROOT / "tests" / "golden"
-AUDIO = ROOT.parent / "shared" / "audio"
-sys.path.insert(0, str(ROOT / "tests"))
+GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 
-
-def read_wav(name: str) -> NDArray[np.float32]:
-    """Return the samples (n,) of a 16-bit mono recording at 16 kHz, full scale 1."""
-    with wave.open(str(AUDIO / name)) as file:
-        if (file.getnchannels(), file.getsampwidth(), file.getframerate()) != (1, 2, 16_000):
-            raise ValueError(f"{name}: expected 16-bit mono at 16 kHz")
-        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    return samples.astype(np.float32) / 32768
-
-
-def save(name: str, provenance: str, packages: list[str], **arrays: NDArray[np.generic]) -> None:
-    """Write tests/golden/<name>.npz with the arrays and how they were made."""
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    np.savez_compressed(
-        GOLDEN / f"{name}.npz", provenance=np.array(f"{provenance}; {versions}"), **arrays
-    )
+SENTENCES = {
+    "en": " And so, my fellow Americans: ask not what your country can do for you -- don't!",
+    "de": " Müßiggang ist aller Laster Anfang, sagte sie um 7:30 Uhr.",
+    "fr": " L'été dernier, j'ai mangé des œufs à l'île d'Oléron…",
+    "ru": " Съешь же ещё этих мягких французских булок.",
+    "ar": " مرحبا بكم في العالم الجديد",
+    "hi": " नमस्ते, आप कैसे हैं?",
+    "ko": " 다람쥐 헌 쳇바퀴에 타고파",
+    "zh": "我爱你,中国。今天天气很好",
+    "ja": "本日は晴天なり。テスト、テスト",
+    "th": "สวัสดีชาวโลก",
+    "yue": "今日天氣好好，我哋去行山",
+    "xx": " 🎵 (laughs) [MUSIC] <|endoftext|> <|0.00|> tabs\tand\n\nlines   100,000€ ♪♪ #5",
+}
 
 
-def make_mel() -> None:
-    """Save openai-whisper's log-mel of jfk.wav: every 8th frame and both ends, in fp32."""
-    from whisper.audio import N_FRAMES, N_SAMPLES, log_mel_spectrogram
+def make_tokenizer() -> None:
+    """Write the two vocabularies of openai-whisper, and what its tokenizer makes of SENTENCES."""
+    from whisper import tokenizer
 
-    samples = read_wav("jfk.wav")
-    arrays: dict[str, NDArray[np.generic]] = {}
-    for n_mels in (80, 128):
-        mel = log_mel_spectrogram(samples, n_mels, padding=N_SAMPLES).numpy()[:, :-N_FRAMES]
-        n_frames = mel.shape[1]
-        picked = np.unique(np.r_[0:4, 0:n_frames:8, n_frames - 4 : n_frames])
-        arrays[f"frames_{n_mels}"] = picked
-        arrays[f"mel_{n_mels}"] = mel[:, picked]
-    save(
-        "mel",
-        "whisper.audio.log_mel_spectrogram(jfk.wav, padding=N_SAMPLES), content frames",
-        ["openai-whisper", "torch", "numpy"],
-        **arrays,
-    )
-
-
-def pack_speech_mel() -> NDArray[np.uint8]:
-    """Return openai-whisper's log-mel window of jfk.wav in steps of 1/64, which pack well."""
-    from whisper.audio import N_FRAMES, log_mel_spectrogram, pad_or_trim
-
-    mel = pad_or_trim(log_mel_spectrogram(read_wav("jfk.wav")), N_FRAMES).numpy()
-    return np.rint((mel + 1) * 64).clip(0, 255).astype(np.uint8)
+    assets = Path(tokenizer.__file__).parent / "assets"
+    for name in ("gpt2", "multilingual"):
+        merges = _recover_merges(assets / f"{name}.tiktoken").astype("<u2")
+        packed = lzma.compress(merges.tobytes(), preset=9 | lzma.PRESET_EXTREME)
+        (GOLDEN / f"{name}.merges.xz").write_bytes(packed)
+    golden: dict[str, Any] = {"provenance": f"openai-whisper {version('openai-whisper')}"}
+    for name, multilingual, n_languages in (
+        ("multilingual", True, 99),
+        ("large-v3", True, 100),
+        ("english", False, 99),
+    ):
+        golden[name] = _tokenizer_golden(multilingual, n_languages)
+    text = json.dumps(golden, ensure_ascii=False, separators=(",", ":"))
+    (GOLDEN / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
 
 
-def load_peer(directory: Path) -> Any:
-    """Return transformers' Whisper of a Hugging Face directory, in fp32 and plain PyTorch."""
-    import torch
-    from transformers import WhisperForConditionalGeneration
+def _recover_merges(path: Path) -> np.ndarray:
+    """Return the two parts (ids) of each text token from 256 on, as byte-pair encoding makes it.
 
-    return WhisperForConditionalGeneration.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="eager"
-    ).eval()
-
-
-def decode_cached(model: Any, states: Any, tokens: Any, n_steps: int) -> tuple[Any, Any]:
-    """Feed `tokens` (n_rows, n) one by one to the cache, then `n_steps` greedy ones.
-
-    Returns the logits (n_rows, n, n_vocab) of `tokens` and the greedy tokens (n_rows, n_steps).
+    tiktoken keeps tokens by rank only: encoding a token with those of lower rank ends in the
+    two parts that its own merge joins.
     """
-    import torch
-
-    logits, cache = [], None
-    for i in range(tokens.shape[1] + n_steps - 1):
-        token = tokens[:, i] if i < tokens.shape[1] else logits[-1].argmax(-1)
-        out = model(
-            encoder_outputs=(states,),
-            decoder_input_ids=token[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        cache = out.past_key_values
-        logits.append(out.logits[:, 0])
-    greedy = torch.stack([row.argmax(-1) for row in logits[tokens.shape[1] - 1 :]], 1)
-    return torch.stack(logits[: tokens.shape[1]], 1), greedy
+    lines = (line.split() for line in path.read_text().splitlines())
+    ranks = {base64.b64decode(token): int(rank) for token, rank in lines}
+    merges = []
+    for token in sorted(ranks, key=ranks.__getitem__)[256:]:
+        if not token:  # the last of multilingual.tiktoken is empty
+            continue
+        parts = [token[i : i + 1] for i in range(len(token))]
+        while len(parts) > 2:
+            pairs = [ranks.get(a + b, len(ranks)) for a, b in pairwise(parts)]
+            at = pairs.index(min(pairs))
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        merges.append([ranks[part] for part in parts])
+    return np.array(merges)
 
 
-def make_model() -> None:
-    """Save transformers' states and logits of a small random checkpoint on recorded speech."""
-    import torch
-    from models import TINY_DIMS, TINY_SEED, unpack_mel
+def _tokenizer_golden(multilingual: bool, n_languages: int) -> dict[str, Any]:
+    from whisper.tokenizer import get_tokenizer
 
-    from whisper_npu_cli.random_checkpoint import random_checkpoint
-    from whisper_npu_cli.save_checkpoint import save_checkpoint
+    def tokenizer(language: str | None = None, task: str | None = None) -> Any:
+        return get_tokenizer(multilingual, num_languages=n_languages, language=language, task=task)
 
-    speech = pack_speech_mel()
-    packed = np.stack([speech, np.roll(speech, 1000, axis=1)])
-    mels = torch.from_numpy(unpack_mel(packed))
-    prompts = np.random.default_rng(1).integers(0, TINY_DIMS.n_vocab, (len(mels), 8))
-    tokens = torch.from_numpy(prompts)
-    with tempfile.TemporaryDirectory() as directory, torch.inference_mode():
-        save_checkpoint(random_checkpoint(TINY_DIMS, TINY_SEED), Path(directory))
-        model = load_peer(Path(directory))
-        states = model.model.encoder(mels).last_hidden_state
-        attention = model.model.decoder.layers[-1].encoder_attn
-        logits = model(encoder_outputs=(states,), decoder_input_ids=tokens).logits
-        cached, greedy = decode_cached(model, states, tokens, n_steps=24)
-        cross_keys, cross_values = attention.k_proj(states), attention.v_proj(states)
-    positions = np.r_[0:3, 3:1497:50, 1497:1500]
-    save(
-        "model",
-        "transformers, random_checkpoint(TINY_DIMS, TINY_SEED), jfk.wav and the same 10 s later",
-        ["transformers", "torch", "numpy", "openai-whisper"],
-        mels=packed,
-        positions=positions,
-        states=states.numpy()[:, positions],
-        cross_keys=cross_keys.numpy()[:, positions],
-        cross_values=cross_values.numpy()[:, positions],
-        prompts=prompts,
-        logits=logits.numpy()[..., ::8],
-        logits_cached=cached.numpy()[..., ::8],
-        greedy=greedy.numpy(),
+    plain = tokenizer()
+    known = [code for code in SENTENCES if code == "xx" or code in plain.all_language_codes]
+    specials = (
+        *("sot", "eot", "transcribe", "translate", "sot_lm", "sot_prev", "no_speech"),
+        *("no_timestamps", "timestamp_begin"),
     )
+    golden: dict[str, Any] = {
+        "n_vocab": plain.encoding.n_vocab,
+        "special": {name: getattr(plain, name) for name in specials},
+        "languages": dict(zip(plain.all_language_codes, plain.all_language_tokens, strict=True)),
+        "non_speech_tokens": plain.non_speech_tokens,
+        "sot_sequences": [],
+        "texts": [],
+        "words": [],
+    }
+    for language, task in (("en", "transcribe"), ("de", "translate"), ("zh", "transcribe")):
+        if multilingual or (language, task) == ("en", "transcribe"):
+            sequence = tokenizer(language, task).sot_sequence
+            golden["sot_sequences"].append([language, task, sequence])
+    for code in known:
+        ids = plain.encode(SENTENCES[code], disallowed_special=())
+        golden["texts"].append([SENTENCES[code], ids])
+        begin = plain.timestamp_begin
+        timed = [begin, *ids[:5], begin + 54, begin + 54, *ids[5:], begin + 1500, plain.eot]
+        language = code if multilingual and code != "xx" else "en"
+        words = tokenizer(language).split_to_word_tokens(timed)
+        golden["words"].append([language, timed, plain.decode_with_timestamps(timed), *words])
+    # Cut inside of characters, so that the bytes are broken.
+    broken = [
+        i for code in known for i in plain.encode(SENTENCES[code], disallowed_special=())[1::2]
+    ]
+    words = tokenizer("en").split_to_word_tokens(broken)
+    golden["words"].append(["en", broken, plain.decode_with_timestamps(broken), *words])
+    return golden
 
 
 def main() -> None:
-    """Make every golden file."""
-    GOLDEN.mkdir(exist_ok=True)
-    make_mel()
+    """Make all goldens."""
+    GOLDEN.mkdir(parents=True, exist_ok=True)
+    make_tokenizer()
     make_model()
 
 

@@ -15,7 +15,16 @@ MAX_LINES = 500
 LAYERS = [
     {"__init__", "errors", "dims", "timing", "transcript"},
     {"overlay", "languages"},
-    {"audio", "mel", "tokenizer", "tensor_files", "weights", "random_checkpoint", "checkpoints"},
+    {
+        "audio",
+        "mel",
+        "tokenizer",
+        "tensor_files",
+        "weights",
+        "random_checkpoint",
+        "save_checkpoint",
+        "checkpoints",
+    },
     {"encoder", "decoder", "npu", "reference", "longform"},
     {"engine", "report", "writers", "diagnose"},
     {"pipeline"},

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
-from tests.models import TINY_DIMS, TINY_SEED, unpack_mel
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder, ReferenceSession

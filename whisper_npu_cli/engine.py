@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
-from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.weights import Checkpoint
 
-DEVICES = ("auto", "cpu", "reference")
+Device: TypeAlias = Literal["auto", "cpu", "reference"]
 
 
 @dataclass(frozen=True)
 class EngineOptions:
     """How to compute, not what: none of it may change the text beyond rounding."""
 
-    device: str = "auto"
-    precision: str = "auto"  # of the encoder: auto, bf16 or f32
-    cross_kv: str = "int8"  # of the decoder's cross-attention cache: int8 or f32
+    device: Device = "auto"
+    precision: Literal["auto", "bf16", "f32"] = "auto"  # of the encoder
+    cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores
 
 
@@ -47,10 +47,6 @@ def load_engines(
 
         return Engines(
             ReferenceEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "asked for"
-        )
-    if options.device not in DEVICES:
-        raise UsageError(
-            f"--device {options.device}: no such device", hint=f"one of {', '.join(DEVICES)}"
         )
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio import AudioSource
+from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.decoder.rules import Rule, SuppressBlank, SuppressTokens, TimestampRules
 from whisper_npu_cli.decoder.search import (
     Hypothesis,
@@ -23,15 +24,14 @@ from whisper_npu_cli.decoder.search import (
     detect_language,
 )
 from whisper_npu_cli.dims import (
-    TOKENS_PER_SECOND,
     FRAMES_PER_SECOND,
-    HOP_LENGTH,
-    SAMPLE_RATE,
+    TOKENS_PER_SECOND,
+    ModelDims,
 )
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.engine import EngineOptions, Engines, load_engines
 from whisper_npu_cli.longform import split_window, window_size
-from whisper_npu_cli.mel import MelScan, MelStream
+from whisper_npu_cli.mel import MelStream, scan
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
@@ -81,8 +81,12 @@ def load_transcriber(
     """
     timings = Timings()
     with timings.measure("load"):
-        checkpoint = load_checkpoint(model, offline=offline)
-        tokenizer = checkpoint.tokenizer()
+        checkpoint = open_checkpoint(model, offline=offline)
+        tokenizer = Tokenizer(
+            checkpoint.tokenizer_json,
+            is_multilingual=checkpoint.generation.is_multilingual,
+            source=checkpoint.name,
+        )
         engines = load_engines(checkpoint, engine, notice)
     return Transcriber(checkpoint.dims, tokenizer, engines, timings)
 
@@ -113,10 +117,9 @@ class Transcription:
     def __iter__(self) -> Iterator[Segment]:
         """Yield segments as they are decided. Raises AudioError before the first one, or never."""
         with self.timings.measure("mel"):
-            scan = MelScan(self._timed_blocks(), self._dims.n_mels)
-        self.timings.audio_s = scan.n_samples / SAMPLE_RATE
-        self._n_frames = scan.n_samples // HOP_LENGTH
-        stream = MelStream(self._timed_blocks(), self._dims.n_mels, scan.peak)
+            stats = scan(self._timed_blocks(), self._dims.n_mels)
+        self.timings.audio_s, self._n_frames = stats.duration_s, stats.n_frames
+        stream = MelStream(self._timed_blocks(), stats)
         while self._seek < self._n_frames:
             with self.timings.measure("mel"):
                 mel = stream.window(self._seek)
@@ -185,7 +188,7 @@ class Transcription:
         prompt = tokenizer.sot_sequence(self._language, self._options.task)
         if self._options.condition_on_previous_text and self._history:
             n_previous = self._dims.n_text_ctx // 2 - 1
-            prompt = [tokenizer.sot_prev, *self._history[-n_previous:], *prompt]
+            prompt = (tokenizer.sot_prev, *self._history[-n_previous:], *prompt)
         special = SpecialTokens(tokenizer.sot, tokenizer.eot, tokenizer.no_speech)
         (hypothesis,) = decode_greedy(decoder, [encoded], np.array([prompt]), self._rules, special)
         return hypothesis

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import openvino
 import pytest
+from tiny_model import TINY_DIMS, TINY_SEED
 
-from tests.models import TINY_DIMS, TINY_SEED
 from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 from whisper_npu_cli.errors import DeviceError, UsageError
 from whisper_npu_cli.random_checkpoint import random_checkpoint

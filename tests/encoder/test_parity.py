@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
-from tests.models import TINY_DIMS, TINY_SEED, unpack_mel
 from whisper_npu_cli.encoder.base import EncodedWindow, Encoder
 from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 from whisper_npu_cli.errors import DeviceError

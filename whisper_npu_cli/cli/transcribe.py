@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
@@ -20,45 +19,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.transcript import Segment, Transcript
 
 
-class OutputFormat(str, Enum):
-    """Formats of transcript files; `all` is every other one."""
-
-    txt = "txt"
-    srt = "srt"
-    vtt = "vtt"
-    tsv = "tsv"
-    json = "json"
-    all = "all"
-
-
-class Task(str, Enum):
-    """What to write down: the words as spoken, or in English."""
-
-    transcribe = "transcribe"
-    translate = "translate"
-
-
-class Device(str, Enum):
-    """Compute engines; `auto` takes the fastest that works here and says which."""
-
-    auto = "auto"
-    cpu = "cpu"
-    reference = "reference"
-
-
-class Precision(str, Enum):
-    """Arithmetic of the encoder; `auto` is bf16 where the CPU has it, else f32."""
-
-    auto = "auto"
-    bf16 = "bf16"
-    f32 = "f32"
-
-
-class CrossKV(str, Enum):
-    """Storage of the decoder's cross-attention keys and values."""
-
-    int8 = "int8"
-    f32 = "f32"
+OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
 
 
 def transcribe(
@@ -79,9 +40,10 @@ def transcribe(
         str | None,
         typer.Option("--language", "-l", help="Code or name; detected where not given."),
     ] = None,
-    task: Annotated[Task, typer.Option(help="Write the words as spoken, or in English.")] = (
-        Task.transcribe
-    ),
+    task: Annotated[
+        Literal["transcribe", "translate"],
+        typer.Option(help="Write the words as spoken, or in English."),
+    ] = "transcribe",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
@@ -94,14 +56,17 @@ def transcribe(
         typer.Option("--output-dir", "-o", help="Folder of the written files (default: here)."),
     ] = None,
     device: Annotated[
-        Device, typer.Option(help="Compute engine.", rich_help_panel="Engine")
-    ] = Device.auto,
+        Literal["auto", "cpu", "reference"],
+        typer.Option(help="Compute engine.", rich_help_panel="Engine"),
+    ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="Encoder arithmetic.", rich_help_panel="Engine")
-    ] = Precision.auto,
+        Literal["auto", "bf16", "f32"],
+        typer.Option(help="Encoder arithmetic.", rich_help_panel="Engine"),
+    ] = "auto",
     cross_kv: Annotated[
-        CrossKV, typer.Option(help="Decoder cross-attention cache.", rich_help_panel="Engine")
-    ] = CrossKV.int8,
+        Literal["int8", "f32"],
+        typer.Option(help="Decoder cross-attention cache.", rich_help_panel="Engine"),
+    ] = "int8",
     threads: Annotated[
         int | None,
         typer.Option(min=1, help="Threads (default: physical cores).", rich_help_panel="Engine"),
@@ -118,14 +83,15 @@ def transcribe(
     """
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions
+    from whisper_npu_cli.languages import language_code
     from whisper_npu_cli.pipeline import TranscribeOptions, load_transcriber
     from whisper_npu_cli.report import document
 
     sources = find_audio(paths)
     outputs = Outputs(output_format, output_dir)
     outputs.check_names(sources)
-    engine = EngineOptions(device.value, precision.value, cross_kv.value, threads)
-    options = TranscribeOptions(language=language, task=task.value)
+    engine = EngineOptions(device, precision, cross_kv, threads)
+    options = TranscribeOptions(language=language_code(language) if language else None, task=task)
     with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
         for source in sources:
@@ -147,24 +113,20 @@ class Outputs:
         from whisper_npu_cli.writers import WRITERS
 
         if folder is not None and output_format is None:
-            output_format = OutputFormat.all
+            output_format = "all"
         self._folder = folder or Path()
-        self._suffixes = (
-            []
-            if output_format is None
-            else list(WRITERS)
-            if output_format is OutputFormat.all
-            else [output_format.value]
-        )
+        self._suffixes: list[str] = []
+        if output_format is not None:
+            self._suffixes = list(WRITERS) if output_format == "all" else [output_format]
 
     def check_names(self, sources: Sequence[AudioSource]) -> None:
         """Refuse inputs that would overwrite each other's files: UsageError."""
         seen: dict[str, AudioSource] = {}
         for source in sources if self._suffixes else ():
-            other = seen.setdefault(source.stem, source)
+            other = seen.setdefault(output_stem(source), source)
             if other is not source:
                 raise UsageError(
-                    f"{other.name} and {source.name} would both be written to {source.stem}.*",
+                    f"{other.name} and {source.name} would be written to the same files",
                     hint="transcribe them in two runs with different --output-dir",
                 )
 
@@ -173,7 +135,7 @@ class Outputs:
         from whisper_npu_cli.writers import WRITERS, write_atomically
 
         for suffix in self._suffixes:
-            path = self._folder / f"{source.stem}.{suffix}"
+            path = self._folder / f"{output_stem(source)}.{suffix}"
             write_atomically(path, WRITERS[suffix](transcript))
 
 
@@ -200,11 +162,12 @@ class Run:
     def add(self, source: AudioSource) -> None:
         """Transcribe one input; a failure is reported, remembered, and not raised."""
         try:
-            self.results.append(self._transcribe(source))
+            with source:
+                self.results.append(self._transcribe(source))
         except (AudioError, OutputError) as error:
             print_error(error)
             self.failed.append(source.name)
-            self.results.append({"path": source.name, "error": str(error), "hint": error.hint})
+            self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
 
     def _transcribe(self, source: AudioSource) -> dict[str, Any]:
         from whisper_npu_cli.report import result_fields
@@ -220,7 +183,12 @@ class Run:
         with job.timings.measure("write"):
             self._outputs.write(source, job.transcript)
         print_timings(job.timings)
-        return result_fields(source.name, job.transcript, job.timings)
+        return result_fields(source.path, job.transcript, job.timings)
+
+
+def output_stem(source: AudioSource) -> str:
+    """Return the name of an input's files, without suffix."""
+    return "stdin" if source.path == "-" else Path(source.path).stem
 
 
 def segment_line(segment: Segment) -> str:
