@@ -43,23 +43,25 @@ def load_peer(directory: Path) -> Any:
 def decode_cached(model: Any, states: Any, tokens: Any, n_steps: int) -> tuple[Any, Any]:
     """Feed `tokens` (n_rows, n) one by one to the cache, then `n_steps` greedy ones.
 
-    Returns the logits (n_rows, n, n_vocab) of `tokens` and the greedy tokens (n_rows, n_steps).
+    Greedy here is the best token that the row has not had: a random model repeats itself.
+    Returns the logits (n_rows, n, n_vocab) of `tokens` and all tokens (n_rows, n + n_steps).
     """
     import torch
 
-    logits, cache = [], None
-    for i in range(tokens.shape[1] + n_steps - 1):
-        token = tokens[:, i] if i < tokens.shape[1] else logits[-1].argmax(-1)
+    logits, cache, n = [], None, tokens.shape[1]
+    for i in range(n + n_steps - 1):
         out = model(
             encoder_outputs=(states,),
-            decoder_input_ids=token[:, None],
+            decoder_input_ids=tokens[:, i : i + 1],
             past_key_values=cache,
             use_cache=True,
         )
         cache = out.past_key_values
         logits.append(out.logits[:, 0])
-    greedy = torch.stack([row.argmax(-1) for row in logits[tokens.shape[1] - 1 :]], 1)
-    return torch.stack(logits[: tokens.shape[1]], 1), greedy
+        if i + 1 >= n:
+            best = logits[-1].scatter(1, tokens, -torch.inf).argmax(-1, keepdim=True)
+            tokens = torch.cat([tokens, best], 1)
+    return torch.stack(logits[:n], 1), tokens
 
 
 def make_model() -> None:
