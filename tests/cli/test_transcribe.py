@@ -26,7 +26,7 @@ def sample() -> Path:
 
 def digits_of(path: Path) -> str:
     """The text of a sample by its file name: speaker, then the digits."""
-    words = "zero one two three four five six seven eight nine".split()
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     return " ".join(words[int(digit)] for digit in path.stem.split("-")[1:])
 
 
@@ -66,9 +66,7 @@ def test_json_document(cli: Cli, sample: Path) -> None:
     assert rows["encode"]["engine"].startswith("openvino")
     assert rows["decode"]["engine"].startswith("numba")
     assert rows["decode"]["tokens"] > 0
-    assert rows["encode"]["rtf"] == pytest.approx(
-        rows["encode"]["seconds"] / result["duration_s"]
-    )
+    assert rows["encode"]["rtf"] == pytest.approx(rows["encode"]["seconds"] / result["duration_s"])
     assert rows["encode"]["speed"] == pytest.approx(1 / rows["encode"]["rtf"])
 
 
@@ -107,9 +105,7 @@ def test_several_inputs_are_headed(cli: Cli, sample: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["txt", "srt", "vtt", "tsv", "json"])
-def test_output_format_writes_one_file(
-    cli: Cli, sample: Path, tmp_path: Path, suffix: str
-) -> None:
+def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, suffix: str) -> None:
     result = cli("transcribe", sample, "-m", "demo", "-f", suffix, "-o", tmp_path)
     assert result.status == 0
     (written,) = tmp_path.iterdir()

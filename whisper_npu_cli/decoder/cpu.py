@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from whisper_npu_cli.decoder import kernels
 from whisper_npu_cli.decoder.kernels import Caches, Notice, Scratch
 from whisper_npu_cli.decoder.quantize import quantize_decoder
-from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.weights import Checkpoint
 
