@@ -151,7 +151,7 @@ class NumbaSession:
         return logits.reshape(n_rows, len(logits_at), -1)
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
-        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next time."""
+        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next."""
         decoder = self._use(len(tokens), 1)
         logits = decoder.logits[: len(tokens)]
         kernels.step(
