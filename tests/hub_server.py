@@ -40,7 +40,9 @@ class HubServer(ThreadingHTTPServer):
     @property
     def downloads(self) -> set[str]:
         """Names of the files that were fetched."""
-        return {r.rsplit("/", 1)[1] for r in self.requests if r.startswith("GET") and "/resolve/" in r}
+        return {
+            r.rsplit("/", 1)[1] for r in self.requests if r.startswith("GET") and "/resolve/" in r
+        }
 
 
 @contextmanager
@@ -65,10 +67,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Stay silent."""
 
-    def do_HEAD(self) -> None:  # noqa: N802
+    def do_HEAD(self) -> None:
         self._answer()
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._answer()
 
     def _answer(self) -> None:

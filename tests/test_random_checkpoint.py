@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import islice
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_tokenizer_fits(size: str, n_languages: int, is_multilingual: bool) -> N
 
 
 def test_vocabulary_too_small_for_special_tokens_has_no_tokenizer() -> None:
-    dims = SMALL_DIMS.__class__(**{**SMALL_DIMS.__dict__, "n_vocab": 300})
+    dims = replace(SMALL_DIMS, n_vocab=300)
     assert random_checkpoint(dims).tokenizer_json == b""
 
 
@@ -84,4 +84,4 @@ def test_scale_keeps_activations_near_one() -> None:
 def test_first_values_stay_the_same() -> None:
     """Benchmarks of different versions must compute the same."""
     first = random_checkpoint(random_dims("tiny")).array("model.encoder.conv1.weight").ravel()
-    assert list(islice(first, 3)) == pytest.approx([0, 0, 0])
+    assert first[:3] == pytest.approx([-0.09071192, -0.10639252, -0.00325451], abs=1e-8)

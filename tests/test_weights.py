@@ -141,7 +141,7 @@ def test_any_damage_to_a_header_is_a_checkpoint_error(
 
 
 class TestGenerationSettings:
-    def test_come_from_generation_config(self, good: Path, tmp_path: Path) -> None:
+    def test_come_from_generation_config(self, tmp_path: Path) -> None:
         write_good_checkpoint(tmp_path)
         edit_json(
             tmp_path / "generation_config.json",

@@ -88,7 +88,7 @@ def find_local(name: str) -> Path | None:
     """Return the directory of a model that needs no network, or None."""
     if name == DEMO:
         return Path(__file__).with_name("demo")
-    if name not in ALIASES and Path(name).expanduser().is_dir():
+    if name and name not in ALIASES and Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     return find_cached(repository_of(name))
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import shutil
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +105,7 @@ def test_progress_is_for_terminals_only(machine: Machine) -> None:
     assert "%" not in piped.stderr
     shutil.rmtree(machine.cache)
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     with subprocess.Popen(
         machine.command("pull", REPOSITORY), env=machine.env, stdout=subprocess.PIPE, stderr=theirs
     ) as process:
