@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,7 @@ def _index_damaged(directory: Path) -> None:
 
 
 def _foreign_tokenizer(directory: Path) -> None:
-    other = random_checkpoint(ModelDims(**{**SMALL_DIMS.__dict__, "n_vocab": 2000}))
+    other = random_checkpoint(replace(SMALL_DIMS, n_vocab=2000))
     (directory / "tokenizer.json").write_bytes(other.tokenizer_json)
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import shutil
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +86,7 @@ def test_pull_then_path_without_network(machine: Machine, hub: HubServer) -> Non
         "tokenizer.json",
         WEIGHTS_FILE,
     }
+    assert all(REPOSITORY in request for request in hub.requests)  # no telemetry
     n_requests = len(hub.requests)
     found = machine.run("path", REPOSITORY, before=NO_SOCKETS)
     assert found.returncode == 0, found.stderr
@@ -93,16 +99,21 @@ def test_pull_then_path_without_network(machine: Machine, hub: HubServer) -> Non
     assert len(hub.requests) == n_requests
 
 
-def test_pull_shows_no_progress_where_stderr_is_no_terminal(machine: Machine) -> None:
-    pulled = machine.run("pull", REPOSITORY)
-    assert pulled.returncode == 0
-    assert "%" not in pulled.stderr
-
-
-def test_requests_carry_no_telemetry(machine: Machine, hub: HubServer) -> None:
-    machine.run("pull", REPOSITORY)
-    paths = {request.split()[1] for request in hub.requests}
-    assert all(REPOSITORY in path for path in paths)
+def test_progress_is_for_terminals_only(machine: Machine) -> None:
+    piped = machine.run("pull", REPOSITORY)
+    assert piped.returncode == 0
+    assert "%" not in piped.stderr
+    shutil.rmtree(machine.cache)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with subprocess.Popen(
+        machine.command("pull", REPOSITORY), env=machine.env, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        stdout, _ = process.communicate(timeout=60)
+    os.close(theirs)
+    assert b"100%" in os.read(ours, 1_000_000)
+    os.close(ours)
+    assert stdout.decode() == piped.stdout
 
 
 def test_aliases_name_the_published_repositories(machine: Machine) -> None:
@@ -142,16 +153,15 @@ def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
     failed = machine.run("pull", "base")
     assert failed.returncode == 1
     for phrase in ("model base", str(machine.cache), "--model demo"):
-        assert phrase in failed.stderr.replace("\n", ""), failed.stderr
+        assert phrase in failed.stderr, failed.stderr
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("env", [{"HF_HUB_OFFLINE": "1"}])
-def test_offline_variable(machine: Machine, hub: HubServer, env: dict[str, str]) -> None:
-    failed = machine.run("pull", "base", **env)
+def test_offline_variable(machine: Machine, hub: HubServer) -> None:
+    failed = machine.run("pull", "base", HF_HUB_OFFLINE="1")
     assert failed.returncode == 1
     for phrase in ("model base", str(machine.cache), "--model demo"):
-        assert phrase in failed.stderr.replace("\n", ""), failed.stderr
+        assert phrase in failed.stderr, failed.stderr
     assert hub.requests == []
 
 
@@ -163,7 +173,7 @@ def test_repository_with_pytorch_weights_only(
     hub.repositories["someone/old"] = tmp_path / "old"
     failed = machine.run("pull", "someone/old")
     assert failed.returncode == 1
-    assert "has no model.safetensors, found pytorch_model.bin" in failed.stderr.replace("\n", " ")
+    assert "has no model.safetensors, found pytorch_model.bin" in failed.stderr
     assert "pytorch_model.bin" not in hub.downloads
 
 
@@ -172,10 +182,10 @@ def test_local_directory(machine: Machine, published: Path, hub: HubServer) -> N
     assert hub.requests == []
 
 
-@pytest.mark.parametrize("name", ["nope", "./nope", "/nope", "a/b/c", "a b/c", "random:base"])
-def test_name_that_means_nothing(machine: Machine, hub: HubServer, name: str) -> None:
-    failed = machine.run("path", name)
+def test_name_that_means_nothing(machine: Machine, hub: HubServer) -> None:
+    failed = machine.run("path", "nope")
     assert failed.returncode == 1
     assert failed.stdout == ""
-    assert "Traceback" not in failed.stderr
+    assert failed.stderr.startswith("error: unknown model 'nope'")
+    assert "hint: `whisper-npu models list`" in failed.stderr
     assert hub.requests == []
