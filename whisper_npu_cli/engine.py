@@ -51,7 +51,7 @@ def load_engines(
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 
-    reason = "asked for" if options.device == "cpu" else "the NPU path is not built yet"
+    reason = "asked for" if options.device == "cpu" else "this version has no NPU engine"
     return Engines(
         OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=options.n_threads),
         NumbaDecoder(

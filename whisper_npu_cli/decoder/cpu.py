@@ -137,25 +137,32 @@ class NumbaSession:
         """Feed `prompts` (n_rows, n_prompt); return logits (n_rows, len(logits_at), n_vocab)."""
         n_rows, n_prompt = prompts.shape
         decoder = self._use(n_rows, n_prompt)
-        normed = np.empty((n_rows, n_prompt, decoder.dims.n_text_state), np.float32)
         n_new = max(1, PREFILL_SIZE // n_rows)
-        for first in range(0, n_prompt, n_new):
-            tokens = np.ascontiguousarray(prompts[:, first : first + n_new], np.int64)
-            normed[:, first : first + n_new] = kernels.forward(
-                tokens, decoder.weights, decoder.caches, decoder.scratch, self._rows, self._length
-            ).reshape(*tokens.shape, -1)
-            self._length += tokens.shape[1]
-        chosen = normed[:, list(logits_at)].reshape(n_rows * len(logits_at), -1)
-        logits = np.empty((len(chosen), decoder.dims.n_vocab), np.float32)
-        kernels.linear(decoder.weights.vocabulary, 0, chosen, logits, False)
-        return logits.reshape(n_rows, len(logits_at), -1)
+        normed = [
+            self._forward(prompts[:, first : first + n_new], decoder.logits[:0])
+            for first in range(0, n_prompt, n_new)
+        ]
+        chosen = np.concatenate(normed, axis=1)[:, list(logits_at)]
+        logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
+        kernels.linear(
+            decoder.weights.vocabulary,
+            0,
+            chosen.reshape(-1, chosen.shape[-1]),
+            logits.reshape(-1, logits.shape[-1]),
+        )
+        return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
         """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next."""
-        decoder = self._use(len(tokens), 1)
-        logits = decoder.logits[: len(tokens)]
-        kernels.step(
-            np.ascontiguousarray(tokens, np.int64)[:, None],
+        logits = self._use(len(tokens), 1).logits[: len(tokens)]
+        self._forward(tokens[:, None], logits)
+        return logits
+
+    def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
+        """Feed tokens (n_rows, n_new); return a copy of what the vocabulary product takes."""
+        decoder = self._decoder
+        normed = kernels.forward(
+            np.ascontiguousarray(tokens, np.int64),
             decoder.weights,
             decoder.caches,
             decoder.scratch,
@@ -163,8 +170,8 @@ class NumbaSession:
             self._length,
             logits,
         )
-        self._length += 1
-        return logits
+        self._length += tokens.shape[1]
+        return np.array(normed).reshape(*tokens.shape, -1)
 
     def gather(self, rows: NDArray[np.int64]) -> None:
         """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.

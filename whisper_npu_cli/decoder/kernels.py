@@ -39,6 +39,7 @@ class Linear(NamedTuple):
     weight: I8Array  # (n_layer, n_out, n_in)
     scale: F32Array  # (n_layer, n_out)
     bias: F32Array  # (n_layer, n_out)
+    with_gelu: bool = False  # whether GELU follows; a field, as numba specialises on literals
 
 
 class Norm(NamedTuple):
@@ -234,10 +235,10 @@ def attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-un
     less, and so on.
     """
     n_q, head_size = queries.shape
-    dot_rows(keys, 0, n_keys, head_size, queries, scores)
+    dot_rows(keys, np.int64(0), n_keys, head_size, queries, scores)
     for j in range(n_q):
         softmax(scores[j], n_keys - (n_q - 1 - j) if causal else n_keys, n_keys)
-    dot_rows(values, 0, head_size, n_keys, scores, queries)
+    dot_rows(values, np.int64(0), head_size, n_keys, scores, queries)
 
 
 # The bodies of the parallel loops are functions of their own: numba passes a named tuple's arrays
@@ -245,22 +246,22 @@ def attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-un
 
 
 @_serial
-def linear_block(block, product, layer, x, out, with_gelu):  # type: ignore[no-untyped-def]
+def linear_block(block, product, layer, x, out):  # type: ignore[no-untyped-def]
     """Compute BLOCK_ROWS outputs of `linear`."""
     first = block * BLOCK_ROWS
     last = min(product.weight.shape[1], first + BLOCK_ROWS)
     project(product, layer, first, last, x, out)
-    if with_gelu:
+    if product.with_gelu:
         for j in range(x.shape[0]):
             for i in range(first, last):
                 out[j, i] = gelu(out[j, i])
 
 
 @_parallel
-def linear(product, layer, x, out, with_gelu):  # type: ignore[no-untyped-def]
-    """Set out (n_x, n_out) to the product of x (n_x, n_in), or to its GELU."""
+def linear(product, layer, x, out):  # type: ignore[no-untyped-def]
+    """Set out (n_x, n_out) to the product of x (n_x, n_in)."""
     for block in prange((product.weight.shape[1] + BLOCK_ROWS - 1) // BLOCK_ROWS):
-        linear_block(block, product, layer, x, out, with_gelu)
+        linear_block(np.int64(block), product, layer, x, out)
 
 
 @_serial
@@ -297,7 +298,7 @@ def self_attention(qkv, layer, s, caches, rows, length):  # type: ignore[no-unty
     region here (each costs some 5 us) and a head's vectors stay in its core's cache.
     """
     for head in prange(caches.self_keys.shape[2]):
-        self_attend_head(head, qkv, layer, s, caches, rows, length)
+        self_attend_head(np.int64(head), qkv, layer, s, caches, rows, length)
 
 
 @_serial
@@ -337,15 +338,16 @@ def cross_attention(query, layer, s, caches, rows):  # type: ignore[no-untyped-d
     read once.
     """
     for head in prange(caches.cross_keys.shape[2]):
-        cross_attend_head(head, query, layer, s, caches, rows)
+        cross_attend_head(np.int64(head), query, layer, s, caches, rows)
 
 
 @_compiled
-def forward(tokens, weights, caches, buffers, rows, length):  # type: ignore[no-untyped-def]
+def forward(tokens, weights, caches, buffers, rows, length, logits):  # type: ignore[no-untyped-def]
     """Run tokens (n_rows, n_new) through all layers and append their keys and values.
 
     rows (2, n_rows) holds each row's slot and window, `length` the positions cached before.
-    Returns the last LayerNorm's result (n_x, n_state), a view.
+    Returns the last LayerNorm's result (n_x, n_state), a view. Sets logits (n_x, n_vocab), or
+    leaves them out where `logits` has no rows.
     """
     w, n_x, n_new = weights, tokens.size, tokens.shape[1]
     s = Scratch(
@@ -367,22 +369,17 @@ def forward(tokens, weights, caches, buffers, rows, length):  # type: ignore[no-
     for layer in range(w.fc1.weight.shape[0]):
         add_and_norm(s.branch, s.x, w.self_norm, layer, s.normed)
         self_attention(w.self_qkv, layer, s, caches, rows, length)
-        linear(w.self_out, layer, s.attended, s.branch, False)
+        linear(w.self_out, layer, s.attended, s.branch)
         add_and_norm(s.branch, s.x, w.cross_norm, layer, s.normed)
         cross_attention(w.cross_q, layer, s, caches, rows)
-        linear(w.cross_out, layer, s.attended, s.branch, False)
+        linear(w.cross_out, layer, s.attended, s.branch)
         add_and_norm(s.branch, s.x, w.mlp_norm, layer, s.normed)
-        linear(w.fc1, layer, s.normed, s.mlp, True)
-        linear(w.fc2, layer, s.mlp, s.branch, False)
-    add_and_norm(s.branch, s.x, w.final_norm, 0, s.normed)
+        linear(w.fc1, layer, s.normed, s.mlp)
+        linear(w.fc2, layer, s.mlp, s.branch)
+    add_and_norm(s.branch, s.x, w.final_norm, np.int64(0), s.normed)
+    if logits.shape[0] > 0:
+        linear(w.vocabulary, np.int64(0), s.normed, logits)
     return s.normed
-
-
-@_compiled
-def step(tokens, weights, caches, buffers, rows, length, logits):  # type: ignore[no-untyped-def]
-    """Set logits (n_rows, n_vocab) for one token a row: `forward` and the vocabulary product."""
-    normed = forward(tokens, weights, caches, buffers, rows, length)
-    linear(weights.vocabulary, 0, normed, logits, False)
 
 
 @_serial
@@ -414,7 +411,7 @@ def quantize_cross(x, window, by_position, rows, scale):  # type: ignore[no-unty
     otherwise (values), with a scale[:, window] (.., head_size) per channel.
     """
     for head in prange(scale.shape[2]):
-        quantize_head(head, x, window, by_position, rows, scale)
+        quantize_head(np.int64(head), x, window, by_position, rows, scale)
 
 
 class _CompileListener(Listener):  # type: ignore[misc]
@@ -440,11 +437,9 @@ def compile_for(weights: Weights, caches: Caches, buffers: Scratch, on_start: No
     there are two variants, int8 and fp32 cross-attention caches.
     """
     tokens, logits = np.empty((1, 1), np.int64), np.empty((1, 1), np.float32)
-    common = (tokens, weights, caches, buffers, tokens, 0)
     calls = {
-        forward: common,
-        step: (*common, logits),
-        linear: (weights.vocabulary, 0, buffers.x, logits, False),
+        forward: (tokens, weights, caches, buffers, tokens, 0, logits),
+        linear: (weights.vocabulary, 0, buffers.x, logits),
         quantize_cross: (buffers.queries, 0, True, caches.cross_keys, caches.key_scale),
     }
     with install_listener("numba:compile", _CompileListener(on_start)):

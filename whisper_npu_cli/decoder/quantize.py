@@ -52,7 +52,7 @@ def quantize_decoder(checkpoint: Checkpoint) -> Weights:
         cross_q=linear("encoder_attn.q_proj"),
         cross_out=linear("encoder_attn.out_proj"),
         mlp_norm=norm("final_layer_norm"),
-        fc1=linear("fc1"),
+        fc1=linear("fc1")._replace(with_gelu=True),
         fc2=linear("fc2"),
         final_norm=_norm(checkpoint, [f"{DECODER}.layer_norm"]),
     )
