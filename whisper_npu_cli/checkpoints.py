@@ -179,7 +179,8 @@ def _download(name: str, repository: str) -> None:
             hint="`whisper-npu models list` shows the aliases",
         ) from error
     except Exception as error:  # what the client raises depends on its version and HTTP library
-        raise _not_downloaded(name, type(error).__name__) from error
+        reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise _not_downloaded(name, reason) from error
 
 
 def _not_downloaded(name: str, reason: str) -> CheckpointError:

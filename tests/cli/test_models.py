@@ -159,8 +159,9 @@ def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
     machine.env["HF_ENDPOINT"] = NOBODY
     failed = machine.run("pull", "base")
     assert failed.returncode == 1
-    for phrase in ("model base", str(machine.cache), "--model demo"):
+    for phrase in ("model base", str(machine.cache), "refused", "--model demo"):
         assert phrase in failed.stderr, failed.stderr
+    assert len(failed.stderr.splitlines()) == 2  # the error and the hint
     assert hub.requests == []
 
 
