@@ -40,11 +40,12 @@ class StoredTensor:
     offset: int
 
     def read(self) -> NDArray[np.float32]:
-        """Return the tensor as fp32: a read-only view of the file where it is fp32, else a copy.
+        """Return the tensor as fp32: a view of the file where it is fp32, else a copy.
 
-        Each call maps the file anew, so its pages leave memory with the last reference.
+        Each call maps the file anew, so its pages leave memory with the last reference. Mode "c"
+        keeps writes out of the file; OpenVINO shares memory only where writing is allowed.
         """
-        mapped = np.memmap(self.path, DTYPES[self.dtype], "r", self.offset, self.shape)
+        mapped = np.memmap(self.path, DTYPES[self.dtype], "c", self.offset, self.shape)
         if self.dtype == "BF16":
             return (mapped.astype(np.uint32) << 16).view(np.ndarray).view(np.float32)
         return mapped.view(np.ndarray).astype(np.float32, copy=False)

@@ -68,7 +68,7 @@ class Checkpoint:
     tensors: Mapping[str, NDArray[np.float32]]
 
     def array(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as fp32: a read-only view where it is stored so, else a copy."""
+        """Return a tensor as fp32: a view of the file where it is stored so, else a copy."""
         return self.tensors[name]
 
     def tokenizer(self) -> Tokenizer:
