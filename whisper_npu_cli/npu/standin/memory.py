@@ -50,7 +50,8 @@ class bo:  # noqa: N801
         self._bank = group & 0xFFFF
         self._host = np.full(size, chips.POISON, np.uint8)
         self._image = np.full(size, chips.POISON, np.uint8)
-        weakref.finalize(self, self._host.fill, chips.POISON)  # views of map() die with it
+        death = weakref.finalize(self, self._host.fill, chips.POISON)  # views of map() die with it
+        death.atexit = False  # type: ignore[misc]
 
     def write(self, data: Any, seek: int, /) -> None:
         """Copy the bytes from the first address on, ignoring strides, to the host image."""
