@@ -158,3 +158,22 @@ def _unpack(packed: NDArray[Number], block: tuple[int, int]) -> NDArray[Number]:
     blocks = moved.reshape(rows // TILE, cols // TILE, TILE // height, TILE // width, height)
     plain = np.ascontiguousarray(blocks.transpose(0, 2, 4, 1, 3))
     return plain.view(packed.dtype).reshape(rows, cols)
+
+
+def copy_c(packed: F32, first_col: int, out: F32) -> None:
+    """Copy columns from `first_col` on out of layout `c` into `out` (rows, cols), in one pass.
+
+    `first_col` and cols are whole tiles, rows whole blocks.
+    """
+    rows, cols = out.shape
+    height, width = C_BLOCK
+    shape = packed.shape[0] // TILE, packed.shape[1] // TILE, TILE // height, TILE // width, height
+    tiles: NDArray[Any] = packed.reshape(-1).view(CARRIERS[16]).reshape(shape)
+    tiles = tiles[:, first_col // TILE : (first_col + cols) // TILE].transpose(0, 2, 4, 1, 3)
+    target: NDArray[Any] = out.view(CARRIERS[16])
+    whole, rest = divmod(rows, TILE)
+    inner = TILE // height, height, cols // TILE, TILE // width
+    target[: whole * TILE].reshape(whole, *inner)[:] = tiles[:whole]
+    if rest:
+        inner = rest // height, *inner[1:]
+        target[whole * TILE :].reshape(inner)[:] = tiles[whole, : rest // height]
