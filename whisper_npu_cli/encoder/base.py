@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import ModelDims
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,9 @@ class Encoder(Protocol):
     def close(self) -> None:
         """Release the device. Calling it twice is allowed."""
         ...
+
+
+def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:
+    """Raise ValueError unless `mel` is one window of shape (n_mels, N_FRAMES)."""
+    if mel.shape != (dims.n_mels, N_FRAMES):
+        raise ValueError(f"mel has shape {mel.shape}, expected {(dims.n_mels, N_FRAMES)}")
