@@ -28,12 +28,12 @@ def test_help_lists_every_command() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command_has_help_and_is_documented(command: str) -> None:
     assert "Usage:" in help_of(command)
-    assert f"whisper-npu {command.split()[0]}" in README.read_text(encoding="utf-8")
+    assert f"whisper-npu {command.split(maxsplit=1)[0]}" in README.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("command", ["transcribe", "doctor", "models pull"])
 def test_command_has_an_example(command: str) -> None:
-    assert f"Example: whisper-npu {command.split()[0]}" in help_of(command)
+    assert f"Example: whisper-npu {command.split(maxsplit=1)[0]}" in help_of(command)
 
 
 def test_help_imports_nothing_heavy() -> None:

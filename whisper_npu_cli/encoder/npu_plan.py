@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True)
 class CrossSlice:
-    """The decoder layers whose keys and values (in turn, n_text_state columns each) lie in `buffer`."""
+    """The decoder layers whose keys and values are in `buffer`, n_text_state columns each."""
 
     buffer: str
     layers: range

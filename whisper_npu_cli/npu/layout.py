@@ -101,22 +101,25 @@ def unpack_weights(packed: U16) -> tuple[U16, F32]:
 
 def pack_kv(keys: U16, values: U16) -> U16:
     """Lay keys and values (positions, heads * TILE) bf16 out as `kv`: (2 * positions, …)."""
-    packed = np.zeros((2 * keys.shape[0], keys.shape[1]), np.uint16)
-    kv_tiles(packed)[:, :, 0] = _kv_half(keys, transposed=True)
-    kv_tiles(packed)[:, :, 1] = _kv_half(values, transposed=False)
+    packed = np.empty((2 * keys.shape[0], keys.shape[1]), np.uint16)
+    store_kv_half(packed, keys, keys=True)
+    store_kv_half(packed, values, keys=False)
     return packed
 
 
-def kv_tiles(packed: U16) -> U16:
-    """View layout `kv` as (heads, position tiles, 2, TILE, TILE): [..., 0] keys, 1 values."""
-    rows, cols = packed.shape
-    return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)
+def store_kv_half(packed: U16, matrix: U16, *, keys: bool) -> None:
+    """Write keys or values (positions, heads * TILE) bf16 into their tiles of layout `kv`."""
+    n, cols = matrix.shape
+    square = matrix.reshape(n // TILE, TILE, cols // TILE, TILE).transpose(2, 0, 1, 3)
+    square = square.swapaxes(2, 3) if keys else square
+    half = _pack(square.reshape(-1, TILE), B_BLOCK).reshape(square.shape)
+    _kv_tiles(packed)[:, :, 0 if keys else 1] = half
 
 
 def unpack_kv(packed: U16) -> tuple[U16, U16]:
     """Restore keys and values (positions, heads * TILE) bf16 from layout `kv`."""
     rows, cols = packed.shape
-    keys, values = np.moveaxis(kv_tiles(packed), 2, 0)
+    keys, values = np.moveaxis(_kv_tiles(packed), 2, 0)
     halves = []
     for tiles, transposed in ((keys, True), (values, False)):
         plain = _unpack(np.ascontiguousarray(tiles).reshape(-1, TILE), B_BLOCK)
@@ -126,12 +129,10 @@ def unpack_kv(packed: U16) -> tuple[U16, U16]:
     return halves[0], halves[1]
 
 
-def _kv_half(matrix: U16, *, transposed: bool) -> U16:
-    """Return the tiles (heads, position tiles, TILE, TILE) of keys or values in block order."""
-    n, cols = matrix.shape
-    square = matrix.reshape(n // TILE, TILE, cols // TILE, TILE).transpose(2, 0, 1, 3)
-    square = square.swapaxes(2, 3) if transposed else square
-    return _pack(square.reshape(-1, TILE), B_BLOCK).reshape(square.shape)
+def _kv_tiles(packed: U16) -> U16:
+    """View layout `kv` as (heads, position tiles, 2, TILE, TILE): [..., 0] keys, 1 values."""
+    rows, cols = packed.shape
+    return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)
 
 
 def im2col(signal: U16, size: int, stride: int) -> U16:

@@ -78,9 +78,9 @@ def stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     gelu = spec.m * spec.n / GELU_GELEMS / 1e6 * CLOCK_MHZ / clock_mhz if epilogue.gelu else 0.0
     out_bytes = 4 if epilogue.layout == "c" else 2
     residual = 4 * spec.m * spec.n if epilogue.residual else 0
-    return gelu + Gemm(
-        spec.m, spec.k, spec.n, out_bytes=out_bytes, extra_bytes=residual
-    ).ms(clock_mhz)
+    return gelu + Gemm(spec.m, spec.k, spec.n, out_bytes=out_bytes, extra_bytes=residual).ms(
+        clock_mhz
+    )
 
 
 def sync_ms(size_bytes: float) -> float:
