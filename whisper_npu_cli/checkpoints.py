@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from whisper_npu_cli.errors import CheckpointError
@@ -87,7 +88,7 @@ def find_local(name: str) -> Path | None:
     """Return the directory of a model that needs no network, or None."""
     if name == DEMO:
         return Path(__file__).with_name("demo")
-    if name not in ALIASES and Path(name).expanduser().is_dir():
+    if name and name not in ALIASES and Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     return find_cached(repository_of(name))
 
@@ -146,10 +147,13 @@ def _hub_is_offline() -> bool:
 
 
 def _download(name: str, repository: str) -> None:
-    """Fetch what is needed; the client shows progress on stderr where that is a terminal."""
+    """Fetch what is needed, with progress on stderr where that is a terminal."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         for patterns in (_SMALL_FILES, _WEIGHTS_FILES):
             snapshot_download(repository, allow_patterns=patterns)

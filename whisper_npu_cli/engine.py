@@ -55,7 +55,9 @@ def load_engines(
     return Engines(
         OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=options.n_threads),
         NumbaDecoder(
-            checkpoint, cross_kv=options.cross_kv, n_threads=options.n_threads, notice=notice
+            checkpoint,
+            cross_kv=options.cross_kv,
+            on_compile=lambda: notice("compiling the decoder: about 30 s, once on this machine"),
         ),
         "cpu",
         reason,
