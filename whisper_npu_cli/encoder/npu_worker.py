@@ -96,7 +96,9 @@ def _beat(channel: socket.socket) -> None:
     while True:
         signal.alarm(ALARM_S)
         try:
-            send(channel, "beat")
+            channel.send(b'{"kind": "beat"}', socket.MSG_DONTWAIT)
+        except BlockingIOError:  # the parent is busy and has beats enough to read
+            pass
         except OSError:  # the parent is gone
             os._exit(0)
         time.sleep(BEAT_S)
