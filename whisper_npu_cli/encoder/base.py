@@ -11,7 +11,19 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import ModelDims
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
+
+
+@dataclass(frozen=True)
+class DeviceProof:
+    """Evidence that a device computed a window: it is written into the JSON."""
+
+    device: str  # as its driver names it
+    overlay_sha256: str
+    n_submissions: int  # run lists
+    n_commands: int
+    device_ms: float
+    predicted: bool  # device_ms comes from the timing model
 
 
 @dataclass(frozen=True)
@@ -25,6 +37,7 @@ class EncodedWindow:
     states: NDArray[np.float32]  # (n_audio_ctx, n_audio_state), after the last LayerNorm
     cross_keys: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), not scaled
     cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
+    proof: DeviceProof | None = None  # None: the CPU computed it
 
 
 class Encoder(Protocol):
@@ -40,3 +53,9 @@ class Encoder(Protocol):
     def close(self) -> None:
         """Release the device. Calling it twice is allowed."""
         ...
+
+
+def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:
+    """Raise ValueError unless `mel` is one window of shape (n_mels, N_FRAMES)."""
+    if mel.shape != (dims.n_mels, N_FRAMES):
+        raise ValueError(f"mel has shape {mel.shape}, expected {(dims.n_mels, N_FRAMES)}")
