@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 MLIR = Path(__file__).parents[1]
 CACHE = MLIR.parent / "build" / "host"
-FLAGS = "-std=c++20 -O3 -march=native -ffp-contract=off -Wall -Wextra -Werror -shared -fPIC".split()
+FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off")  # fused: other bits
+WARNINGS = ("-Wall", "-Wextra", "-Werror")
+SHARED = ("-shared", "-fPIC")
 SLOTS = ("vector", "load", "store", "move")  # order of host::Slot
 HINT = "the kernels' tests need g++ 12 or newer: apt install g++"
 
@@ -74,7 +76,7 @@ def compile_library(sources: list[Path], count: bool = False) -> Path:
     compiler = shutil.which("g++")
     if compiler is None:
         raise RuntimeError(f"g++ not found; {HINT}")
-    flags = [*FLAGS, *(["-DAIE_COUNT"] if count else [])]
+    flags = [*FLAGS, *WARNINGS, *SHARED, *(["-DAIE_COUNT"] if count else [])]
     headers = [*(MLIR / "host").rglob("*.hpp"), *(MLIR / "kernels").glob("*.h*")]
     digest = hashlib.sha256(" ".join(flags).encode())
     for file in sorted({*sources, *headers}):
