@@ -31,7 +31,8 @@ def fit(function: Function, low: float, high: float, degree: int) -> NDArray[np.
 
 def log2_normal_tail(t: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return log2(Phi(-t)): what the three pieces of GELU approximate."""
-    return log_ndtr(-t) / np.log(2)
+    tail: NDArray[np.float64] = log_ndtr(-t) / np.log(2)
+    return tail
 
 
 def header() -> str:

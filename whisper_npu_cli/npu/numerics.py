@@ -30,6 +30,7 @@ GELU = (  # log2 of the normal tail Phi(-t) around the centres, 7e-4 at most
     (-14.94771, -6.0958543, -0.6852455, -0.004693592),
     (-69.6916, -13.854129, -0.71336794, -0.0005409197),
 )
+MAGIC = np.float32(1.5 * 2**23)  # fp32 numbers beside it are the integers
 EPSILON = 1e-5  # of LayerNorm, as in openai/whisper
 MAXIMUM_START = -1e30  # below every score, and its difference to one does not overflow
 
@@ -55,17 +56,17 @@ def times(a: Matrix, b: Matrix) -> Matrix:
 
 
 def scale_exponent(x: Matrix, n: NDArray[np.int32]) -> Matrix:
-    """Return x * 2^n for n <= 0; what is not a normal number any more becomes zero."""
+    """Return x * 2^n for n <= 0; what leaves the normal numbers becomes zero or a denormal."""
     bits = np.ascontiguousarray(x, np.float32).view(np.int32)
-    normal = (bits & 0x7FFFFFFF) >= (1 - n) << 23
-    scaled: Matrix = np.where(normal, bits + (n << 23), 0).astype(np.int32).view(np.float32)
+    reachable = (bits & 0x7FFFFFFF) >= -n << 23
+    scaled: Matrix = np.where(reachable, bits + (n << 23), 0).astype(np.int32).view(np.float32)
     return scaled
 
 
 def exp2(x: Matrix) -> Matrix:
     """Return 2^x in bf16 for x <= 0, with bf16 factors throughout: within 0.4 %."""
     x = np.fmax(x, np.float32(EXP2_LOWEST))
-    n = np.rint(x)
+    n = round_integer(x)
     f = round_bf16(x - n)
     p = np.float32(EXP2[2]) + f * _EXP2_TOP
     p = np.float32(EXP2[1]) + f * round_bf16(p)
@@ -86,7 +87,7 @@ def gelu(x: Matrix) -> Matrix:
     y = c[..., 2] + round_bf16(u) * round_bf16(c[..., 3])
     y = c[..., 1] + times(u, y)
     y = c[..., 0] + times(u, y)
-    n = np.rint(y)
+    n = round_integer(y)
     f = y - n
     p = np.float32(EXP2[2]) + round_bf16(f) * _EXP2_TOP
     p = np.float32(EXP2[1]) + round_bf16(f) * round_bf16(p)
@@ -118,7 +119,7 @@ def attention(q: Matrix, k: Matrix, v: Matrix, valid: int) -> Matrix:
         keys = min(TILE, valid - start)
         scores = np.zeros((len(q), keys), np.float32)
         _accumulate(scores, q, np.ascontiguousarray(k[start : start + keys].T))
-        new = np.maximum(maximum, np.ceil(scores.max(axis=1, keepdims=True)))
+        new = np.maximum(maximum, ceil(scores.max(axis=1, keepdims=True)))
         shift = np.maximum(maximum - new, np.float32(EXP2_LOWEST)).astype(np.int32)
         p = exp2(scores - new)
         out, total = scale_exponent(out, shift), scale_exponent(total, shift)
@@ -147,9 +148,21 @@ def layernorm(x: Matrix, valid: int) -> Matrix:
         squares = squares + high[:, j] * low[:, j]
     per_column = np.float32(1) / np.float32(valid)
     mean = _add_strands(sums) * per_column
-    variance = np.maximum(_add_strands(squares) * per_column - mean * mean, np.float32(0))
+    variance = np.fmax(_add_strands(squares) * per_column - mean * mean, np.float32(0))
     scale = reciprocal_root(variance + np.float32(EPSILON))
     return round_bf16(times(centred - mean, np.broadcast_to(scale, x.shape)))
+
+
+def round_integer(x: Matrix) -> Matrix:
+    """Round to the nearest integer, as an fp32 adder can; |x| < 2^22, or nearly nothing happens."""
+    return (x + MAGIC) - MAGIC
+
+
+def ceil(x: Matrix) -> Matrix:
+    """Round up by way of `round_integer`."""
+    near = round_integer(x)
+    up: Matrix = np.where(near < x, near + np.float32(1), near)
+    return up
 
 
 def reciprocal(x: Matrix) -> Matrix:
