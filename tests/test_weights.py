@@ -168,6 +168,12 @@ class TestGenerationSettings:
         assert found.begin_suppress_tokens == ()
         assert found.max_initial_timestamp_index == 50  # 1 s
 
+    def test_config_is_not_asked_beside_generation_config(self, tmp_path: Path) -> None:
+        write_good_checkpoint(tmp_path)
+        # transformers writes these into every config.json, whatever the vocabulary
+        edit_json(tmp_path / "config.json", begin_suppress_tokens=[220, 50256])
+        assert load_checkpoint(tmp_path).generation.begin_suppress_tokens == ()
+
     def test_heads_of_layers_that_a_distilled_model_lacks_are_ignored(self, tmp_path: Path) -> None:
         write_good_checkpoint(tmp_path)
         edit_json(tmp_path / "generation_config.json", alignment_heads=[[7, 0], [25, 6]])

@@ -199,9 +199,9 @@ def _read_dims(path: Path, config: dict[str, Any]) -> ModelDims:
 
 
 def _read_generation(path: Path, config: dict[str, Any], dims: ModelDims) -> GenerationSettings:
-    """Merge generation_config.json over config.json, where files of 2022 keep such settings."""
+    """Read generation_config.json, or config.json, where checkpoints of 2022 keep the same."""
     file = path / "generation_config.json"
-    fields = config | (_read_json(file) if file.exists() else {})
+    fields = _read_json(file) if file.exists() else config
     fields = {key: value for key, value in fields.items() if value is not None}
     try:
         settings = GenerationSettings(

@@ -105,6 +105,8 @@ def transcribe(
     engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
     options = TranscribeOptions(language=language_code(language) if language else None, task=task)
     with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
+        if device == "auto":
+            print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
         run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
         for source in sources:
             run.add(source)
