@@ -47,8 +47,9 @@ def verify(xclbins: _Xclbins = None) -> None:
 
     Example: whisper-npu overlays verify
     """
+    from whisper_npu_cli.errors import OverlayError
     from whisper_npu_cli.npu.xclbin import check_overlay
-    from whisper_npu_cli.overlay import HINT_BUILD, OverlayError
+    from whisper_npu_cli.overlay import HINT_BUILD
     from whisper_npu_cli.overlay import verify as verify_files
 
     manifest = _load(xclbins)
