@@ -18,11 +18,7 @@ from whisper_npu_cli.weights import CONFIG_NAMES, WEIGHTS_FILE, Checkpoint
 def save_checkpoint(checkpoint: Checkpoint, directory: Path, dtype: str = "F32") -> None:
     """Write `checkpoint` to `directory` with weights of `dtype`: F32, F16 or BF16."""
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer(
-        checkpoint.tokenizer_json,
-        is_multilingual=checkpoint.generation.is_multilingual,
-        source=checkpoint.name,
-    )
+    tokenizer = checkpoint.tokenizer()
     (directory / "tokenizer.json").write_bytes(checkpoint.tokenizer_json)
     _write_json(directory / "config.json", _config(checkpoint, tokenizer))
     _write_json(directory / "generation_config.json", _generation_config(checkpoint, tokenizer))

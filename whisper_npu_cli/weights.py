@@ -2,7 +2,7 @@
 
 Directories are Hugging Face's: `config.json`, `generation_config.json`, `tokenizer.json` and
 `model.safetensors` (or shards with an index). All is checked here, once: whoever holds a
-`Checkpoint` need not look again. Knows nothing of names, caches and downloads.
+`Checkpoint` need not look again. Knows nothing of aliases, caches and downloads.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from whisper_npu_cli.dims import N_FRAMES, TOKENS_PER_SECOND, ModelDims
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.tensor_files import DTYPES, StoredTensors, read_header, read_index
+from whisper_npu_cli.tokenizer import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+OTHER_WEIGHTS = frozenset({".bin", ".pt", ".h5", ".msgpack"})  # suffixes of what is not read
 _NOT_WHISPER = "give a directory of Hugging Face Whisper, for example of openai/whisper-base"
 _NOT_SAFETENSORS = "convert the weights with transformers: model.save_pretrained(DIRECTORY)"
 # Vocabularies from here on are multilingual (openai/whisper `model.py`, `is_multilingual`).
@@ -66,8 +68,20 @@ class Checkpoint:
     tensors: Mapping[str, NDArray[np.float32]]
 
     def array(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as fp32: a read-only view where it is stored so, else a copy."""
+        """Return a tensor as fp32: a view of the file where it is stored so, else a copy."""
         return self.tensors[name]
+
+    def tokenizer(self) -> Tokenizer:
+        """Return the tokenizer; CheckpointError where it is none that fits the embeddings."""
+        source = str(self.path or self.name)
+        is_multilingual = self.generation.is_multilingual
+        tokenizer = Tokenizer(self.tokenizer_json, is_multilingual=is_multilingual, source=source)
+        if tokenizer.n_vocab > self.dims.n_vocab:  # fewer ids are usual: embeddings get padded
+            raise CheckpointError(
+                f"{source}: tokenizer.json: expected at most {self.dims.n_vocab} ids,"
+                f" as the embeddings have, found {tokenizer.n_vocab}"
+            )
+        return tokenizer
 
 
 def expected_shapes(dims: ModelDims) -> dict[str, tuple[int, ...]]:
@@ -186,9 +200,9 @@ def _read_dims(path: Path, config: dict[str, Any]) -> ModelDims:
 
 
 def _read_generation(path: Path, config: dict[str, Any], dims: ModelDims) -> GenerationSettings:
-    """Merge generation_config.json over config.json, where files of 2022 keep such settings."""
+    """Read generation_config.json, or config.json, where checkpoints of 2022 keep the same."""
     file = path / "generation_config.json"
-    fields = config | (_read_json(file) if file.exists() else {})
+    fields = _read_json(file) if file.exists() else config
     fields = {key: value for key, value in fields.items() if value is not None}
     try:
         settings = GenerationSettings(

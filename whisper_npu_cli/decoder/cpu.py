@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from whisper_npu_cli.decoder import kernels
 from whisper_npu_cli.decoder.kernels import Caches, Notice, Scratch
 from whisper_npu_cli.decoder.quantize import quantize_decoder
-from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.weights import Checkpoint
 
@@ -151,7 +150,7 @@ class NumbaSession:
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
-        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next time."""
+        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next."""
         logits = self._use(len(tokens), 1).logits[: len(tokens)]
         self._forward(tokens[:, None], logits)
         return logits

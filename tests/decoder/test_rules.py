@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from whisper_npu_cli.decoder.rules import SuppressBlank, SuppressTokens, TimestampRules
+
+EOT, NO_TIMESTAMPS, BEGIN, N_VOCAB = 10, 14, 15, 40
+RULES = TimestampRules(BEGIN, EOT, NO_TIMESTAMPS, max_initial_index=5)
+
+
+def allowed(sampled: list[int], favourite: int | None = None) -> set[int]:
+    """The tokens left by the timestamp rules, of flat logits with one raised."""
+    logits = np.zeros((1, N_VOCAB), np.float32)
+    if favourite is not None:
+        logits[0, favourite] = 20.0  # likelier than all timestamps together
+    RULES.apply(logits, [sampled])
+    return set(np.flatnonzero(logits[0] > -np.inf).tolist())
+
+
+def test_first_token_is_an_early_timestamp() -> None:
+    assert allowed([]) == set(range(BEGIN, BEGIN + 6))
+
+
+def test_text_follows_a_start_timestamp() -> None:
+    assert allowed([BEGIN]) == set(range(BEGIN)) - {NO_TIMESTAMPS}
+
+
+def test_after_an_end_timestamp_comes_a_start_or_the_end() -> None:
+    assert allowed([BEGIN, 3, BEGIN + 4], favourite=EOT) == {*range(EOT, BEGIN)} - {
+        NO_TIMESTAMPS
+    } | set(range(BEGIN + 4, N_VOCAB))
+
+
+def test_a_segment_ends_after_it_started() -> None:
+    after_text = allowed([BEGIN + 4, 3], favourite=3)
+    assert {t for t in after_text if t >= BEGIN} == set(range(BEGIN + 5, N_VOCAB))
+
+
+def test_timestamps_win_when_together_they_are_likelier_than_any_text() -> None:
+    assert allowed([BEGIN, 3]) == set(range(BEGIN + 1, N_VOCAB))
+    assert 3 in allowed([BEGIN, 3], favourite=3)
+
+
+def test_rows_are_masked_by_their_own_history() -> None:
+    logits = np.zeros((2, N_VOCAB), np.float32)
+    RULES.apply(logits, [[], [BEGIN]])
+    assert (logits[0, :BEGIN] == -np.inf).all()
+    assert (logits[1, BEGIN:] == -np.inf).all()
+
+
+def test_blank_is_forbidden_only_at_the_beginning() -> None:
+    logits = np.zeros((2, N_VOCAB), np.float32)
+    SuppressBlank((2, EOT)).apply(logits, [[], [5]])
+    assert set(np.flatnonzero(logits[0] == -np.inf)) == {2, EOT}
+    assert (logits[1] == 0).all()
+
+
+@pytest.mark.parametrize("row", [0, 1])
+def test_suppressed_tokens_are_forbidden_always(row: int) -> None:
+    logits = np.zeros((2, N_VOCAB), np.float32)
+    SuppressTokens((1, 7)).apply(logits, [[], [5]])
+    assert set(np.flatnonzero(logits[row] == -np.inf)) == {1, 7}

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.longform import split_window
+
+BEGIN = 100  # the first timestamp token
+
+
+def at(seconds: float) -> int:
+    return BEGIN + round(seconds / 0.02)
+
+
+def test_consecutive_timestamps_split_and_seek_to_the_last() -> None:
+    tokens = [at(0), 7, 8, at(2), at(3), 9, at(5), at(6)]
+    spans, advance = split_window(tokens, BEGIN, N_FRAMES)
+    assert [(s.start_s, s.end_s) for s in spans] == [(0.0, 2.0), (3.0, 5.0)]
+    assert [s.tokens for s in spans] == [(at(0), 7, 8, at(2)), (at(3), 9, at(5))]
+    assert advance == 500  # the end of the last complete segment; the begun one comes again
+
+
+def test_single_timestamp_at_the_end_means_silence_to_the_end() -> None:
+    tokens = [at(0), 7, at(2), at(2), 8, at(4)]
+    spans, advance = split_window(tokens, BEGIN, 2500)
+    assert [(s.start_s, s.end_s) for s in spans] == [(0.0, 2.0), (2.0, 4.0)]
+    assert advance == 2500
+
+
+def test_one_pair_is_one_segment_from_the_window_start() -> None:
+    spans, advance = split_window([at(0.5), 7, at(2)], BEGIN, 1100)
+    assert [(s.start_s, s.end_s) for s in spans] == [(0.0, 2.0)]
+    assert advance == 1100
+
+
+def test_without_timestamps_the_segment_is_the_whole_content() -> None:
+    spans, advance = split_window([7, 8], BEGIN, 1100)
+    assert [(s.start_s, s.end_s, s.tokens) for s in spans] == [(0.0, 11.0, (7, 8))]
+    assert advance == 1100
+
+
+@st.composite
+def decoded(draw: st.DrawFn) -> list[int]:
+    """Tokens as the timestamp rules allow them: pairs, never decreasing, segments not empty."""
+    times = sorted(draw(st.lists(st.integers(0, 1500), min_size=1, max_size=12, unique=True)))
+    tokens = []
+    for start, end in zip(times[::2], times[1::2], strict=False):
+        tokens += [BEGIN + start, *draw(st.lists(st.integers(0, 99), min_size=1)), BEGIN + end]
+    if len(times) % 2 or not tokens:
+        tokens.append(BEGIN + times[-1])  # a segment that has only begun
+    return tokens
+
+
+@given(decoded(), st.integers(1, N_FRAMES))
+def test_any_window_moves_forward_and_keeps_order(tokens: list[int], n_frames: int) -> None:
+    spans, advance = split_window(tokens, BEGIN, n_frames)
+    assert 0 < advance <= N_FRAMES
+    assert all(span.start_s <= span.end_s for span in spans)
+    assert all(a.end_s <= b.start_s for a, b in pairwise(spans))
+    joined = [token for span in spans for token in span.tokens]
+    assert joined == tokens[: len(joined)]
+    assert all(token >= BEGIN for token in tokens[len(joined) :])  # no text is lost

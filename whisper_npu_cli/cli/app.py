@@ -1,0 +1,57 @@
+"""The `whisper-npu` command: subcommands, and errors to exit statuses.
+
+Nothing heavy is imported here: `--help` must answer within a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from whisper_npu_cli import __version__
+from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
+from whisper_npu_cli.cli.console import print_error
+from whisper_npu_cli.errors import WhisperNpuError
+
+app = typer.Typer(
+    name="whisper-npu",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
+    epilog="Try: `whisper-npu transcribe samples/*.wav --model demo`",
+)
+app.command("transcribe")(transcribe.transcribe)
+app.command("bench")(bench.bench)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(overlays.app, name="overlays")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"whisper-npu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Options of the program as a whole."""
+
+
+def main() -> None:
+    """Run the command line; the entry point of the distribution.
+
+    Typer turns Ctrl-C into exit status 130, and ends quietly when the reader of stdout is gone.
+    """
+    try:
+        app()
+    except WhisperNpuError as error:
+        print_error(error)
+        sys.exit(error.exit_code)

@@ -1,0 +1,92 @@
+"""What a person sees on stderr: errors, notices, the timing table and the progress bar."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from whisper_npu_cli.errors import WhisperNpuError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from whisper_npu_cli.encoder.base import DeviceProof
+    from whisper_npu_cli.timing import Timings
+
+
+def print_error(error: WhisperNpuError) -> None:
+    """Print one line that says what is wrong, and one that says what to do about it."""
+    print(f"error: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+
+
+def print_notice(text: str) -> None:
+    """Print a line that is neither a result nor an error."""
+    print(text, file=sys.stderr)
+
+
+def print_timings(timings: Timings) -> None:
+    """Print the table of stages with their realtime factors."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{timings.audio_s:.1f} s of audio", title_justify="left", box=None)
+    for heading in ("stage", "engine"):
+        table.add_column(heading)
+    for heading in ("seconds", "share", "calls", "rtf", "speed", "tokens", "ms/token"):
+        table.add_column(heading, justify="right")
+    total_s = timings.total_s
+    for row in timings.rows:
+        rtf, speed = row.rtf(timings.audio_s), row.speed(timings.audio_s)
+        table.add_row(
+            row.stage,
+            row.engine,
+            f"{row.seconds:.3f}",
+            f"{row.seconds / total_s:.0%}" if total_s else "",
+            str(row.calls),
+            f"{rtf:.4f}" if rtf is not None else "",
+            f"{speed:.1f}x" if speed is not None else "",
+            str(row.tokens or ""),
+            f"{1000 * row.seconds / row.tokens:.2f}" if row.tokens else "",
+        )
+    speed = timings.audio_s / total_s if total_s else 0.0
+    rtf_text = f"{total_s / timings.audio_s:.4f}" if timings.audio_s else ""
+    table.add_row("total", "", f"{total_s:.3f}", "", "", rtf_text, f"{speed:.1f}x", style="bold")
+    Console(stderr=True, highlight=False).print(table)
+
+
+def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
+    """Print how long a device worked; times that the timing model gives are marked."""
+    times = [(proof.device_ms, proof) for proof in proofs if proof]
+    if times:
+        total_ms, (_, proof) = sum(ms for ms, _ in times), times[0]
+        origin = "predicted, not measured" if proof.predicted else "measured"
+        print_notice(
+            f"{proof.device}: {len(times)} of {len(proofs)} windows, "
+            f"{total_ms / len(times):.1f} ms each ({origin})"
+        )
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar with the time left while stderr is a terminal; yields its setter (0 to 1)."""
+    if not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # lines on the same terminal go above the bar
+    ) as progress:
+        task = progress.add_task(name, total=1.0)
+        yield lambda share: progress.update(task, completed=share)

@@ -1,0 +1,73 @@
+"""Results as one JSON document."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+from whisper_npu_cli import __version__
+from whisper_npu_cli.engine import Engines
+from whisper_npu_cli.timing import Timings
+from whisper_npu_cli.transcript import Transcript
+from whisper_npu_cli.writers import segment_fields
+
+SCHEMA_VERSION = 1
+_LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result."""
+    return {
+        "whisper-npu": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in _LIBRARIES},
+    }
+
+
+def timings_rows(timings: Timings) -> list[dict[str, Any]]:
+    """Return one row a stage; `rtf` and `speed` are relative to the length of the audio."""
+    return [
+        {
+            "stage": row.stage,
+            "seconds": row.seconds,
+            "calls": row.calls,
+            "rtf": row.rtf(timings.audio_s),
+            "speed": row.speed(timings.audio_s),
+            "engine": row.engine,
+            **({"tokens": row.tokens} if row.stage == "decode" else {}),
+        }
+        for row in timings.rows
+    ]
+
+
+def result_fields(
+    path: str, transcript: Transcript, timings: Timings, windows: Sequence[Any]
+) -> dict[str, Any]:
+    """Return the entry of one transcribed input."""
+    return {
+        "path": path,
+        "duration_s": transcript.duration_s,
+        "language": transcript.language,
+        "text": transcript.text,
+        "segments": [segment_fields(segment) for segment in transcript.segments],
+        "windows": [asdict(window) for window in windows],
+        "timings": timings_rows(timings),
+    }
+
+
+def document(model: str, engines: Engines, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the whole document: results in the order of the inputs."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "model": model,
+        "device": {
+            "name": engines.device,
+            "reason": engines.reason,
+            "incidents": engines.incidents,
+        },
+        "versions": versions(),
+        "results": results,
+    }
