@@ -7,17 +7,13 @@ It knows nothing of devices and precisions. Importing this module imports OpenVI
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from whisper_npu_cli.dims import N_FRAMES
-
-if TYPE_CHECKING:
-    from whisper_npu_cli.weights import Checkpoint
+from whisper_npu_cli.weights import Checkpoint
 
 LAYER_NORM_EPS = 1e-5
 
