@@ -18,13 +18,14 @@ def encoder_flop(dims: ModelDims) -> float:
     return 2.0 * (convolutions + dims.n_audio_layer * (projections + attention) + cross)
 
 
-def step_bytes(dims: ModelDims, n_windows: int, cross_bytes: int) -> int:
+def step_bytes(dims: ModelDims, n_windows: int, weight_bytes: int, cross_bytes: int) -> int:
     """Return the bytes that a decoder step must read, however many rows it has.
 
-    int8 weights, once for all rows; cross-attention keys and values of `cross_bytes` a value,
-    once for each window. Self-attention caches, norms and biases are under 2 % and left out.
+    Weights of `weight_bytes` each, once for all rows; cross-attention keys and values of
+    `cross_bytes` each, once for every window. Self-attention caches, norms and biases are under
+    2 % and left out.
     """
     width = dims.n_text_state
-    weights = 14 * width**2 * dims.n_text_layer + dims.n_vocab * width
-    cross = 2 * dims.n_text_layer * dims.n_audio_ctx * width * cross_bytes
-    return weights + n_windows * cross
+    n_weights = 14 * width**2 * dims.n_text_layer + dims.n_vocab * width
+    n_cross = 2 * dims.n_text_layer * dims.n_audio_ctx * width
+    return weight_bytes * n_weights + cross_bytes * n_windows * n_cross
