@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from mlir import fit
@@ -14,7 +16,7 @@ def test_coefficients_are_those_of_the_fit() -> None:
         # 1e-5: the last digits of a least-squares solution differ between linear algebra libraries
         assert np.allclose(fit.fit(fit.log2_normal_tail, low, high, 3), piece, rtol=1e-5)
     assert np.allclose(fit.fit(np.exp2, -0.5, 0.5, 3), numerics.EXP2, rtol=1e-5)
-    centres = [(low + high) / 2 for low, high in zip(edges, edges[1:], strict=False)]
+    centres = [(low + high) / 2 for low, high in pairwise(edges)]
     assert tuple(centres) == numerics.GELU_CENTRES
 
 
