@@ -67,6 +67,23 @@ def check(program: Program) -> None:
     for step in program.runtime.steps:
         if isinstance(step, Transfer):
             check_tap(step)
+    _check_shim_descriptors(program)
+
+
+def _check_shim_descriptors(program: Program) -> None:
+    """Count the descriptors that are in use until their group is finished."""
+    in_use: dict[Tile, list[object]] = defaultdict(list)
+    for step in program.runtime.steps:
+        if isinstance(step, Transfer):
+            in_use[step.tile].append(step.group)
+            if len(in_use[step.tile]) > SHIM.descriptors:
+                raise DesignError(
+                    f"{step.tile}, fifo {step.handle.fifo.name}: more than {SHIM.descriptors} "
+                    "descriptors in use"
+                )
+        elif step.kind == "finish":
+            for groups in in_use.values():
+                groups[:] = [group for group in groups if group is not step.what]
 
 
 def _check_ends(fifo: ObjectFifo) -> None:

@@ -186,6 +186,8 @@ class Channel:
         else:
             first = self.source.offset // 4
             words = self.source.pool.next_to_read(self.source.reader)[first : first + n]
+            if self.source.pool.memory:
+                words = words.copy()  # the core will write its buffer again
         for target in self.targets:
             target.pool.put(target.writer, words, target.offset)
         if not self.targets:

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from mlir.simulate.iron import Buffer, DesignError, Tile, itemsize, size_bytes
-from mlir.simulate.limits import QUEUE_DEPTH, SHIM
+from mlir.simulate.iron import Buffer, DesignError, itemsize, size_bytes
+from mlir.simulate.limits import QUEUE_DEPTH
 from mlir.simulate.machine import Machine
 from mlir.simulate.pools import Task, Words
 from mlir.simulate.runtime import Program, Step, TaskGroup, Transfer
@@ -33,7 +33,6 @@ class Sequence:
     _tasks: dict[TaskGroup, list[tuple[Transfer, Task]]] = field(
         default_factory=lambda: defaultdict(list)
     )
-    _descriptors: dict[Tile, int] = field(default_factory=lambda: defaultdict(int))
 
     def run(self, program: Program) -> None:
         """Execute all steps; DesignError where the array would hang or go wrong."""
@@ -75,9 +74,6 @@ class Sequence:
         self._spend(DESCRIPTOR_CYCLES)
         channel = self.machine.host_channels[transfer.handle]
         name = f"{transfer.tile}, fifo {channel.name}"
-        self._descriptors[transfer.tile] += 1
-        if self._descriptors[transfer.tile] > SHIM.descriptors:
-            raise DesignError(f"{name}: more than {SHIM.descriptors} descriptors in use")
         self.machine.settle()
         waiting = [t for t in channel.history if t.done_at is None or t.done_at > self.time]
         if len(waiting) >= QUEUE_DEPTH + 1:  # one runs, the others stand in the queue
@@ -118,10 +114,9 @@ class Sequence:
                 )
             self.time = max(self.time, task.done_at)
             self._spend(AWAIT_CYCLES)
-        for transfer, task in self._tasks.pop(group, []):
+        for _, task in self._tasks.pop(group, []):
             if task.done_at is None or task.done_at > self.time:
                 raise DesignError(f"{task.name}: its descriptor is freed while it runs")
-            self._descriptors[transfer.tile] -= 1
 
     def _check_all_done(self) -> None:
         for channel in self.machine.channels:
