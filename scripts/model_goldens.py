@@ -5,6 +5,7 @@ Part of `make_goldens.py`. Recordings are read from ../shared/audio beside the c
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 from importlib.metadata import version
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 AUDIO = ROOT.parent / "shared" / "audio"
+DEMO = ROOT / "whisper_npu_cli" / "demo"
+POSITIONS = np.r_[0:3, 3:1497:50, 1497:1500]  # of the states that are kept
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 
@@ -43,23 +46,25 @@ def load_peer(directory: Path) -> Any:
 def decode_cached(model: Any, states: Any, tokens: Any, n_steps: int) -> tuple[Any, Any]:
     """Feed `tokens` (n_rows, n) one by one to the cache, then `n_steps` greedy ones.
 
-    Returns the logits (n_rows, n, n_vocab) of `tokens` and the greedy tokens (n_rows, n_steps).
+    Greedy here is the best token that the row has not had: a random model repeats itself.
+    Returns the logits (n_rows, n, n_vocab) of `tokens` and all tokens (n_rows, n + n_steps).
     """
     import torch
 
-    logits, cache = [], None
-    for i in range(tokens.shape[1] + n_steps - 1):
-        token = tokens[:, i] if i < tokens.shape[1] else logits[-1].argmax(-1)
+    logits, cache, n = [], None, tokens.shape[1]
+    for i in range(n + n_steps - 1):
         out = model(
             encoder_outputs=(states,),
-            decoder_input_ids=token[:, None],
+            decoder_input_ids=tokens[:, i : i + 1],
             past_key_values=cache,
             use_cache=True,
         )
         cache = out.past_key_values
         logits.append(out.logits[:, 0])
-    greedy = torch.stack([row.argmax(-1) for row in logits[tokens.shape[1] - 1 :]], 1)
-    return torch.stack(logits[: tokens.shape[1]], 1), greedy
+        if i + 1 >= n:
+            best = logits[-1].scatter(1, tokens, -torch.inf).argmax(-1, keepdim=True)
+            tokens = torch.cat([tokens, best], 1)
+    return torch.stack(logits[:n], 1), tokens
 
 
 def make_model() -> None:
@@ -83,20 +88,56 @@ def make_model() -> None:
         logits = model(encoder_outputs=(states,), decoder_input_ids=tokens).logits
         cached, greedy = decode_cached(model, states, tokens, n_steps=24)
         cross_keys, cross_values = attention.k_proj(states), attention.v_proj(states)
-    positions = np.r_[0:3, 3:1497:50, 1497:1500]
     np.savez_compressed(
         GOLDEN / "model.npz",
         provenance=f"random_checkpoint(TINY_DIMS, TINY_SEED) in {_versions()}; log-mel of jfk.wav",
         mels=packed,
-        positions=positions,
-        states=states.numpy()[:, positions],
-        cross_keys=cross_keys.numpy()[:, positions],
-        cross_values=cross_values.numpy()[:, positions],
+        positions=POSITIONS,
+        states=states.numpy()[:, POSITIONS],
+        cross_keys=cross_keys.numpy()[:, POSITIONS],
+        cross_values=cross_values.numpy()[:, POSITIONS],
         prompts=prompts,
         logits=logits.numpy()[..., ::8],
         logits_cached=cached.numpy()[..., ::8],
         greedy=greedy.numpy(),
     )
+
+
+def make_demo(directory: Path = DEMO, n_clips: int = 200) -> None:
+    """Save what transformers makes of the demo checkpoint on clips of spoken digits.
+
+    Tokens of all clips by `generate` with timestamps; states and logits of the first clip.
+    """
+    import torch
+    from digits import compose_clips
+
+    model = load_peer(directory)
+    prompt = model.generation_config
+    mels = [
+        torch.from_numpy(clip.mel(model.config.num_mel_bins)) for clip in compose_clips(n_clips)
+    ]
+    with torch.inference_mode():
+        rows = [
+            model.generate(mel[None], return_timestamps=True, language="en", task="transcribe")[0]
+            for mel in mels
+        ]
+        states = model.model.encoder(mels[0][None]).last_hidden_state
+        logits = model(encoder_outputs=(states,), decoder_input_ids=rows[0][None]).logits
+    kept = [row[row != prompt.eos_token_id].numpy() for row in rows]
+    np.savez_compressed(
+        GOLDEN / "demo.npz",
+        provenance=f"generate(return_timestamps=True) on {sha256(directory)} by {_versions()}",
+        tokens=np.concatenate(kept),
+        lengths=np.array([len(row) for row in kept]),
+        positions=POSITIONS,
+        states=states.numpy()[0, POSITIONS],
+        logits=logits.numpy()[0],
+    )
+
+
+def sha256(directory: Path) -> str:
+    """Return the digest of a checkpoint's weights, so that a test can tell another one."""
+    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _versions() -> str:

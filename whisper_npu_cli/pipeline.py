@@ -28,7 +28,7 @@ from whisper_npu_cli.dims import (
     TOKENS_PER_SECOND,
     ModelDims,
 )
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
 from whisper_npu_cli.engine import EngineOptions, Engines, load_engines
 from whisper_npu_cli.longform import split_window, window_size
 from whisper_npu_cli.mel import MelStream, scan
@@ -91,6 +91,15 @@ def load_transcriber(
     return Transcriber(checkpoint.dims, tokenizer, engines, timings)
 
 
+@dataclass(frozen=True)
+class WindowRecord:
+    """Which engine encoded the window at frame `seek`, and how a device proved it."""
+
+    seek: int
+    engine: str
+    proof: DeviceProof | None
+
+
 class Transcription:
     """One audio being transcribed. Iterating does the work; then `transcript` is complete."""
 
@@ -101,7 +110,11 @@ class Transcription:
         options: TranscribeOptions,
         timings: Timings,
     ) -> None:
+        # An impossible language or task is an error of the whole run: found before any audio.
+        if options.language is not None:
+            transcriber.tokenizer.sot_sequence(options.language, options.task)
         self.timings = timings
+        self.windows: list[WindowRecord] = []
         self._source = source
         self._options = options
         self._engines = transcriber.engines
@@ -150,6 +163,7 @@ class Transcription:
         size = window_size(seek, self._n_frames)
         with self.timings.measure("encode", encoder.name):
             encoded = encoder.encode(mel)
+        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
         with self.timings.measure("decode", self._engines.decoder.name) as stage:
             hypothesis = self._search(encoded)
             stage.tokens += len(hypothesis.tokens)

@@ -40,11 +40,12 @@ class StoredTensor:
     offset: int
 
     def read(self) -> NDArray[np.float32]:
-        """Return the tensor as fp32: a read-only view of the file where it is fp32, else a copy.
+        """Return the tensor as fp32: a view of the file where it is fp32, else a copy.
 
-        Each call maps the file anew, so its pages leave memory with the last reference.
+        Each call maps the file anew, so its pages leave memory with the last reference. Mode "c"
+        keeps writes out of the file; OpenVINO shares memory only where writing is allowed.
         """
-        mapped = np.memmap(self.path, DTYPES[self.dtype], "r", self.offset, self.shape)
+        mapped = np.memmap(self.path, DTYPES[self.dtype], "c", self.offset, self.shape)
         if self.dtype == "BF16":
             return (mapped.astype(np.uint32) << 16).view(np.ndarray).view(np.float32)
         return mapped.view(np.ndarray).astype(np.float32, copy=False)
@@ -68,43 +69,48 @@ class StoredTensors(Mapping[str, NDArray[np.float32]]):
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """Return what `path` stores; CheckpointError where the file is damaged or truncated."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        n_header = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= n_header <= min(_MAX_HEADER_BYTES, size - 8):
-            raise CheckpointError(
-                f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
-                f" found {n_header} in a file of {size} bytes",
-                hint=_PULL_AGAIN,
-            )
-        header = file.read(n_header)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            n_header = int.from_bytes(file.read(8), "little")
+            header = file.read(min(n_header, _MAX_HEADER_BYTES))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if not 2 <= n_header == len(header):
+        raise CheckpointError(
+            f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
+            f" found {n_header} in a file of {size} bytes",
+            hint=_PULL_AGAIN,
+        )
     try:
         fields = json.loads(header)
         fields.pop("__metadata__", None)
         tensors = {name: _place(path, 8 + n_header, entry) for name, entry in fields.items()}
+        end = max((entry["data_offsets"][1] for entry in fields.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: damaged safetensors header: expected JSON with dtype, shape and byte range"
             f" of each tensor ({error!r})",
             hint=_PULL_AGAIN,
         ) from error
-    expected = max(
-        (8 + n_header + entry["data_offsets"][1] for entry in fields.values()), default=0
-    )
-    if size < expected:
+    if size < 8 + n_header + end:
         raise CheckpointError(
-            f"{path}: truncated: expected {expected} bytes, found {size}", hint=_PULL_AGAIN
+            f"{path}: truncated: expected {8 + n_header + end} bytes, found {size}",
+            hint=_PULL_AGAIN,
         )
     return tensors
 
 
 def _place(path: Path, data_at: int, entry: Mapping[str, Any]) -> StoredTensor:
     begin, end = entry["data_offsets"]
-    tensor = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), data_at + begin)
+    shape = tuple(entry["shape"])
+    if any(type(number) is not int or number < 0 for number in (begin, end, *shape)):
+        raise ValueError(f"shape {shape} and byte range {begin} to {end}")
+    tensor = StoredTensor(path, str(entry["dtype"]), shape, data_at + begin)
     if tensor.dtype in DTYPES:
-        n_bytes = math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize
-        if begin < 0 or end - begin != n_bytes:
-            raise ValueError(f"shape {tensor.shape} of {tensor.dtype} takes {n_bytes} bytes")
+        n_bytes = math.prod(shape) * DTYPES[tensor.dtype].itemsize
+        if end - begin != n_bytes:
+            raise ValueError(f"{tensor.dtype} of shape {shape} in {end - begin} bytes")
     return tensor
 
 

@@ -12,7 +12,7 @@ from whisper_npu_cli.npu import numerics
 
 def test_coefficients_are_those_of_the_fit() -> None:
     edges = (0.0, *numerics.GELU_EDGES, numerics.GELU_LIMIT)
-    for low, high, piece in zip(edges, edges[1:], numerics.GELU, strict=False):
+    for (low, high), piece in zip(pairwise(edges), numerics.GELU, strict=True):
         # 1e-5: the last digits of a least-squares solution differ between linear algebra libraries
         assert np.allclose(fit.fit(fit.log2_normal_tail, low, high, 3), piece, rtol=1e-5)
     assert np.allclose(fit.fit(np.exp2, -0.5, 0.5, 3), numerics.EXP2, rtol=1e-5)

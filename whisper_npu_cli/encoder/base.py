@@ -43,8 +43,12 @@ class EncodedWindow:
 class Encoder(Protocol):
     """Compute encoder states and cross-attention keys and values; a context manager."""
 
-    name: str  # shown in timings, for example "openvino bf16"
     dims: ModelDims
+
+    @property
+    def name(self) -> str:
+        """Shown in timings, for example "openvino bf16"; may change where an engine gives up."""
+        ...
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""

@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from whisper_npu_cli.dims import ModelDims
+from whisper_npu_cli.dims import N_FFT, N_FRAMES, ModelDims
 from whisper_npu_cli.errors import OverlayError
 from whisper_npu_cli.npu.layout import round_up
-from whisper_npu_cli.npu.timing_model import CLOCK_MHZ, LIST_MS, stream_ms
+from whisper_npu_cli.npu.timing_model import (
+    CLOCK_MHZ,
+    HOST_LAYERNORM_MS,
+    LIST_MS,
+    Gemm,
+    stream_ms,
+    sync_ms,
+)
 from whisper_npu_cli.overlay import MAX_N, PASS, TILE, Argument, StreamSpec
 
 CONV_TAPS = 3  # both convolutions have three taps
 BIAS_COLUMNS = 2  # conv1's bias as high and low bf16 parts, see `Plan`
+MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the rounding noise
+HOST_MEL_MS = 3.0  # a window by mel.py on one Zen 3 core, measured
 WINDOWS = "windows"  # the host's input: im2col of the mel window
 STATES = "normed"  # holds the normalised states after the last run list
 
@@ -75,6 +84,22 @@ class Plan:
     def device_ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
         """Return the predicted device time of one window, dispatch included."""
         return sum(LIST_MS + stream_ms(step.spec, clock_mhz) for step in self.steps)
+
+    def decisions(self, clock_mhz: float = CLOCK_MHZ) -> list[tuple[str, str]]:
+        """Return what was chosen where there was a choice, with the predicted times that decide.
+
+        All of it holds for every published model at every clock of the chip.
+        """
+        norm = next(step.spec for step in self.steps if step.spec.op == "layernorm")
+        on_device = LIST_MS + stream_ms(norm, clock_mhz)
+        on_host = norm.m * norm.n * HOST_LAYERNORM_MS + sync_ms(6 * norm.m * norm.n)
+        dft = Gemm(N_FRAMES, MEL_SPLITS * N_FFT, N_FFT + 2).ms(clock_mhz) + sync_ms(
+            N_FRAMES * (2 * MEL_SPLITS * N_FFT + 4 * N_FFT)
+        )
+        return [
+            ("LayerNorm", f"on the device, {on_device:.2f} ms each; {on_host:.2f} ms on the host"),
+            ("mel", f"on the host, {HOST_MEL_MS} ms; the DFT on the device needs {dft:.1f} ms"),
+        ]
 
 
 def plan_encoder(dims: ModelDims) -> Plan:

@@ -66,8 +66,12 @@ class DeviceRuntime(Protocol):
     """One opened NPU."""
 
     name: str  # as the driver gives it, for example "RyzenAI-npu1"
-    clock_mhz: int
     predicted: bool  # device times come from the timing model, not from a clock
+
+    @property
+    def clock_mhz(self) -> int:
+        """The array's clock; true only while an overlay is loaded."""
+        ...
 
     def load(self, folder: Path, overlay: Overlay) -> Program:
         """Open a context for an overlay with files under `folder`; DeviceError if refused."""

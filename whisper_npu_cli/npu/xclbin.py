@@ -13,6 +13,7 @@ from uuid import UUID
 from xml.etree import ElementTree
 
 from whisper_npu_cli.errors import OverlayError
+from whisper_npu_cli.overlay import HINT_BUILD, Overlay
 
 MAGIC = b"xclbin2\0"
 UUID_AT = 0x1A0
@@ -22,6 +23,7 @@ SECTION = struct.Struct("<I16s4xQQ")  # kind, name, offset, size
 EMBEDDED_METADATA = 2  # XML: kernels and their arguments
 AIE_PARTITION = 32
 COLUMN_WIDTH_AT = 0x20  # u16 in AIE_PARTITION
+FIRST_DATA_ARGUMENT = 3  # after opcode, instructions and their length
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,34 @@ class XclbinInfo:
 
 def inspect_xclbin(path: Path) -> XclbinInfo:
     """Read the header and the two sections that the host depends on; OverlayError if damaged."""
-    hint = "build the overlays anew: make xclbins"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise OverlayError(f"{path}: {error.strerror}", hint=hint) from error
+        raise OverlayError(f"{path}: {error.strerror}", hint=HINT_BUILD) from error
     if data[:8] != MAGIC:
-        raise OverlayError(f"{path}: not an xclbin", hint=hint)
+        raise OverlayError(f"{path}: not an xclbin", hint=HINT_BUILD)
     try:
         sections = _sections(data)
         kernels = _kernels(sections[EMBEDDED_METADATA])
         (n_columns,) = struct.unpack_from("<H", sections[AIE_PARTITION], COLUMN_WIDTH_AT)
     except (KeyError, struct.error, ElementTree.ParseError) as error:
-        raise OverlayError(f"{path}: damaged xclbin ({error!r})", hint=hint) from error
+        raise OverlayError(f"{path}: damaged xclbin ({error!r})", hint=HINT_BUILD) from error
     return XclbinInfo(str(UUID(bytes=data[UUID_AT : UUID_AT + 16])), kernels, n_columns)
+
+
+def check_overlay(folder: Path, overlay: Overlay) -> None:
+    """Compare the xclbin itself with what the manifest says; OverlayError where they differ."""
+    info = inspect_xclbin(folder / overlay.xclbin)
+    least = FIRST_DATA_ARGUMENT + max(len(stream.spec.arguments) for stream in overlay.streams)
+    problem = ""
+    if info.n_columns != overlay.columns:
+        problem = f"made for {info.n_columns} columns, not {overlay.columns}"
+    elif overlay.kernel not in info.kernels:
+        problem = f"has no kernel {overlay.kernel}, only {', '.join(info.kernels)}"
+    elif info.kernels[overlay.kernel] < least:
+        problem = f"its kernel takes {info.kernels[overlay.kernel]} arguments, not {least}"
+    if problem:
+        raise OverlayError(f"{overlay.xclbin}: {problem}", hint=HINT_BUILD)
 
 
 def _sections(data: bytes) -> dict[int, bytes]:

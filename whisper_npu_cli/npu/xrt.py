@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.npu.locate import find_pyxrt
 from whisper_npu_cli.npu.runtime import Command
+from whisper_npu_cli.npu.xclbin import FIRST_DATA_ARGUMENT
 from whisper_npu_cli.overlay import Overlay
 
 TRANSACTION = 3  # opcode: run an instruction stream
-FIRST_DATA_ARGUMENT = 3  # after opcode, instructions and their length
 BANK_WARNING = b"no compute units with connectivity"  # XRT then runs on a private copy
 RUNNING = ("NEW", "QUEUED", "SUBMITTED")
 POLL_S = 0.0002  # pyxrt's wait would hold the interpreter lock

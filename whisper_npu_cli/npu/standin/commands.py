@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import Any
 
 from whisper_npu_cli.npu.standin import chip as chips
@@ -15,6 +14,7 @@ NO_BANK = 0xFFFF
 BANKS = (NO_BANK, SRAM_BANK, NO_BANK, *[HOST_BANK] * 5)  # of the arguments opcode … bo4
 RAW_MS = 0.10  # one submission (whisper-xdna, residual of a 512-wide product)
 LIST_MS = 0.036  # one member of a run list (ignite-xdna)
+FOREVER_S = 3600.0
 TRANSACTION = 3  # the opcode of an instruction stream
 
 
@@ -94,7 +94,7 @@ class run:  # noqa: N801
     def wait(self, timeout_ms: int = 0, /) -> ert_cmd_state:
         """Wait; 0 waits for ever, the end of a timeout ends nothing."""
         if self._state is ert_cmd_state.ERT_CMD_STATE_SUBMITTED:
-            time.sleep(timeout_ms / 1000 if timeout_ms else 1e6)
+            chips.sleep_locked(timeout_ms / 1000 if timeout_ms else FOREVER_S)
             return ert_cmd_state.ERT_CMD_STATE_TIMEOUT
         return self._state
 
@@ -160,7 +160,7 @@ class runlist:  # noqa: N801
             before = member._state
             member._execute(LIST_MS)
             if member._state is ert_cmd_state.ERT_CMD_STATE_SUBMITTED:
-                time.sleep(1e6)
+                chips.sleep_locked(FOREVER_S)
             if member._state is not ert_cmd_state.ERT_CMD_STATE_COMPLETED:
                 self._fail(index)
             member._state = before  # a list does not update its members when it succeeds

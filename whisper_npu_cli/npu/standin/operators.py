@@ -23,7 +23,7 @@ class StreamOperator:
     def __init__(self, spec: StreamSpec) -> None:
         self.spec = spec
         self.sizes = tuple(argument.size_bytes for argument in spec.arguments)
-        self.written = (len(spec.arguments) - 1,)
+        self.written: tuple[int, ...] = (len(spec.arguments) - 1,)
         self.device_ms = stream_ms(spec)
         self._compute = OPERATIONS[spec.op]
 
