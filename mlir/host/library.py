@@ -21,7 +21,7 @@ CACHE = MLIR.parent / "build" / "host"
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off")  # fused: other bits
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SHARED = ("-shared", "-fPIC")
-SLOTS = ("vector", "load", "store", "move")  # order of host::Slot
+SLOTS = ("vector", "load", "store", "move", "matrix")  # order of host::Slot
 HINT = "the kernels' tests need g++ 12 or newer: apt install g++"
 
 

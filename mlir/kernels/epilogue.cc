@@ -44,6 +44,36 @@ Block gelu(const Block& x) {
     return aie::sub(positive, times(Split(t), Split(phi)));
 }
 
+// The next product reads this tile as A.
+void store_as_a(const float* c, bfloat16* out) {
+    for (unsigned at = 0; at < TILE * TILE; at += 2 * BLOCK)
+        store_a(out + at, to_half(aie::load_v<BLOCK>(c + at)),
+                to_half(aie::load_v<BLOCK>(c + at + BLOCK)));
+}
+
+// Rows are keys, columns dimensions; attention reads the transpose as B, blocks of 8 x 4. A DMA
+// moves no less than 4 bytes, so it cannot do this.
+void store_as_keys(const float* c, bfloat16* out) {
+    for (unsigned i = 0; i < STRIPS; ++i)
+        for (unsigned j = 0; j < STRIPS; j += 2) {
+            const float* from = c + i * STRIP + j * BLOCK;
+            const Half upper = aie::transpose(to_half(aie::load_v<BLOCK>(from)), 4, 4);
+            const Half lower = aie::transpose(to_half(aie::load_v<BLOCK>(from + BLOCK)), 4, 4);
+            aie::store_v(out + (j / 2 * STRIPS + i) * OPERAND, aie::concat(upper, lower));
+        }
+}
+
+// Rows are keys, columns dimensions; attention reads this as B.
+void store_as_values(const float* c, bfloat16* out) {
+    for (unsigned i = 0; i < STRIPS; i += 2)
+        for (unsigned j = 0; j < STRIPS; ++j) {
+            const float* from = c + i * STRIP + j * BLOCK;
+            const Half upper = to_half(aie::load_v<BLOCK>(from));
+            const Half lower = to_half(aie::load_v<BLOCK>(from + STRIP));
+            aie::store_v(out + (i / 2 * STRIPS + j) * OPERAND, aie::concat(upper, lower));
+        }
+}
+
 }  // namespace
 
 extern "C" {
@@ -69,36 +99,11 @@ void store_f32(const float* c, float* out, int32_t half) {
         aie::store_v(out + at, aie::load_v<BLOCK>(from + at));
 }
 
-// The next product reads this tile as A.
-void store_operand(const float* c, bfloat16* out) {
+// order 0: A of the next product; 1: keys; 2: values
+void store_operand(const float* c, bfloat16* out, int32_t order) {
     aie::set_rounding(aie::rounding_mode::conv_even);
-    for (unsigned at = 0; at < TILE * TILE; at += 2 * BLOCK)
-        store_a(out + at, to_half(aie::load_v<BLOCK>(c + at)),
-                to_half(aie::load_v<BLOCK>(c + at + BLOCK)));
-}
-
-// Rows are keys, columns dimensions; attention reads the transpose as B, blocks of 8 x 4. A DMA
-// moves no less than 4 bytes, so it cannot do this.
-void store_keys(const float* c, bfloat16* out) {
-    aie::set_rounding(aie::rounding_mode::conv_even);
-    for (unsigned i = 0; i < STRIPS; ++i)
-        for (unsigned j = 0; j < STRIPS; j += 2) {
-            const float* from = c + i * STRIP + j * BLOCK;
-            const Half upper = aie::transpose(to_half(aie::load_v<BLOCK>(from)), 4, 4);
-            const Half lower = aie::transpose(to_half(aie::load_v<BLOCK>(from + BLOCK)), 4, 4);
-            aie::store_v(out + (j / 2 * STRIPS + i) * OPERAND, aie::concat(upper, lower));
-        }
-}
-
-// Rows are keys, columns dimensions; attention reads this as B.
-void store_values(const float* c, bfloat16* out) {
-    aie::set_rounding(aie::rounding_mode::conv_even);
-    for (unsigned i = 0; i < STRIPS; i += 2)
-        for (unsigned j = 0; j < STRIPS; ++j) {
-            const float* from = c + i * STRIP + j * BLOCK;
-            const Half upper = to_half(aie::load_v<BLOCK>(from));
-            const Half lower = to_half(aie::load_v<BLOCK>(from + STRIP));
-            aie::store_v(out + (i / 2 * STRIPS + j) * OPERAND, aie::concat(upper, lower));
-        }
+    if (order == 0) store_as_a(c, out);
+    if (order == 1) store_as_keys(c, out);
+    if (order == 2) store_as_values(c, out);
 }
 }

@@ -129,11 +129,11 @@ def test_operand_orders(kernels: KernelLibrary, case: str) -> None:
     values = matrix(case, 5, bf16=False)
     c, out = as_c(values), aligned(TILE * TILE * 2, np.uint16)
     rounded = numerics.round_bf16(values)
-    kernels.call("store_operand", c, out)
+    kernels.call("store_operand", c, out, 0)
     assert_same_bits(from_a(out), rounded)
-    kernels.call("store_keys", c, out)
+    kernels.call("store_operand", c, out, 1)
     keys = out.copy()
-    kernels.call("store_values", c, out)
+    kernels.call("store_operand", c, out, 2)
     found = layout.unpack_kv(np.concatenate([keys, out]).reshape(2 * TILE, TILE))
     for half in found:
         assert_same_bits(layout.from_bf16(half), rounded)
@@ -173,7 +173,7 @@ def test_residual_and_fp32_store_keep_halves_apart(kernels: KernelLibrary) -> No
 def attend(
     kernels: KernelLibrary, q: np.ndarray, k: np.ndarray, v: np.ndarray, valid: int
 ) -> np.ndarray:
-    acc, state = aligned(TILE * TILE * 4, F32), aligned(9 * 256 * 4, F32)
+    acc, state = aligned(TILE * TILE * 4, F32), aligned(3 * 256 * 4, F32)
     p, out = aligned(TILE * TILE * 2, np.uint16), aligned(TILE * TILE * 2, np.uint16)
     kernels.call("start_attention", acc, state)
     kernels.call("copy_tile", as_a(q), out)

@@ -293,6 +293,7 @@ public:
     // each sum takes its eight products one after the other, in the order of K
     void mac(const vector<bfloat16, M * K>& a, const vector<bfloat16, K * N>& b) {
         host::count(host::vector_unit);
+        host::count(host::matrix);
         host::mac_4x8x4(lanes.data, a.data, b.data);
     }
 

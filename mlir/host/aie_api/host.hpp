@@ -18,7 +18,8 @@ inline thread_local Range ranges[8];
 inline thread_local unsigned n_ranges = 0;
 
 // Slots of AIE2's VLIW bundle that vector code competes for.
-enum Slot { vector_unit, load, store, move, n_slots };
+// `matrix` counts those of vector_unit that multiply matrices.
+enum Slot { vector_unit, load, store, move, matrix, n_slots };
 inline thread_local std::uint64_t counts[n_slots];
 
 inline void count([[maybe_unused]] Slot slot, [[maybe_unused]] std::uint64_t n = 1) {

@@ -1,6 +1,6 @@
 """What instruction streams compute, on device images in the overlay's layouts.
 
-The arithmetic is `numerics.py`, bit for bit what the compiled kernels give.
+The arithmetic is that of `numerics.py`, bit for bit what the kernels give.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.npu import layout, numerics
+from whisper_npu_cli.npu import layout
+from whisper_npu_cli.npu.standin import fast
 from whisper_npu_cli.npu.standin.chip import Bytes
 from whisper_npu_cli.npu.timing_model import stream_ms
 from whisper_npu_cli.overlay import EPILOGUES, TILE, Argument, StreamSpec
@@ -45,7 +46,7 @@ def _gemm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     a, packed, *residual, out = arrays
     parts = np.vsplit(layout.from_bf16(layout.unpack_a(a)), spec.parts)
     weights, bias = layout.unpack_weights(packed)
-    result = numerics.gemm(
+    result = fast.gemm(
         np.ascontiguousarray(np.hstack(parts)),
         layout.from_bf16(weights),
         bias,
@@ -65,19 +66,19 @@ def _attention(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     q = layout.from_bf16(layout.unpack_a(arrays[0]))
     k, v = map(layout.from_bf16, layout.unpack_kv(arrays[1]))
     heads = [
-        numerics.attention(_head(q, first), _head(k, first), _head(v, first), spec.valid)
+        fast.attention(_head(q, first), _head(k, first), _head(v, first), spec.valid)
         for first in range(0, spec.n, TILE)
     ]
     arrays[2][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
 
 
-def _head(columns: numerics.Matrix, first: int) -> numerics.Matrix:
+def _head(columns: layout.F32, first: int) -> layout.F32:
     return np.ascontiguousarray(columns[:, first : first + TILE])
 
 
 def _layernorm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     x, out = arrays
-    out[:] = layout.pack_a(layout.to_bf16(numerics.layernorm(layout.unpack_c(x), spec.valid)))
+    out[:] = layout.pack_a(layout.to_bf16(fast.layernorm(layout.unpack_c(x), spec.valid)))
 
 
 Operation = Callable[[StreamSpec, Sequence[NDArray[Any]]], None]
