@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from tests.tiny_model import TINY_DIMS, TINY_SEED
+from whisper_npu_cli.decoder import kernels
+from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.decoder.cpu import NumbaDecoder
 from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 from whisper_npu_cli.reference import ReferenceDecoder
 from whisper_npu_cli.weights import Checkpoint
@@ -156,9 +160,31 @@ def test_misuse_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) 
         decoder.start([wrong])
 
 
+COMPILES_NOTHING = """
+from dataclasses import replace
+from tests.tiny_model import TINY_DIMS
+from whisper_npu_cli.decoder import kernels
+from whisper_npu_cli.decoder.compiling import compile_once
+from whisper_npu_cli.decoder.cpu import NumbaDecoder
+from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.random_checkpoint import random_checkpoint
+dims = replace(TINY_DIMS, n_audio_state=192, n_audio_head=3, n_text_state=192, n_text_head=3)
+NumbaDecoder(random_checkpoint(dims), on_compile=lambda: print("compiling"))
+"""
+
+
 @pytest.mark.usefixtures("decoder")  # which has compiled, or found, the code
-def test_nothing_is_compiled_for_another_model() -> None:
-    wider = replace(TINY_DIMS, n_audio_state=192, n_audio_head=3, n_text_state=192, n_text_head=3)
-    notices: list[str] = []
-    NumbaDecoder(random_checkpoint(wider), on_compile=lambda: notices.append("compiling"))
-    assert notices == []
+def test_another_process_and_model_compile_nothing() -> None:
+    command = [sys.executable, "-c", COMPILES_NOTHING]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+def test_no_folder_for_compiled_code_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def enable_caching() -> None:
+        raise RuntimeError("no locator available")
+
+    monkeypatch.setattr(kernels.linear, "enable_caching", enable_caching)
+    with pytest.raises(DeviceError, match="no locator available") as error:
+        compile_once(kernels.linear, (), lambda: None)
+    assert "NUMBA_CACHE_DIR" in str(error.value.hint)

@@ -72,14 +72,13 @@ class NumbaDecoder:
     def _compile(self, notice: Notice) -> None:
         """Compile what is called from here, or load it from disk."""
         tokens, x, caches = np.empty((1, 1), np.int64), self.scratch.x, self.caches
-        keys = (self.scratch.queries, 0, caches.cross_keys, caches.key_scale)
-        compile_once(
-            kernels.forward,
-            (tokens, self.weights, caches, self.scratch, tokens, 0, x),
-            notice,
-        )
+        # `linear` before `forward`, which calls it: what was compiled on the way is not stored.
         compile_once(kernels.linear, (self.weights.vocabulary, 0, x, x), notice)
+        compile_once(
+            kernels.forward, (tokens, self.weights, caches, self.scratch, tokens, 0, x), notice
+        )
         if self._cross_dtype == np.int8:
+            keys = (self.scratch.queries, 0, caches.cross_keys, caches.key_scale)
             compile_once(quantize_cross, keys, notice)
 
     def _allocate(self, n_windows: int, n_slots: int) -> None:
