@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.encoder.npu_fallback import FallbackEncoder
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import DeviceError, UsageError
 from whisper_npu_cli.overlay import find_manifest
 from whisper_npu_cli.weights import Checkpoint
 
@@ -117,16 +117,41 @@ def _npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
 def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 
-    return OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=options.n_threads)
+    return OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=_n_threads(options))
 
 
 def _cpu_decoder(
     checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
 ) -> Decoder:
+    from numba import set_num_threads
+
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
 
+    set_num_threads(_n_threads(options))
     return NumbaDecoder(
         checkpoint,
         cross_kv=options.cross_kv,
         on_compile=lambda: notice("compiling the decoder: about 30 s, once on this machine"),
     )
+
+
+def _n_threads(options: EngineOptions) -> int:
+    """Return the threads to use: what was asked for, or one for each physical core.
+
+    Both engines are bound by arithmetic or memory, so a second thread on a core only waits.
+    Raises UsageError beyond the processors that this process may run on.
+    """
+    processors = os.sched_getaffinity(0)
+    if options.n_threads is None:
+        return len({_siblings(processor) for processor in processors})
+    if options.n_threads > len(processors):
+        raise UsageError(
+            f"--threads {options.n_threads}: this process may use {len(processors)} processors"
+        )
+    return options.n_threads
+
+
+def _siblings(processor: int) -> str:
+    """Return the processors that share a core with this one, as Linux lists them."""
+    path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    return path.read_text(encoding="ascii") if path.exists() else str(processor)

@@ -37,9 +37,14 @@ class Prediction:
     link_bytes: dict[str, int]  # by fifo
 
     @property
+    def array_ms(self) -> float:
+        """Predicted milliseconds on the array: as simulated, or as device memory allows."""
+        return max(self.cycles / CLOCK_GHZ / 1e6, self.parts_ms["memory"])
+
+    @property
     def ms(self) -> float:
         """Predicted milliseconds of the command in a run list."""
-        return DISPATCH_MS + max(self.cycles / CLOCK_GHZ / 1e6, self.parts_ms["memory"])
+        return DISPATCH_MS + self.array_ms
 
     @property
     def bottleneck(self) -> str:
