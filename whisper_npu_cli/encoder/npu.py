@@ -64,6 +64,7 @@ class NpuEncoder:
         }
         self._probes: dict[str, _Probe] = {}
         self._load_weights(checkpoint)
+        self.clock_mhz = runtime.clock_mhz
         self._lists = [
             program.run_list(
                 [
