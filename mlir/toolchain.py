@@ -78,9 +78,7 @@ def _program_problems() -> list[str]:
 
 def _explain(problems: list[str], lock: dict[str, Any]) -> str:
     wheels = [row for row in lock.values() if "package" in row]
-    commands = [
-        f"pip install {row['package']}=={row['version']} -f {row['index']}" for row in wheels
-    ]
+    pins = [f"{row['package']}=={row['version']} -f {row['index']}" for row in wheels]
     return "\n".join(
         [
             f"the overlay cannot be built here: {'; '.join(problems)}",
