@@ -17,6 +17,7 @@ LAYERS = [
     {"overlay", "languages"},
     {
         "audio",
+        "audio_readers",
         "mel",
         "tokenizer",
         "tensor_files",

@@ -88,7 +88,7 @@ def find_local(name: str) -> Path | None:
     """Return the directory of a model that needs no network, or None."""
     if name == DEMO:
         return Path(__file__).with_name("demo")
-    if name not in ALIASES and Path(name).expanduser().is_dir():
+    if name and name not in ALIASES and Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     return find_cached(repository_of(name))
 
@@ -147,9 +147,10 @@ def _hub_is_offline() -> bool:
 
 
 def _download(name: str, repository: str) -> None:
+    """Fetch what is needed, with progress on stderr where that is a terminal."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()

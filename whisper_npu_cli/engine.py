@@ -10,7 +10,6 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.weights import Checkpoint
 
-
 Device: TypeAlias = Literal["auto", "cpu", "reference"]
 
 
@@ -56,7 +55,9 @@ def load_engines(
     return Engines(
         OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=options.n_threads),
         NumbaDecoder(
-            checkpoint, cross_kv=options.cross_kv, n_threads=options.n_threads, notice=notice
+            checkpoint,
+            cross_kv=options.cross_kv,
+            on_compile=lambda: notice("compiling the decoder: about 30 s, once on this machine"),
         ),
         "cpu",
         reason,

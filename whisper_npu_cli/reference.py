@@ -64,7 +64,8 @@ def attention(q: Array, k: Array, v: Array, n_head: int, mask: Array | None = No
 
     q, k, v = split_heads(q), split_heads(k), split_heads(v)
     scale = np.float32(q.shape[-1] ** -0.5)
-    scores: Array = (q * scale) @ k.swapaxes(-1, -2)  # (..., n_head, n_q, n_kv)
+    scaled: Array = q * scale
+    scores: Array = scaled @ k.swapaxes(-1, -2)  # (..., n_head, n_q, n_kv)
     if mask is not None:
         scores = scores + mask
     mixed = (softmax(scores) @ v).swapaxes(-2, -3)  # (..., n_q, n_head, head_size)

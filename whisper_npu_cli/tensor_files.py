@@ -82,29 +82,31 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         fields = json.loads(header)
         fields.pop("__metadata__", None)
         tensors = {name: _place(path, 8 + n_header, entry) for name, entry in fields.items()}
+        end = max((entry["data_offsets"][1] for entry in fields.values()), default=0)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: damaged safetensors header: expected JSON with dtype, shape and byte range"
             f" of each tensor ({error!r})",
             hint=_PULL_AGAIN,
         ) from error
-    expected = max(
-        (8 + n_header + entry["data_offsets"][1] for entry in fields.values()), default=0
-    )
-    if size < expected:
+    if size < 8 + n_header + end:
         raise CheckpointError(
-            f"{path}: truncated: expected {expected} bytes, found {size}", hint=_PULL_AGAIN
+            f"{path}: truncated: expected {8 + n_header + end} bytes, found {size}",
+            hint=_PULL_AGAIN,
         )
     return tensors
 
 
 def _place(path: Path, data_at: int, entry: Mapping[str, Any]) -> StoredTensor:
     begin, end = entry["data_offsets"]
-    tensor = StoredTensor(path, entry["dtype"], tuple(entry["shape"]), data_at + begin)
+    shape = tuple(entry["shape"])
+    if any(type(number) is not int or number < 0 for number in (begin, end, *shape)):
+        raise ValueError(f"shape {shape} and byte range {begin} to {end}")
+    tensor = StoredTensor(path, str(entry["dtype"]), shape, data_at + begin)
     if tensor.dtype in DTYPES:
-        n_bytes = math.prod(tensor.shape) * DTYPES[tensor.dtype].itemsize
-        if begin < 0 or end - begin != n_bytes:
-            raise ValueError(f"shape {tensor.shape} of {tensor.dtype} takes {n_bytes} bytes")
+        n_bytes = math.prod(shape) * DTYPES[tensor.dtype].itemsize
+        if end - begin != n_bytes:
+            raise ValueError(f"{tensor.dtype} of shape {shape} in {end - begin} bytes")
     return tensor
 
 

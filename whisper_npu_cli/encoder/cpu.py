@@ -6,20 +6,20 @@ precision and the memory of inputs and outputs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.encoder.base import EncodedWindow, check_mel
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import openvino as ov
 
     from whisper_npu_cli.weights import Checkpoint
 
-Precision = Literal["auto", "bf16", "f32"]
+PRECISIONS = ("auto", "bf16", "f32")
 
 
 class OpenVinoEncoder:
@@ -33,11 +33,11 @@ class OpenVinoEncoder:
         self,
         checkpoint: Checkpoint,
         *,
-        precision: Precision = "auto",
+        precision: str = "auto",
         n_threads: int | None = None,
         device: str = "CPU",
     ) -> None:
-        """Compile; DeviceError where the device or the asked precision is not there."""
+        """Compile the graph; DeviceError where the device or the asked precision is not there."""
         # 0.15 s to import: not before an engine is really wanted.
         import openvino as ov
 
@@ -96,8 +96,10 @@ class OpenVinoEncoder:
         )
 
 
-def _choose_precision(core: ov.Core, device: str, precision: Precision) -> str:
+def _choose_precision(core: ov.Core, device: str, precision: str) -> str:
     """Return "bf16" or "f32"; DeviceError where `device` is absent or lacks what is asked."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
     try:
         capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     except RuntimeError as error:

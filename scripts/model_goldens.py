@@ -1,0 +1,145 @@
+"""Goldens of the whole model: what transformers computes of it.
+
+Part of `make_goldens.py`. Recordings are read from ../shared/audio beside the checkout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+AUDIO = ROOT.parent / "shared" / "audio"
+DEMO = ROOT / "whisper_npu_cli" / "demo"
+POSITIONS = np.r_[0:3, 3:1497:50, 1497:1500]  # of the states that are kept
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+
+def pack_speech_mel() -> NDArray[np.uint8]:
+    """Return openai-whisper's log-mel window of jfk.wav in steps of 1/64, which pack well."""
+    from whisper.audio import N_FRAMES, log_mel_spectrogram, pad_or_trim
+
+    samples, _ = soundfile.read(AUDIO / "jfk.wav", dtype="float32")
+    mel = pad_or_trim(log_mel_spectrogram(samples), N_FRAMES).numpy()
+    return np.rint((mel + 1) * 64).clip(0, 255).astype(np.uint8)
+
+
+def load_peer(directory: Path) -> Any:
+    """Return transformers' Whisper of a Hugging Face directory, in fp32 and plain PyTorch."""
+    import torch
+    from transformers import WhisperForConditionalGeneration
+
+    return WhisperForConditionalGeneration.from_pretrained(
+        directory, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+
+
+def decode_cached(model: Any, states: Any, tokens: Any, n_steps: int) -> tuple[Any, Any]:
+    """Feed `tokens` (n_rows, n) one by one to the cache, then `n_steps` greedy ones.
+
+    Greedy here is the best token that the row has not had: a random model repeats itself.
+    Returns the logits (n_rows, n, n_vocab) of `tokens` and all tokens (n_rows, n + n_steps).
+    """
+    import torch
+
+    logits, cache, n = [], None, tokens.shape[1]
+    for i in range(n + n_steps - 1):
+        out = model(
+            encoder_outputs=(states,),
+            decoder_input_ids=tokens[:, i : i + 1],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        cache = out.past_key_values
+        logits.append(out.logits[:, 0])
+        if i + 1 >= n:
+            best = logits[-1].scatter(1, tokens, -torch.inf).argmax(-1, keepdim=True)
+            tokens = torch.cat([tokens, best], 1)
+    return torch.stack(logits[:n], 1), tokens
+
+
+def make_model() -> None:
+    """Save transformers' states and logits of a small random checkpoint on recorded speech."""
+    import torch
+    from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
+
+    from whisper_npu_cli.random_checkpoint import random_checkpoint
+    from whisper_npu_cli.save_checkpoint import save_checkpoint
+
+    speech = pack_speech_mel()
+    packed = np.stack([speech, np.roll(speech, 1000, axis=1)])
+    mels = torch.from_numpy(unpack_mel(packed))
+    prompts = np.random.default_rng(1).integers(0, TINY_DIMS.n_vocab, (len(mels), 8))
+    tokens = torch.from_numpy(prompts)
+    with tempfile.TemporaryDirectory() as directory, torch.inference_mode():
+        save_checkpoint(random_checkpoint(TINY_DIMS, TINY_SEED), Path(directory))
+        model = load_peer(Path(directory))
+        states = model.model.encoder(mels).last_hidden_state
+        attention = model.model.decoder.layers[-1].encoder_attn
+        logits = model(encoder_outputs=(states,), decoder_input_ids=tokens).logits
+        cached, greedy = decode_cached(model, states, tokens, n_steps=24)
+        cross_keys, cross_values = attention.k_proj(states), attention.v_proj(states)
+    np.savez_compressed(
+        GOLDEN / "model.npz",
+        provenance=f"random_checkpoint(TINY_DIMS, TINY_SEED) in {_versions()}; log-mel of jfk.wav",
+        mels=packed,
+        positions=POSITIONS,
+        states=states.numpy()[:, POSITIONS],
+        cross_keys=cross_keys.numpy()[:, POSITIONS],
+        cross_values=cross_values.numpy()[:, POSITIONS],
+        prompts=prompts,
+        logits=logits.numpy()[..., ::8],
+        logits_cached=cached.numpy()[..., ::8],
+        greedy=greedy.numpy(),
+    )
+
+
+def make_demo(directory: Path = DEMO, n_clips: int = 200) -> None:
+    """Save what transformers makes of the demo checkpoint on clips of spoken digits.
+
+    Tokens of all clips by `generate` with timestamps; states and logits of the first clip.
+    """
+    import torch
+    from digits import compose_clips
+
+    model = load_peer(directory)
+    prompt = model.generation_config
+    mels = [
+        torch.from_numpy(clip.mel(model.config.num_mel_bins)) for clip in compose_clips(n_clips)
+    ]
+    with torch.inference_mode():
+        rows = [
+            model.generate(mel[None], return_timestamps=True, language="en", task="transcribe")[0]
+            for mel in mels
+        ]
+        states = model.model.encoder(mels[0][None]).last_hidden_state
+        logits = model(encoder_outputs=(states,), decoder_input_ids=rows[0][None]).logits
+    kept = [row[row != prompt.eos_token_id].numpy() for row in rows]
+    np.savez_compressed(
+        GOLDEN / "demo.npz",
+        provenance=f"generate(return_timestamps=True) on {sha256(directory)} by {_versions()}",
+        tokens=np.concatenate(kept),
+        lengths=np.array([len(row) for row in kept]),
+        positions=POSITIONS,
+        states=states.numpy()[0, POSITIONS],
+        logits=logits.numpy()[0],
+    )
+
+
+def sha256(directory: Path) -> str:
+    """Return the digest of a checkpoint's weights, so that a test can tell another one."""
+    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
+
+
+def _versions() -> str:
+    packages = ("transformers", "torch", "openai-whisper", "numpy")
+    return ", ".join(f"{package} {version(package)}" for package in packages)

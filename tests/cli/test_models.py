@@ -1,0 +1,191 @@
+"""`whisper-npu models` as a process, with the real huggingface_hub and a hub on loopback."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bad_checkpoints import write_good_checkpoint
+from hub_server import HubServer, serve
+
+from whisper_npu_cli.weights import WEIGHTS_FILE, load_checkpoint
+
+REPOSITORY = "someone/whisper-small-one"
+MAIN = "from whisper_npu_cli.cli.app import main; main()"
+NO_SOCKETS = """
+import socket
+def refuse(*args, **kwargs): raise AssertionError("went online")
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+"""
+
+
+class Machine:
+    """A user's machine: an own Hugging Face cache, and a hub that may be down."""
+
+    def __init__(self, home: Path, endpoint: str) -> None:
+        self.cache = home / "hub"
+        self.env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+        self.env |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_COLOR": "1"}
+        for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "TRANSFORMERS_OFFLINE"):
+            self.env.pop(name, None)
+
+    def command(self, *arguments: str, before: str = "") -> list[str]:
+        return [sys.executable, "-c", before + MAIN, "models", *arguments]
+
+    def run(
+        self, *arguments: str, before: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments, before=before),
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with what the real ones have beside the weights."""
+    directory = tmp_path_factory.mktemp("published")
+    write_good_checkpoint(directory)
+    for name in ("README.md", "pytorch_model.bin", "flax_model.msgpack", "vocab.json"):
+        (directory / name).write_text("not needed")
+    (directory / "model.fp32-00001-of-00002.safetensors").write_text("not needed")
+    return directory
+
+
+@pytest.fixture
+def hub(published: Path) -> Iterator[HubServer]:
+    with serve({REPOSITORY: published, "openai/whisper-tiny": published}) as server:
+        yield server
+
+
+@pytest.fixture
+def machine(hub: HubServer, tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "home", hub.url)
+
+
+def test_pull_then_path_without_network(machine: Machine, hub: HubServer) -> None:
+    pulled = machine.run("pull", REPOSITORY)
+    assert pulled.returncode == 0, pulled.stderr
+    assert hub.downloads == {
+        "config.json",
+        "generation_config.json",
+        "preprocessor_config.json",
+        "tokenizer.json",
+        WEIGHTS_FILE,
+    }
+    assert all(REPOSITORY in request for request in hub.requests)  # no telemetry
+    n_requests = len(hub.requests)
+    found = machine.run("path", REPOSITORY, before=NO_SOCKETS)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == pulled.stdout
+    directory = Path(found.stdout.rstrip("\n"))
+    assert directory.is_relative_to(machine.cache)
+    assert load_checkpoint(directory).tensors
+    again = machine.run("pull", REPOSITORY, before=NO_SOCKETS)
+    assert again.returncode == 0, again.stderr
+    assert len(hub.requests) == n_requests
+
+
+def test_progress_is_for_terminals_only(machine: Machine) -> None:
+    piped = machine.run("pull", REPOSITORY)
+    assert piped.returncode == 0
+    assert "%" not in piped.stderr
+    shutil.rmtree(machine.cache)
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    with subprocess.Popen(
+        machine.command("pull", REPOSITORY), env=machine.env, stdout=subprocess.PIPE, stderr=theirs
+    ) as process:
+        stdout, _ = process.communicate(timeout=60)
+    os.close(theirs)
+    assert b"100%" in os.read(ours, 1_000_000)
+    os.close(ours)
+    assert stdout.decode() == piped.stdout
+
+
+def test_aliases_name_the_published_repositories(machine: Machine) -> None:
+    assert machine.run("pull", "tiny").returncode == 0
+    listed = machine.run("list", before=NO_SOCKETS).stdout.splitlines()
+    rows = {line.split()[0]: line.split()[1:] for line in listed[1:]}
+    assert rows["tiny"] == ["openai/whisper-tiny", "2", "MB"]
+    assert rows["turbo"] == ["openai/whisper-large-v3-turbo", "-"]
+
+
+def test_interrupted_download_is_not_taken_for_complete(machine: Machine, hub: HubServer) -> None:
+    hub.stall_after = 200_000  # of 1.1 MB of weights; all other files are smaller
+    with subprocess.Popen(
+        machine.command("pull", REPOSITORY), env=machine.env, stderr=subprocess.PIPE
+    ) as process:
+        assert hub.stalled.wait(60)
+        process.kill()
+    interrupted = machine.run("path", REPOSITORY)
+    assert interrupted.returncode == 1
+    assert "is not in the cache" in interrupted.stderr
+    hub.stall_after = None
+    resumed = machine.run("pull", REPOSITORY)
+    assert resumed.returncode == 0, resumed.stderr
+    assert load_checkpoint(Path(resumed.stdout.rstrip("\n"))).tensors
+
+
+def test_repository_that_does_not_exist(machine: Machine) -> None:
+    failed = machine.run("pull", "someone/nothing")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert "no public repository someone/nothing" in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
+    machine.env["HF_ENDPOINT"] = "http://127.0.0.1:9"  # the discard port: nobody listens
+    failed = machine.run("pull", "base")
+    assert failed.returncode == 1
+    for phrase in ("model base", str(machine.cache), "--model demo"):
+        assert phrase in failed.stderr, failed.stderr
+    assert hub.requests == []
+
+
+def test_offline_variable(machine: Machine, hub: HubServer) -> None:
+    failed = machine.run("pull", "base", HF_HUB_OFFLINE="1")
+    assert failed.returncode == 1
+    for phrase in ("model base", str(machine.cache), "--model demo"):
+        assert phrase in failed.stderr, failed.stderr
+    assert hub.requests == []
+
+
+def test_repository_with_pytorch_weights_only(
+    machine: Machine, hub: HubServer, tmp_path: Path
+) -> None:
+    write_good_checkpoint(tmp_path / "old")
+    (tmp_path / "old" / WEIGHTS_FILE).rename(tmp_path / "old" / "pytorch_model.bin")
+    hub.repositories["someone/old"] = tmp_path / "old"
+    failed = machine.run("pull", "someone/old")
+    assert failed.returncode == 1
+    assert "has no model.safetensors, found pytorch_model.bin" in failed.stderr
+    assert "pytorch_model.bin" not in hub.downloads
+
+
+def test_local_directory(machine: Machine, published: Path, hub: HubServer) -> None:
+    assert machine.run("path", str(published)).stdout == f"{published}\n"
+    assert hub.requests == []
+
+
+def test_name_that_means_nothing(machine: Machine, hub: HubServer) -> None:
+    failed = machine.run("path", "nope")
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert failed.stderr.startswith("error: unknown model 'nope'")
+    assert "hint: `whisper-npu models list`" in failed.stderr
+    assert hub.requests == []

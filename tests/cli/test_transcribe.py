@@ -1,0 +1,216 @@
+"""`whisper-npu transcribe` from its arguments to its exit status, stdout and stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from bad_audio import BAD_INPUTS, BadInput, unprivileged
+from bad_checkpoints import BAD_CHECKPOINTS, BadCheckpoint
+
+from tests.cli.conftest import Cli
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
+
+
+@pytest.fixture
+def sample() -> Path:
+    """A human recording of a few digits; its name says which."""
+    return min(SAMPLES.glob("*.wav"))
+
+
+def digits_of(path: Path) -> str:
+    """The text of a sample by its file name: speaker, then the digits."""
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    return " ".join(words[int(digit)] for digit in path.stem.split("-")[1:])
+
+
+def test_segments_go_to_stdout_and_timings_to_stderr(cli: Cli, sample: Path) -> None:
+    result = cli("transcribe", sample, "--model", "demo")
+    assert result.status == 0
+    assert result.stdout.startswith("[00:00.")
+    assert result.stdout.count("\n") == 1
+    for stage in ("load", "audio", "mel", "encode", "decode", "write", "total", "rtf", "speed"):
+        assert stage in result.stderr
+        assert stage not in result.stdout
+
+
+def test_every_sample_is_transcribed(cli: Cli) -> None:
+    samples = sorted(SAMPLES.glob("*.wav"))
+    result = cli("transcribe", *samples, "--model", "demo", "--json")
+    assert result.status == 0
+    texts = {Path(row["path"]).name: row["text"].strip() for row in result.document["results"]}
+    assert texts == {path.name: digits_of(path) for path in samples}
+
+
+def test_json_document(cli: Cli, sample: Path) -> None:
+    document = cli("transcribe", sample, "--model", "demo", "--json").document
+    assert document["schema_version"] == 1
+    assert document["model"] == "demo"
+    assert document["versions"].keys() >= {"whisper-npu", "python", "openvino", "numba"}
+    assert document["device"]["name"] == "cpu"
+    (result,) = document["results"]
+    assert result["path"] == str(sample)
+    assert result["duration_s"] == pytest.approx(soundfile.info(sample).duration)
+    assert result["language"] == "en"
+    assert result["text"] == "".join(segment["text"] for segment in result["segments"])
+    assert 0 <= result["segments"][0]["start"] < result["segments"][-1]["end"]
+    rows = {row["stage"]: row for row in result["timings"]}
+    assert rows.keys() >= {"load", "audio", "mel", "encode", "decode", "write"}
+    assert rows["encode"]["calls"] == 1
+    assert rows["encode"]["engine"].startswith("openvino")
+    assert rows["decode"]["engine"].startswith("numba")
+    assert rows["decode"]["tokens"] > 0
+    assert rows["encode"]["rtf"] == pytest.approx(rows["encode"]["seconds"] / result["duration_s"])
+    assert rows["encode"]["speed"] == pytest.approx(1 / rows["encode"]["rtf"])
+
+
+def test_load_is_counted_once(cli: Cli, sample: Path) -> None:
+    results = cli("transcribe", sample, sample, "--model", "demo", "--json").document["results"]
+    loads = [[r["stage"] for r in result["timings"]].count("load") for result in results]
+    assert loads == [1, 0]
+
+
+def test_engines_agree(cli: Cli, sample: Path) -> None:
+    results = [
+        cli("transcribe", sample, "--model", "demo", "--json", "--device", device, *extra).document
+        for device, *extra in (("reference",), ("cpu",), ("cpu", "--cross-kv", "f32"))
+    ]
+    assert {document["results"][0]["text"].strip() for document in results} == {digits_of(sample)}
+
+
+def test_silence_and_noise_give_no_text(cli: Cli, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(40 * 16_000) * 0.05
+    soundfile.write(tmp_path / "silence.wav", np.zeros(45 * 16_000), 16_000)
+    soundfile.write(tmp_path / "noise.wav", noise, 16_000)
+    document = cli("transcribe", tmp_path, "--model", "demo", "--json").document
+    assert [result["text"] for result in document["results"]] == ["", ""]
+
+
+def test_standard_input(cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sample.read_bytes())))
+    (result,) = cli("transcribe", "-", "--model", "demo", "--json").document["results"]
+    assert (result["path"], result["text"].strip()) == ("-", digits_of(sample))
+
+
+def test_several_inputs_are_headed(cli: Cli, sample: Path) -> None:
+    result = cli("transcribe", sample, sample, "--model", "demo")
+    assert result.stdout.splitlines()[0] == f"==> {sample} <=="
+    assert result.stdout.count("==>") == 2
+
+
+@pytest.mark.parametrize("suffix", ["txt", "srt", "vtt", "tsv", "json"])
+def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, suffix: str) -> None:
+    result = cli("transcribe", sample, "-m", "demo", "-f", suffix, "-o", tmp_path)
+    assert result.status == 0
+    (written,) = tmp_path.iterdir()
+    assert written.name == f"{sample.stem}.{suffix}"
+    assert digits_of(sample) in written.read_text()
+
+
+def test_all_formats_replace_what_is_there(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    (tmp_path / f"{sample.stem}.txt").write_text("old")
+    cli("transcribe", sample, "-m", "demo", "-f", "all", "-o", tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".txt", ".srt", ".vtt", ".tsv", ".json"}
+    assert (tmp_path / f"{sample.stem}.txt").read_text().strip() == digits_of(sample)
+
+
+def test_inputs_with_one_output_name_are_refused(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    twin = tmp_path / sample.name
+    twin.write_bytes(sample.read_bytes())
+    result = cli("transcribe", sample, twin, "-m", "demo", "-f", "txt", "-o", tmp_path / "out")
+    assert result.status == 2
+    assert "would be written to the same files" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
+def test_bad_input_is_reported_and_the_others_go_on(
+    cli: Cli, sample: Path, tmp_path: Path, bad: BadInput
+) -> None:
+    path = bad.make(tmp_path / bad.name)
+    tmp_path.chmod(0o755)
+    with unprivileged(bad.unprivileged):
+        result = cli("transcribe", path, sample, "--model", "demo", "--json")
+    assert result.status == 1
+    failed, transcribed = result.document["results"]
+    assert failed["path"] == str(path)
+    assert bad.message in failed["error"]
+    assert transcribed["text"].strip() == digits_of(sample)
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert str(path) in errors[0]
+    assert bad.message in errors[0]
+    assert any(line.startswith("hint: ") and bad.hint in line for line in result.stderr.split("\n"))
+    assert result.stderr.rstrip().endswith(f"failed: 1 of 2 inputs:\n  {path}")
+
+
+def test_one_bad_input_alone(cli: Cli, tmp_path: Path) -> None:
+    result = cli("transcribe", tmp_path / "missing.wav", "--model", "demo")
+    assert (result.status, result.stdout) == (1, "")
+    assert "no such file" in result.stderr
+
+
+def test_unwritable_output_is_reported_and_the_others_go_on(
+    cli: Cli, sample: Path, tmp_path: Path
+) -> None:
+    (tmp_path / f"{sample.stem}.txt").mkdir()  # a folder cannot be replaced by a file
+    other = tmp_path / "other-1.wav"
+    other.write_bytes(sample.read_bytes())
+    result = cli("transcribe", sample, other, "-m", "demo", "-f", "txt", "-o", tmp_path)
+    assert result.status == 1
+    assert f"{sample.stem}.txt: cannot be written" in result.stderr
+    assert digits_of(sample) in (tmp_path / "other-1.txt").read_text()
+
+
+@pytest.mark.parametrize("bad", BAD_CHECKPOINTS, ids=lambda bad: bad.id)
+def test_bad_checkpoint(cli: Cli, sample: Path, tmp_path: Path, bad: BadCheckpoint) -> None:
+    directory = bad.build(tmp_path / "model")
+    result = cli("transcribe", sample, "--model", directory)
+    assert (result.status, result.stdout) == (1, "")
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert str(directory) in line
+    assert bad.phrase in line
+
+
+def test_absent_model_offline(
+    cli: Cli, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    result = cli("transcribe", sample, "--model", "small", "--offline")
+    assert (result.status, result.stdout) == (1, "")
+    assert "model small is not in the cache" in result.stderr
+    assert str(tmp_path) in result.stderr
+    assert "--model demo" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (("--language", "klingon"), "unknown language 'klingon'"),
+        (("--language", "german"), "the model has no language 'de'"),
+        (("--device", "abacus"), "abacus"),
+        (("--output-format", "doc"), "doc"),
+    ],
+)
+def test_usage_errors(cli: Cli, sample: Path, arguments: tuple[str, ...], phrase: str) -> None:
+    result = cli("transcribe", sample, "--model", "demo", *arguments)
+    assert (result.status, result.stdout) == (2, "")
+    assert phrase in result.stderr
+
+
+def test_reader_that_goes_away_is_no_error(
+    cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_pipe(*_: object, **__: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(json, "dumps", broken_pipe)
+    result = cli("transcribe", sample, "--model", "demo", "--json")
+    assert result.status == 1
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,30 @@
+"""Whisper's published vocabularies as `tokenizer.json`, from the merges in `golden/`."""
+
+from __future__ import annotations
+
+import lzma
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from whisper_npu_cli.random_checkpoint import byte_alphabet, tokenizer_json
+from whisper_npu_cli.tokenizer import special_tokens
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+@cache
+def published_tokenizer_json(vocabulary: str) -> bytes:
+    """Return that of openai/whisper-base ("multilingual"), base.en ("english") or "large-v3"."""
+    file = "gpt2" if vocabulary == "english" else "multilingual"
+    packed = (GOLDEN / f"{file}.merges.xz").read_bytes()
+    pairs = np.frombuffer(lzma.decompress(packed), "<u2").reshape(-1, 2).tolist()
+    texts = byte_alphabet()
+    merges = []
+    for left, right in pairs:
+        merges.append(f"{texts[left]} {texts[right]}")
+        texts.append(texts[left] + texts[right])
+    if vocabulary != "english":
+        texts.append("")  # the multilingual vocabularies have one empty token
+    return tokenizer_json(texts, merges, special_tokens(100 if vocabulary == "large-v3" else 99))

@@ -1,0 +1,205 @@
+"""The decoder on any CPU: encoded windows and tokens in, logits out, at memory speed.
+
+Owns the int8 weights, the caches and the bookkeeping of rows; `kernels.py` does the arithmetic.
+Knows nothing of files, text or how tokens are chosen.
+
+The kernels run on numba's threads. They are called from one Python thread at a time: numba's
+`workqueue` threading layer ends the process on concurrent calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.decoder import kernels
+from whisper_npu_cli.decoder.kernels import Caches, Notice, Scratch
+from whisper_npu_cli.decoder.quantize import quantize_decoder
+from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.weights import Checkpoint
+
+CrossKV = Literal["int8", "f32"]
+Array = NDArray[np.float32]
+
+# Rows x positions of one pass of a prefill. Far more than the ~10 at which arithmetic, not
+# memory, becomes the limit, and few enough for the activations to stay in the second-level cache.
+PREFILL_SIZE = 64
+
+
+class NumbaDecoder:
+    """Whisper's text decoder: int8 weights, compiled steps, caches allocated once.
+
+    `cross_kv` is the precision of the cached cross-attention keys and values. `on_compile` is
+    called before the kernels are compiled, which happens once per machine (see `kernels`).
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        cross_kv: CrossKV = "int8",
+        on_compile: Notice = lambda: None,
+    ) -> None:
+        self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
+        self.dims = checkpoint.dims
+        self.weights = quantize_decoder(checkpoint)
+        self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
+        self._allocate(n_windows=1, n_slots=1)
+        kernels.compile_for(self.weights, self.caches, self.scratch, on_compile)
+        self.session: NumbaSession | None = None
+
+    def start(self, windows: Sequence[EncodedWindow], max_rows: int | None = None) -> NumbaSession:
+        """Begin decoding `windows`, one row each; `max_rows` bounds later gathers.
+
+        Ends the session before: its caches are taken over, and grown where they are too few.
+        """
+        n_slots = max(len(windows), max_rows or 0)
+        n_windows = self.caches.cross_keys.shape[1]
+        if len(windows) > n_windows or n_slots > self.logits.shape[0]:
+            self._allocate(max(len(windows), n_windows), max(n_slots, self.logits.shape[0]))
+        for index, window in enumerate(windows):
+            self._store(index, window)
+        self.session = NumbaSession(self, len(windows), n_slots)
+        return self.session
+
+    def close(self) -> None:
+        """End the session; memory goes with the decoder itself."""
+        self.session = None
+
+    def _allocate(self, n_windows: int, n_slots: int) -> None:
+        """Allocate caches and scratch for that many windows and rows."""
+        dims, head_size = self.dims, self.dims.head_size
+        n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
+        self.caches = Caches(
+            self_keys=_zeros(n_layer, n_slots, n_head, dims.n_text_ctx, head_size),
+            self_values=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
+            cross_keys=np.zeros(
+                (n_layer, n_windows, n_head, dims.n_audio_ctx, head_size), self._cross_dtype
+            ),
+            cross_values=np.zeros(
+                (n_layer, n_windows, n_head, head_size, dims.n_audio_ctx), self._cross_dtype
+            ),
+            key_scale=np.ones((n_layer, n_windows, n_head, head_size), np.float32),
+            value_scale=np.ones((n_layer, n_windows, n_head, head_size), np.float32),
+        )
+        n_x = max(PREFILL_SIZE, n_slots)
+        self.scratch = Scratch(
+            x=_zeros(n_x, n_state),
+            branch=_zeros(n_x, n_state),
+            normed=_zeros(n_x, n_state),
+            qkv=_zeros(n_x, 3 * n_state),
+            attended=_zeros(n_x, n_state),
+            mlp=_zeros(n_x, 4 * n_state),
+            queries=_zeros(n_head, n_x, head_size),
+            scores=_zeros(n_head, n_x, max(dims.n_audio_ctx, dims.n_text_ctx)),
+        )
+        self.logits = _zeros(n_slots, dims.n_vocab)
+
+    def _store(self, index: int, window: EncodedWindow) -> None:
+        """Cache the window's cross-attention keys and values as window `index`."""
+        dims, caches = self.dims, self.caches
+        expected = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
+        keys, values = window.cross_keys, window.cross_values
+        if keys.shape != expected or values.shape != expected:
+            raise ValueError(
+                f"cross-attention keys and values of {keys.shape} and {values.shape},"
+                f" expected {expected}"
+            )
+        if self._cross_dtype == np.int8:
+            keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
+            kernels.quantize_cross(keys, index, True, caches.cross_keys, caches.key_scale)
+            kernels.quantize_cross(values, index, False, caches.cross_values, caches.value_scale)
+            return
+        heads = (*expected[:2], dims.n_text_head, dims.head_size)
+        caches.cross_keys[:, index] = keys.reshape(heads).transpose(0, 2, 1, 3)
+        caches.cross_values[:, index] = values.reshape(heads).transpose(0, 2, 3, 1)
+
+
+def _zeros(*shape: int) -> Array:
+    return np.zeros(shape, np.float32)
+
+
+class NumbaSession:
+    """Rows of tokens being decoded.
+
+    Row i has its keys and values in slot `rows[0, i]`, and attends to window `rows[1, i]`.
+    """
+
+    def __init__(self, decoder: NumbaDecoder, n_windows: int, n_slots: int) -> None:
+        self._decoder = decoder
+        self._rows = np.stack([np.arange(n_windows), np.arange(n_windows)])  # (2, n_rows) i64
+        self._n_slots = n_slots
+        self._length = 0  # positions cached, of every row
+
+    def prefill(self, prompts: NDArray[np.int64], logits_at: Sequence[int]) -> Array:
+        """Feed `prompts` (n_rows, n_prompt); return logits (n_rows, len(logits_at), n_vocab)."""
+        n_rows, n_prompt = prompts.shape
+        decoder = self._use(n_rows, n_prompt)
+        n_new = max(1, PREFILL_SIZE // n_rows)
+        normed = [
+            self._forward(prompts[:, first : first + n_new], decoder.logits[:0])
+            for first in range(0, n_prompt, n_new)
+        ]
+        chosen = np.concatenate(normed, axis=1)[:, list(logits_at)]
+        logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
+        kernels.linear(
+            decoder.weights.vocabulary,
+            0,
+            chosen.reshape(-1, chosen.shape[-1]),
+            logits.reshape(-1, logits.shape[-1]),
+        )
+        return logits
+
+    def step(self, tokens: NDArray[np.int64]) -> Array:
+        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next."""
+        logits = self._use(len(tokens), 1).logits[: len(tokens)]
+        self._forward(tokens[:, None], logits)
+        return logits
+
+    def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
+        """Feed tokens (n_rows, n_new); return a copy of what the vocabulary product takes."""
+        decoder = self._decoder
+        normed = kernels.forward(
+            np.ascontiguousarray(tokens, np.int64),
+            decoder.weights,
+            decoder.caches,
+            decoder.scratch,
+            self._rows,
+            self._length,
+            logits,
+        )
+        self._length += tokens.shape[1]
+        return np.array(normed).reshape(*tokens.shape, -1)
+
+    def gather(self, rows: NDArray[np.int64]) -> None:
+        """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.
+
+        Only repeated rows are copied, into the slots of dropped ones: a reordering costs nothing.
+        """
+        if len(rows) > self._n_slots:
+            raise ValueError(f"{len(rows)} rows gathered, the session holds {self._n_slots}")
+        decoder = self._use(self._rows.shape[1], 0)
+        gathered = self._rows[:, rows]
+        free = sorted(set(range(self._n_slots)) - set(gathered[0].tolist()))
+        seen: set[int] = set()
+        for row, slot in enumerate(gathered[0].tolist()):
+            if slot in seen:
+                gathered[0, row] = copy = free.pop()
+                keys, values, n = decoder.caches.self_keys, decoder.caches.self_values, self._length
+                keys[:, copy, :, :n] = keys[:, slot, :, :n]
+                values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
+            seen.add(slot)
+        self._rows = np.ascontiguousarray(gathered)
+
+    def _use(self, n_rows: int, n_new: int) -> NumbaDecoder:
+        """Check that the session can take `n_new` tokens for `n_rows` rows; return its decoder."""
+        n_text_ctx = self._decoder.dims.n_text_ctx
+        if self._decoder.session is not self:
+            raise ValueError("a later session has taken over the decoder's caches")
+        if n_rows != self._rows.shape[1]:
+            raise ValueError(f"tokens for {n_rows} rows, the session has {self._rows.shape[1]}")
+        if self._length + n_new > n_text_ctx:
+            raise ValueError(f"the context of {n_text_ctx} tokens is full")
+        return self._decoder

@@ -1,0 +1,91 @@
+"""fp32 weights to the int8 weights of the compiled decoder, one tensor at a time.
+
+Symmetric, one scale per row (one output of a product): the scale stays outside the inner loop,
+and a row with large weights costs the others no precision. Biases, norms and positions stay
+fp32: they are under 1 % of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.decoder.kernels import Linear, Norm, Weights
+from whisper_npu_cli.weights import Checkpoint
+
+F32Array = NDArray[np.float32]
+DECODER = "model.decoder"
+ROWS_AT_ONCE = 1024  # temporaries of 5 MB at large's width, where the vocabulary is 265 MB
+
+
+def quantize_rows(weight: F32Array) -> tuple[NDArray[np.int8], F32Array]:
+    """Return int8 codes (n_out, n_in) and scales (n_out,), so that codes * scale = weight.
+
+    Rounded to nearest: no weight is off by more than half its row's scale.
+    """
+    largest = np.abs(weight).max(axis=1)
+    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
+    return np.rint(weight / scale[:, None]).astype(np.int8), scale
+
+
+def quantize_decoder(checkpoint: Checkpoint) -> Weights:
+    """Return a checkpoint's decoder with int8 weights."""
+    layers = [f"{DECODER}.layers.{i}" for i in range(checkpoint.dims.n_text_layer)]
+
+    def linear(*projections: str) -> Linear:
+        return _linear(
+            checkpoint, [[f"{layer}.{name}" for name in projections] for layer in layers]
+        )
+
+    def norm(name: str) -> Norm:
+        return _norm(checkpoint, [f"{layer}.{name}" for layer in layers])
+
+    return Weights(
+        vocabulary=_linear(checkpoint, [[f"{DECODER}.embed_tokens"]]),
+        positions=np.array(checkpoint.array(f"{DECODER}.embed_positions.weight")),
+        self_norm=norm("self_attn_layer_norm"),
+        self_qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        self_out=linear("self_attn.out_proj"),
+        cross_norm=norm("encoder_attn_layer_norm"),
+        cross_q=linear("encoder_attn.q_proj"),
+        cross_out=linear("encoder_attn.out_proj"),
+        mlp_norm=norm("final_layer_norm"),
+        fc1=linear("fc1")._replace(with_gelu=True),
+        fc2=linear("fc2"),
+        final_norm=_norm(checkpoint, [f"{DECODER}.layer_norm"]),
+    )
+
+
+def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
+    """Quantise one product of all layers; a layer's tensors are put below one another."""
+    n_out, n_in = checkpoint.array(f"{layers[0][0]}.weight").shape
+    shape = len(layers), n_out * len(layers[0])
+    product = Linear(
+        weight=np.empty((*shape, n_in), np.int8),
+        scale=np.empty(shape, np.float32),
+        bias=np.zeros(shape, np.float32),
+    )
+    for layer, names in enumerate(layers):
+        for part, name in enumerate(names):
+            weight = checkpoint.array(f"{name}.weight")
+            for first in range(0, n_out, ROWS_AT_ONCE):
+                codes, scale = quantize_rows(weight[first : first + ROWS_AT_ONCE])
+                rows = slice(part * n_out + first, part * n_out + first + len(codes))
+                product.weight[layer, rows], product.scale[layer, rows] = codes, scale
+            rows = slice(part * n_out, (part + 1) * n_out)
+            if f"{name}.bias" in checkpoint.tensors:  # keys and the vocabulary have none
+                product.bias[layer, rows] = checkpoint.array(f"{name}.bias")
+            if name.endswith("q_proj"):
+                # Attention's 1 / sqrt(head_size), exact here: head sizes are powers of 4.
+                product.scale[layer, rows] *= checkpoint.dims.head_size**-0.5
+                product.bias[layer, rows] *= checkpoint.dims.head_size**-0.5
+    return product
+
+
+def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
+    return Norm(
+        gain=np.stack([checkpoint.array(f"{name}.weight") for name in names]),
+        bias=np.stack([checkpoint.array(f"{name}.bias") for name in names]),
+    )
