@@ -79,9 +79,6 @@ class Transcription:
         options: TranscribeOptions,
         timings: Timings,
     ) -> None:
-        # An impossible language or task is an error of the whole run: found before any audio.
-        if options.language is not None:
-            transcriber.tokenizer.sot_sequence(options.language, options.task)
         self.timings = timings
         self._source = source
         self._options = options

@@ -1,4 +1,4 @@
-"""Long form as openai/whisper's `transcribe()`: one window after another, each told the text before.
+"""Long form as openai/whisper's `transcribe()`: windows in turn, each told the text before it.
 
 Mel windows in, segments out. The windows depend on each other, so none is decoded ahead.
 """

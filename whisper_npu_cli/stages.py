@@ -40,6 +40,7 @@ class Stages:
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
         )
         self.language = options.language if tokenizer.is_multilingual else "en"
+        # What the model lacks is an error of the whole run: found before any audio.
         if options.language is not None or not tokenizer.is_multilingual:
             tokenizer.sot_sequence(options.language, options.task)
         if options.multilingual and not tokenizer.is_multilingual:

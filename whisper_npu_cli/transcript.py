@@ -20,7 +20,7 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-    language: str  # of the window
+    language: str = ""  # of the window
 
 
 @dataclass(frozen=True)

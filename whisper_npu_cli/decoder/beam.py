@@ -79,9 +79,7 @@ class BeamSearch:
         return self._ended + unended[:n_missing]
 
 
-def top_k(
-    logprobs: NDArray[np.float32], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def top_k(logprobs: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return ids and values (n_rows, k) of the `k` largest of each row, largest first.
 
     Equal ones are in order of their ids.

@@ -71,8 +71,7 @@ class WindowDecoder:
         if options.no_speech_threshold is None:
             return False
         is_likely_text = (
-            options.logprob_threshold is not None
-            and window.avg_logprob > options.logprob_threshold
+            options.logprob_threshold is not None and window.avg_logprob > options.logprob_threshold
         )
         return window.no_speech_prob > options.no_speech_threshold and not is_likely_text
 
@@ -83,8 +82,7 @@ class WindowDecoder:
             and window.compression_ratio > options.compression_ratio_threshold
         )
         is_unlikely = (
-            options.logprob_threshold is not None
-            and window.avg_logprob < options.logprob_threshold
+            options.logprob_threshold is not None and window.avg_logprob < options.logprob_threshold
         )
         is_silent = (
             options.no_speech_threshold is not None

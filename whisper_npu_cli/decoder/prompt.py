@@ -48,9 +48,7 @@ class PromptBuilder:
 class History:
     """The tokens that condition the next window (openai/whisper `transcribe.py`)."""
 
-    def __init__(
-        self, initial: Sequence[int], options: DecodingOptions, n_previous: int
-    ) -> None:
+    def __init__(self, initial: Sequence[int], options: DecodingOptions, n_previous: int) -> None:
         self._initial = list(initial)
         self._options = options
         self._n_previous = n_previous

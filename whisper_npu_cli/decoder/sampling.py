@@ -26,7 +26,7 @@ class SamplingPolicy:
     def choose(self, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
         """Choose a token for each row of (n_rows, n_vocab)."""
         if self.temperature == 0:
-            return logprobs.argmax(axis=1)
+            return np.array(logprobs.argmax(axis=1))
         weights = np.exp(logprobs / np.float32(self.temperature))
         cumulative = weights.cumsum(axis=1, dtype=np.float64)
         points = self.rng.random(len(logprobs)) * cumulative[:, -1]

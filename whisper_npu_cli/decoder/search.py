@@ -18,13 +18,15 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.decoder.rules import Rule
 from whisper_npu_cli.encoder.base import EncodedWindow
 
+_ZERO = np.float32(0)
+
 
 @dataclass(frozen=True)
 class Candidate:
     """Tokens sampled for one window, without the end of text."""
 
     tokens: tuple[int, ...] = ()
-    sum_logprob: np.float32 = np.float32(0)  # fp32 as in openai/whisper: near ties fall alike
+    sum_logprob: np.float32 = _ZERO  # fp32 as in openai/whisper: near ties fall alike
 
     @property
     def avg_logprob(self) -> float:
@@ -53,7 +55,10 @@ class WindowSearch(Protocol):
 class Policy(Protocol):
     """How to search: a factory of searches."""
 
-    group_size: int  # most rows of one window
+    @property
+    def group_size(self) -> int:
+        """Most rows of one window."""
+        ...
 
     def start(self) -> WindowSearch:
         """Begin the search over one window."""
@@ -132,6 +137,6 @@ def likeliest(candidates: Sequence[Candidate], length_penalty: float | None) -> 
 
 def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the log-probabilities of each row: (n_rows, n) to (n_rows, n)."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
+    shifted: NDArray[np.float32] = logits - logits.max(axis=1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return shifted
