@@ -51,6 +51,7 @@ def result_fields(
         "path": path,
         "duration_s": transcript.duration_s,
         "language": transcript.language,
+        "language_probs": dict(transcript.language_probs),
         "text": transcript.text,
         "segments": [segment_fields(segment) for segment in transcript.segments],
         "windows": [asdict(window) for window in windows],
