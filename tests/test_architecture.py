@@ -30,7 +30,7 @@ LAYERS = [
     {"engine", "report", "writers", "diagnose"},
     {"stages"},
     {"sequential"},
-    {"pipeline"},
+    {"pipeline", "bench"},
     {"cli"},
 ]
 ONLY_IN = {"typer": "cli", "pyxrt": "npu/xrt.py", "aie": "(nowhere)"}

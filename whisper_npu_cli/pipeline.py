@@ -21,7 +21,7 @@ from whisper_npu_cli.longform import clip_frames
 from whisper_npu_cli.mel import MelStream, scan
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.sequential import transcribe_sequential
-from whisper_npu_cli.stages import Stages
+from whisper_npu_cli.stages import Stages, WindowRecord
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
@@ -104,6 +104,11 @@ class Transcription:
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
         return min(1.0, self._n_decided / self._n_frames) if self._n_frames else 0.0
+
+    @property
+    def windows(self) -> list[WindowRecord]:
+        """Where and how each window was encoded."""
+        return self._stages.windows
 
     @property
     def transcript(self) -> Transcript:

@@ -46,7 +46,7 @@ def transcribe_sequential(
             n_frames = min(N_FRAMES, end - seek)
             mel = source.window(seek)
             mel[:, n_frames:] = 0  # what the clip leaves out
-            (decoded,) = stages.decode([stages.encode(mel)], history.tokens, first=is_first)
+            (decoded,) = stages.decode([stages.encode(mel, seek)], history.tokens, first=is_first)
             is_first = False
             if stages.is_silence(decoded):
                 seek += n_frames

@@ -6,6 +6,7 @@ Both long-form modes are built on these. Knows nothing of where a window begins.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,21 @@ from numpy.typing import NDArray
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class WindowRecord:
+    """Which engine encoded the window at frame `seek`, and how a device proved it."""
+
+    seek: int
+    engine: str
+    proof: DeviceProof | None
 
 
 class Stages:
@@ -31,6 +41,7 @@ class Stages:
         self, engines: Engines, tokenizer: Tokenizer, options: TranscribeOptions, timings: Timings
     ) -> None:
         self.tokenizer = tokenizer
+        self.windows: list[WindowRecord] = []
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
         self._options = options
@@ -52,10 +63,13 @@ class Stages:
         """Begin the history of the audio."""
         return self._prompts.history()
 
-    def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
-        """Encode one window (n_mels, N_FRAMES)."""
-        with self._timings.measure("encode", self._engines.encoder.name):
-            return self._engines.encoder.encode(mel)
+    def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
+        """Encode the window (n_mels, N_FRAMES) that begins at frame `seek`."""
+        encoder = self._engines.encoder
+        with self._timings.measure("encode", encoder.name):
+            encoded = encoder.encode(mel)
+        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
+        return encoded
 
     def decode(
         self,

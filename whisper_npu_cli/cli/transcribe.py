@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import typer
 
 from whisper_npu_cli.cli import decoding
-from whisper_npu_cli.cli.console import print_error, print_notice, print_timings, progress_bar
+from whisper_npu_cli.cli.console import (
+    print_device_times,
+    print_error,
+    print_notice,
+    print_timings,
+    progress_bar,
+)
 from whisper_npu_cli.errors import AudioError, OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -87,8 +93,10 @@ def transcribe(
     prefix: decoding.Prefix = None,
     hotwords: decoding.Hotwords = None,
     device: Annotated[
-        Literal["auto", "cpu", "reference"],
-        typer.Option(help="Compute engine.", rich_help_panel="Engine"),
+        Literal["auto", "npu", "cpu", "reference", "sim"],
+        typer.Option(
+            help="Compute engine; sim: the NPU's on a simulated chip.", rich_help_panel="Engine"
+        ),
     ] = "auto",
     precision: Annotated[
         Literal["auto", "bf16", "f32"],
@@ -102,6 +110,10 @@ def transcribe(
         int | None,
         typer.Option(min=1, help="Threads (default: physical cores).", rich_help_panel="Engine"),
     ] = None,
+    xclbins: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the NPU overlay.", rich_help_panel="Engine"),
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Never use the network.", rich_help_panel="Engine")
     ] = False,
@@ -110,7 +122,7 @@ def transcribe(
 
     Segments are printed as they are decided; a file that fails does not stop the others.
 
-    Example: `whisper-npu transcribe talk.mp3 --model base --output-format srt`
+    Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
     """
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions
@@ -122,7 +134,7 @@ def transcribe(
     sources = find_audio(paths)
     outputs = Outputs(output_format, output_dir)
     outputs.check_names(sources)
-    engine = EngineOptions(device, precision, cross_kv, threads)
+    engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
     options = TranscribeOptions(
         language=language_code(language) if language else None,
         multilingual=multilingual,
@@ -131,6 +143,8 @@ def transcribe(
         decoding=decoding.decoding_options(context.params),
     )
     with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
+        if device == "auto":
+            print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
         run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
         for source in sources:
             run.add(source)
@@ -221,7 +235,8 @@ class Run:
         with job.timings.measure("write"):
             self._outputs.write(source, job.transcript)
         print_timings(job.timings)
-        return result_fields(source.path, job.transcript, job.timings)
+        print_device_times([window.proof for window in job.windows])
+        return result_fields(source.path, job.transcript, job.timings, job.windows)
 
 
 def output_stem(source: AudioSource) -> str:

@@ -72,17 +72,14 @@ class NumbaDecoder:
         """Allocate caches and scratch for that many windows and rows."""
         dims, head_size = self.dims, self.dims.head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
+        cross_shape = (n_layer, n_windows, n_head, head_size, dims.n_audio_ctx)
         self.caches = Caches(
-            self_keys=_zeros(n_layer, n_slots, n_head, dims.n_text_ctx, head_size),
+            self_keys=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
             self_values=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
-            cross_keys=np.zeros(
-                (n_layer, n_windows, n_head, dims.n_audio_ctx, head_size), self._cross_dtype
-            ),
-            cross_values=np.zeros(
-                (n_layer, n_windows, n_head, head_size, dims.n_audio_ctx), self._cross_dtype
-            ),
-            key_scale=np.ones((n_layer, n_windows, n_head, head_size), np.float32),
-            value_scale=np.ones((n_layer, n_windows, n_head, head_size), np.float32),
+            cross_keys=np.zeros(cross_shape, self._cross_dtype),
+            cross_values=np.zeros(cross_shape, self._cross_dtype),
+            key_scale=np.ones(cross_shape[:-1], np.float32),
+            value_scale=np.ones(cross_shape[:-1], np.float32),
         )
         n_x = max(PREFILL_SIZE, n_slots)
         self.scratch = Scratch(
@@ -107,14 +104,14 @@ class NumbaDecoder:
                 f"cross-attention keys and values of {keys.shape} and {values.shape},"
                 f" expected {expected}"
             )
-        if self._cross_dtype == np.int8:
-            keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
-            kernels.quantize_cross(keys, index, True, caches.cross_keys, caches.key_scale)
-            kernels.quantize_cross(values, index, False, caches.cross_values, caches.value_scale)
-            return
-        heads = (*expected[:2], dims.n_text_head, dims.head_size)
-        caches.cross_keys[:, index] = keys.reshape(heads).transpose(0, 2, 1, 3)
-        caches.cross_values[:, index] = values.reshape(heads).transpose(0, 2, 3, 1)
+        stored = [(keys, caches.cross_keys, caches.key_scale)]
+        stored += [(values, caches.cross_values, caches.value_scale)]
+        for x, cache, scale in stored:
+            if cache.dtype == np.int8:
+                kernels.quantize_cross(np.ascontiguousarray(x, np.float32), index, cache, scale)
+            else:
+                heads = x.reshape(*expected[:2], dims.n_text_head, dims.head_size)
+                cache[:, index] = heads.transpose(0, 2, 3, 1)
 
 
 def _zeros(*shape: int) -> Array:
@@ -188,7 +185,7 @@ class NumbaSession:
             if slot in seen:
                 gathered[0, row] = copy = free.pop()
                 keys, values, n = decoder.caches.self_keys, decoder.caches.self_values, self._length
-                keys[:, copy, :, :n] = keys[:, slot, :, :n]
+                keys[:, copy, :, :, :n] = keys[:, slot, :, :, :n]
                 values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
             seen.add(slot)
         self._rows = np.ascontiguousarray(gathered)
