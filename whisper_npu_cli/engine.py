@@ -6,18 +6,22 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.encoder.npu_fallback import FallbackEncoder
 from whisper_npu_cli.errors import DeviceError, UsageError
-from whisper_npu_cli.overlay import find_manifest
+from whisper_npu_cli.findings import OK, SKIPPED
+from whisper_npu_cli.npu.checks import npu_checks
+from whisper_npu_cli.npu.machine import Machine
 from whisper_npu_cli.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
 
 Device: TypeAlias = Literal["auto", "npu", "cpu", "reference", "sim"]
 STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # developers: the stand-in takes the NPU's place
-ACCEL_NODE = Path("/dev/accel/accel0")
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def load_engines(
     if options.device == "cpu":
         encoder = _cpu_encoder(checkpoint, options)
     else:
-        encoder = _npu_encoder(checkpoint, options)
+        encoder = load_npu_encoder(checkpoint, options)
     decoder = _cpu_decoder(checkpoint, options, notice)
     return Engines(encoder, decoder, options.device, "asked for")
 
@@ -80,36 +84,26 @@ def _load_auto(
         incidents.append(str(error))
         notice(f"the NPU failed, the CPU goes on: {error}")
 
-    device, reason = "cpu", _no_npu(options)
-    encoder: Encoder | None = None
-    if not reason:
-        try:
-            npu = _npu_encoder(checkpoint, options)
-        except DeviceError as error:
-            reason = str(error)
-            notice(f"using the CPU: {reason}")
-        else:
-            device, reason = "npu", "its known-answer tests passed"
-            encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
-    encoder = encoder or _cpu_encoder(checkpoint, options)
-    return Engines(encoder, _cpu_decoder(checkpoint, options, notice), device, reason, incidents)
+    decoder = _cpu_decoder(checkpoint, options, notice)
+    try:
+        npu = load_npu_encoder(checkpoint, options)
+    except DeviceError as error:
+        notice(f"using the CPU: {error}")
+        return Engines(_cpu_encoder(checkpoint, options), decoder, "cpu", str(error))
+    encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
+    return Engines(encoder, decoder, "npu", "its known-answer tests passed", incidents)
 
 
-def _no_npu(options: EngineOptions) -> str:
-    """Return why there is no NPU to try, or nothing."""
-    if os.environ.get(STANDIN_VARIABLE):
-        return ""
-    if not ACCEL_NODE.exists():
-        return f"no NPU: {ACCEL_NODE} does not exist"
-    if find_manifest(options.xclbins) is None:
-        return "the NPU overlay is not built"
-    return ""
-
-
-def _npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
+def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
+    """Open the NPU, or its stand-in; DeviceError with the cause where that fails."""
     from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
 
     is_standin = options.device == "sim" or os.environ.get(STANDIN_VARIABLE)
+    if not is_standin:
+        for check in npu_checks(Machine(), options.xclbins):
+            if check.status not in (OK, SKIPPED):
+                why = f"{check.cause} ({check.detail})" if check.cause else check.detail
+                raise DeviceError(why, hint=check.hint)
     xclbins = str(options.xclbins) if options.xclbins else None
     return RemoteNpuEncoder(checkpoint, "sim" if is_standin else "npu", xclbins)
 

@@ -101,6 +101,11 @@ class Transcription:
                 yield self._segments[-1]
 
     @property
+    def windows(self) -> list[WindowRecord]:
+        """What encoded each window."""
+        return self._stages.windows
+
+    @property
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
         return min(1.0, self._n_decided / self._n_frames) if self._n_frames else 0.0

@@ -1,6 +1,6 @@
 """The heavy stages of one transcription, each timed: windows to encoded windows to tokens.
 
-Both long-form modes are built on these. Knows nothing of where a window begins.
+Both long-form modes are built on these. Knows nothing of how windows are chosen.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Stages:
         self, engines: Engines, tokenizer: Tokenizer, options: TranscribeOptions, timings: Timings
     ) -> None:
         self.tokenizer = tokenizer
-        self.windows: list[WindowRecord] = []
+        self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
         self._options = options
@@ -64,7 +64,7 @@ class Stages:
         return self._prompts.history()
 
     def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
-        """Encode the window (n_mels, N_FRAMES) that begins at frame `seek`."""
+        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
         encoder = self._engines.encoder
         with self._timings.measure("encode", encoder.name):
             encoded = encoder.encode(mel)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
@@ -114,6 +115,14 @@ def transcribe(
         Path | None,
         typer.Option(help="Folder of the NPU overlay.", rich_help_panel="Engine"),
     ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="With --device sim: run the overlay's own designs and kernels (checkout, g++).",
+            rich_help_panel="Engine",
+        ),
+    ] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Never use the network.", rich_help_panel="Engine")
     ] = False,
@@ -131,6 +140,8 @@ def transcribe(
     from whisper_npu_cli.pipeline import load_transcriber
     from whisper_npu_cli.report import document
 
+    if exact:
+        _choose_exact(device)
     sources = find_audio(paths)
     outputs = Outputs(output_format, output_dir)
     outputs.check_names(sources)
@@ -156,6 +167,15 @@ def transcribe(
             for name in run.failed:
                 print_notice(f"  {name}")
         raise typer.Exit(1)
+
+
+def _choose_exact(device: str) -> None:
+    """Let the worker that owns the simulated chip run the overlay's sources."""
+    from whisper_npu_cli.npu.standin.open import EXACT_VARIABLE
+
+    if device != "sim":
+        raise UsageError("--exact needs --device sim")
+    os.environ[EXACT_VARIABLE] = "1"
 
 
 class Outputs:

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder import kernels
-from whisper_npu_cli.decoder.kernels import Caches, Notice, Scratch
-from whisper_npu_cli.decoder.quantize import quantize_decoder
+from whisper_npu_cli.decoder.compiling import Notice, compile_once
+from whisper_npu_cli.decoder.kernels import Caches, Scratch
+from whisper_npu_cli.decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.weights import Checkpoint
 
@@ -47,7 +48,7 @@ class NumbaDecoder:
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._allocate(n_windows=1, n_slots=1)
-        kernels.compile_for(self.weights, self.caches, self.scratch, on_compile)
+        self._compile(on_compile)
         self.session: NumbaSession | None = None
 
     def start(self, windows: Sequence[EncodedWindow], max_rows: int | None = None) -> NumbaSession:
@@ -67,6 +68,18 @@ class NumbaDecoder:
     def close(self) -> None:
         """End the session; memory goes with the decoder itself."""
         self.session = None
+
+    def _compile(self, notice: Notice) -> None:
+        """Compile what is called from here, or load it from disk."""
+        tokens, x, caches = np.empty((1, 1), np.int64), self.scratch.x, self.caches
+        # `linear` before `forward`, which calls it: what was compiled on the way is not stored.
+        compile_once(kernels.linear, (self.weights.vocabulary, 0, x, x), notice)
+        compile_once(
+            kernels.forward, (tokens, self.weights, caches, self.scratch, tokens, 0, x), notice
+        )
+        if self._cross_dtype == np.int8:
+            keys = (self.scratch.queries, 0, caches.cross_keys, caches.key_scale)
+            compile_once(quantize_cross, keys, notice)
 
     def _allocate(self, n_windows: int, n_slots: int) -> None:
         """Allocate caches and scratch for that many windows and rows."""
@@ -108,7 +121,7 @@ class NumbaDecoder:
         stored += [(values, caches.cross_values, caches.value_scale)]
         for x, cache, scale in stored:
             if cache.dtype == np.int8:
-                kernels.quantize_cross(np.ascontiguousarray(x, np.float32), index, cache, scale)
+                quantize_cross(np.ascontiguousarray(x, np.float32), index, cache, scale)
             else:
                 heads = x.reshape(*expected[:2], dims.n_text_head, dims.head_size)
                 cache[:, index] = heads.transpose(0, 2, 3, 1)

@@ -16,12 +16,10 @@ Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit, prange, typeof
-from numba.core.event import Event, Listener, install_listener
+from numba import njit, prange
 from numpy.typing import NDArray
 
 F32Array = NDArray[np.float32]
@@ -29,8 +27,6 @@ I8Array = NDArray[np.int8]
 
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 BLOCK_ROWS = 32  # weight rows of one parallel task: 16 tasks for 512 outputs
-
-Notice = Callable[[], None]
 
 
 class Linear(NamedTuple):
@@ -96,8 +92,7 @@ class Scratch(NamedTuple):
 
 # Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises.
 _serial = njit(fastmath=True, error_model="numpy")
-_parallel = njit(fastmath=True, error_model="numpy", parallel=True, cache=True)
-_compiled = njit(error_model="numpy", cache=True)
+_parallel = njit(fastmath=True, error_model="numpy", parallel=True)
 
 
 @_serial
@@ -358,7 +353,7 @@ def cross_attention(query, layer, s, caches, rows):  # type: ignore[no-untyped-d
         cross_attend_head(np.int64(head), query, layer, s, caches, rows)
 
 
-@_compiled
+@_serial
 def forward(tokens, weights, caches, buffers, rows, length, logits):  # type: ignore[no-untyped-def]
     """Run tokens (n_rows, n_new) through all layers and append their keys and values.
 
@@ -397,67 +392,3 @@ def forward(tokens, weights, caches, buffers, rows, length, logits):  # type: ig
     if logits.shape[0] > 0:
         linear(w.vocabulary, np.int64(0), s.normed, logits)
     return s.normed
-
-
-@_serial
-def quantize_head(head, x, window, codes, scale):  # type: ignore[no-untyped-def]
-    """Quantise one head of all layers; see `quantize_cross`."""
-    n_layer, _, _, head_size = scale.shape
-    n_audio_ctx, start = x.shape[1], head * head_size
-    largest = np.empty(head_size, np.float32)
-    for layer in range(n_layer):
-        for d in range(head_size):
-            largest[d] = np.float32(1e-30)
-        for t in range(n_audio_ctx):
-            for d in range(head_size):
-                largest[d] = max(largest[d], abs(x[layer, t, start + d]))
-        for d in range(head_size):
-            scale[layer, window, head, d] = largest[d] / np.float32(127)
-            inverse = np.float32(127) / largest[d]
-            for t in range(n_audio_ctx):
-                code = np.rint(x[layer, t, start + d] * inverse)
-                codes[layer, window, head, d, t] = np.int8(code)
-
-
-@_parallel
-def quantize_cross(x, window, codes, scale):  # type: ignore[no-untyped-def]
-    """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
-
-    Into codes[:, window] (n_layer, n_head, head_size, n_audio_ctx) with a scale[:, window] per
-    channel, (n_layer, n_head, head_size).
-    """
-    for head in prange(scale.shape[2]):
-        quantize_head(np.int64(head), x, window, codes, scale)
-
-
-class _CompileListener(Listener):  # type: ignore[misc]
-    """Calls `on_start` once, when numba finds that it really has to compile."""
-
-    def __init__(self, on_start: Notice) -> None:
-        self._on_start: Notice | None = on_start
-
-    def on_start(self, event: Event) -> None:  # noqa: ARG002
-        """Report the first compilation."""
-        notice, self._on_start = self._on_start, None
-        if notice:
-            notice()
-
-    def on_end(self, event: Event) -> None:
-        """Ignore; required by numba."""
-
-
-def compile_for(weights: Weights, caches: Caches, buffers: Scratch, on_start: Notice) -> None:
-    """Compile the kernels, or load them from numba's disk cache; `on_start` tells which.
-
-    The argument types hold no shape, so nothing is compiled again for another model or batch;
-    there are two variants, int8 and fp32 cross-attention caches.
-    """
-    tokens, logits = np.empty((1, 1), np.int64), np.empty((1, 1), np.float32)
-    calls = {
-        forward: (tokens, weights, caches, buffers, tokens, 0, logits),
-        linear: (weights.vocabulary, 0, buffers.x, logits),
-        quantize_cross: (buffers.queries, 0, caches.cross_keys, caches.key_scale),
-    }
-    with install_listener("numba:compile", _CompileListener(on_start)):
-        for kernel, arguments in calls.items():
-            kernel.compile(tuple(typeof(argument) for argument in arguments))

@@ -8,14 +8,21 @@ process while the device works, so `npu_worker.py` gives it one of its own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow, check_mel
-from whisper_npu_cli.encoder.npu_plan import BIAS_COLUMNS, CONV_TAPS, STATES, WINDOWS, plan_encoder
+from whisper_npu_cli.encoder.npu_plan import (
+    BIAS_COLUMNS,
+    CONV_TAPS,
+    CROSS,
+    STATES,
+    WINDOWS,
+    plan_encoder,
+)
 from whisper_npu_cli.encoder.npu_weights import packed_weights
 from whisper_npu_cli.errors import DeviceError, OverlayError
 from whisper_npu_cli.npu import layout
@@ -29,6 +36,7 @@ F32 = NDArray[np.float32]
 LIST_TIMEOUT_S = 5.0  # the driver resets a hung context after 2 s
 ARMED_BYTES = 64  # one cache line of each result is filled with NaN before every window
 BF16_ONE = 0x3F80
+PROBE_TOLERANCE = 1e-4  # of the sum of magnitudes: fp32 sums differ by their order, about 1e-6
 UNIT_VARIANCE = 0.05  # bf16 and fp32 rounding change a normalised row's by less than 0.01
 
 
@@ -54,7 +62,9 @@ class NpuEncoder:
             name: runtime.alloc(argument.size_bytes)
             for name, argument in self._plan.buffers.items()
         }
+        self._probes: dict[str, _Probe] = {}
         self._load_weights(checkpoint)
+        self.clock_mhz = runtime.clock_mhz
         self._lists = [
             program.run_list(
                 [
@@ -69,6 +79,9 @@ class NpuEncoder:
         for name, packed in packed_weights(self._plan, checkpoint):
             self._buffers[name].host[:] = packed
             self._buffers[name].to_device()
+            if name.startswith(CROSS):
+                shape = self._plan.buffers[name].shape
+                self._probes[name] = _Probe.of(packed.view(np.uint16).reshape(shape))
             self._progress()
         norm = "model.encoder.layer_norm"
         self._scale, self._shift = (checkpoint.array(f"{norm}.{x}") for x in ("weight", "bias"))
@@ -93,8 +106,7 @@ class NpuEncoder:
             self._progress()
         for buffer in (self._buffers[STATES], *results):
             _collect(buffer)
-        self._read_states(window.states)
-        self._read_cross(window)
+        self._read_cross(self._read_states(window.states), window)
         n_commands = sum(run_list.n_commands for run_list in self._lists)
         return DeviceProof(
             self._runtime.name,
@@ -105,8 +117,11 @@ class NpuEncoder:
             self._runtime.predicted,
         )
 
-    def _read_states(self, states: F32) -> None:
-        """Read the normalised states, whose rows prove themselves, and scale and shift them."""
+    def _read_states(self, states: F32) -> F32:
+        """Read the normalised states, scale and shift them into `states`, and return them as read.
+
+        Every row proves itself: it has the variance that LayerNorm gives it.
+        """
         packed = self._buffers[STATES].host.view(np.uint16)
         rows = layout.unpack_a(packed.reshape(self._plan.buffers[STATES].shape))
         normal = layout.from_bf16(rows[: states.shape[0], : states.shape[1]])
@@ -117,8 +132,10 @@ class NpuEncoder:
             raise DeviceError("the NPU returned the same state for every position")
         np.multiply(normal, self._scale, out=states)
         states += self._shift
+        return normal
 
-    def _read_cross(self, window: EncodedWindow) -> None:
+    def _read_cross(self, normal: F32, window: EncodedWindow) -> None:
+        """Read keys and values; one row of every tile is proven against the states."""
         width = self.dims.n_text_state
         for part in self._plan.cross:
             shape = self._plan.buffers[part.buffer].shape
@@ -126,14 +143,45 @@ class NpuEncoder:
             for index, layer in enumerate(part.layers):
                 layout.copy_c(packed, 2 * index * width, window.cross_keys[layer])
                 layout.copy_c(packed, (2 * index + 1) * width, window.cross_values[layer])
-        for array in (window.cross_keys, window.cross_values):  # one row of each tile
-            if not np.isfinite(array[:, ::TILE]).all():
-                raise DeviceError("the NPU returned keys or values that are not numbers")
+            chosen = slice(part.layers.start, part.layers.stop)
+            self._probes[f"{part.buffer}.weights"].check(
+                normal[::TILE],
+                window.cross_keys[chosen, ::TILE],
+                window.cross_values[chosen, ::TILE],
+            )
 
     def close(self) -> None:
         """Drop every reference to the device: XRT then gives the context back."""
         self._lists.clear()
         self._buffers.clear()
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A random combination of a product's columns, known from its weights alone (Freivalds 1977).
+
+    The device computes every column and the host this one: a wrong column shows with
+    certainty but for sums that cancel, and it costs a millionth of the product.
+    """
+
+    signs: F32  # (n,) of -1 and 1
+    weights: F32  # (k,)
+    bias: float
+
+    @classmethod
+    def of(cls, packed: layout.U16) -> _Probe:
+        weights, bias = layout.unpack_weights(packed)
+        signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), bias.size)
+        return cls(signs, layout.from_bf16(weights) @ signs, float(bias @ signs))
+
+    def check(self, rows: F32, keys: F32, values: F32) -> None:
+        """Compare products (layers, rows, width) of `rows` (rows, k); DeviceError on another."""
+        products = np.stack([keys, values], axis=1).swapaxes(1, 2)  # (layers, rows, 2, width)
+        products = products.swapaxes(0, 1).reshape(len(rows), -1)
+        got = products @ self.signs[: products.shape[1]]
+        want = rows @ self.weights[: rows.shape[1]] + self.bias
+        if not np.abs(got - want).max() <= PROBE_TOLERANCE * np.abs(products).sum(axis=1).max():
+            raise DeviceError("the NPU returned keys or values that do not follow from its states")
 
 
 def empty_window(dims: ModelDims) -> EncodedWindow:

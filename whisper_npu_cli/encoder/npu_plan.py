@@ -27,6 +27,7 @@ CONV_TAPS = 3  # both convolutions have three taps
 BIAS_COLUMNS = 2  # conv1's bias as high and low bf16 parts, see `Plan`
 MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the rounding noise
 HOST_MEL_MS = 3.0  # a window by mel.py on one Zen 3 core, measured
+CROSS = "cross."  # what the names of cross-attention buffers begin with
 WINDOWS = "windows"  # the host's input: im2col of the mel window
 STATES = "normed"  # holds the normalised states after the last run list
 
@@ -198,4 +199,4 @@ def _cross_slices(dims: ModelDims) -> Iterator[CrossSlice]:
     fitting = MAX_N // (2 * dims.n_text_state)
     each = max(n for n in range(1, n_layers + 1) if n_layers % n == 0 and n <= fitting)
     for index, first in enumerate(range(0, n_layers, each)):
-        yield CrossSlice(f"cross.{index}", range(first, first + each))
+        yield CrossSlice(f"{CROSS}{index}", range(first, first + each))

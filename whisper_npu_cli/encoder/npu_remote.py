@@ -37,6 +37,8 @@ class RemoteNpuEncoder:
         self._pool = WindowPool(checkpoint.dims)
         self._worker = _Worker(self._options)
         self.name = self._worker.name
+        self.clock_mhz = self._worker.clock_mhz
+        self.known_answer_ms = self._worker.known_answer_ms
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); DeviceError after a replacement."""
@@ -78,10 +80,13 @@ class _Worker:
         self._known: set[int] = set()  # windows whose file the worker has
         try:
             self._channel.send(json.dumps(asdict(options)).encode())
-            self.name = str(self._receive("ready", START_S)["name"])
+            ready = self._receive("ready", START_S)
         except BaseException:
             self.close()
             raise
+        self.name = str(ready["name"])
+        self.clock_mhz = int(ready["clock_mhz"])
+        self.known_answer_ms = float(ready["known_answer_ms"])
 
     def encode(self, number: int, file: int) -> DeviceProof:
         """Have window `number` encoded."""

@@ -55,7 +55,13 @@ def main() -> None:
     threading.Thread(target=_beat, args=(channel,), daemon=True).start()
     try:
         encoder = open_encoder(options)
-        send(channel, "ready", name=encoder.name, known_answer_ms=encoder.known_answer_ms)
+        send(
+            channel,
+            "ready",
+            name=encoder.name,
+            clock_mhz=encoder.clock_mhz,
+            known_answer_ms=encoder.known_answer_ms,
+        )
         _serve(channel, encoder)
     except WhisperNpuError as error:
         send(channel, "failed", type=type(error).__name__, message=str(error), hint=error.hint)
