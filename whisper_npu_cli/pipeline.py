@@ -111,11 +111,6 @@ class Transcription:
         return min(1.0, self._n_decided / self._n_frames) if self._n_frames else 0.0
 
     @property
-    def windows(self) -> list[WindowRecord]:
-        """Where and how each window was encoded."""
-        return self._stages.windows
-
-    @property
     def transcript(self) -> Transcript:
         """What has been decided so far."""
         stages = self._stages
