@@ -13,7 +13,7 @@ MAX_LINES = 500
 
 # Lower layers first; a module imports lower layers, or its own package.
 LAYERS = [
-    {"__init__", "errors", "dims", "timing", "transcript"},
+    {"__init__", "errors", "dims", "timing", "transcript", "findings"},
     {"overlay", "languages"},
     {
         "audio",
@@ -30,7 +30,7 @@ LAYERS = [
     {"engine", "report", "writers", "diagnose"},
     {"stages"},
     {"sequential"},
-    {"pipeline"},
+    {"pipeline", "bench"},
     {"cli"},
 ]
 ONLY_IN = {"typer": "cli", "pyxrt": "npu/xrt.py", "aie": "(nowhere)"}

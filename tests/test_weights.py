@@ -78,10 +78,12 @@ def test_bf16_rounds_to_nearest_even(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read, np.array([1, 1 + 2 * step, 1, -3], np.float32))
 
 
-def test_fp32_is_a_view_of_the_file(good: Path) -> None:
-    array = load_checkpoint(good).array(FC1)
+def test_fp32_is_a_view_of_the_file_and_writing_does_not_reach_it(good: Path) -> None:
+    checkpoint = load_checkpoint(good)
+    array = checkpoint.array(FC1)
     assert not array.flags.owndata
-    assert not array.flags.writeable
+    array += 1
+    np.testing.assert_array_equal(checkpoint.array(FC1) + 1, array)
 
 
 def test_sharded_directory_reads_as_one(good: Path, tmp_path: Path) -> None:
@@ -116,6 +118,11 @@ def test_truncated_file_states_expected_and_found_bytes(good: Path, tmp_path: Pa
     with pytest.raises(CheckpointError, match=f"expected {len(content)} bytes, found") as caught:
         read_header(tmp_path / "cut")
     assert str(caught.value).endswith(f"found {len(content) - 10}")
+
+
+def test_file_that_cannot_be_read_is_a_checkpoint_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent: cannot be read: No such file"):
+        read_header(tmp_path / "absent")
 
 
 @settings(max_examples=300, deadline=None)

@@ -21,7 +21,7 @@ from whisper_npu_cli.longform import clip_frames
 from whisper_npu_cli.mel import MelStream, scan
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.sequential import transcribe_sequential
-from whisper_npu_cli.stages import Stages
+from whisper_npu_cli.stages import Stages, WindowRecord
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
@@ -99,6 +99,11 @@ class Transcription:
             for segment in decided.segments:
                 self._segments.append(replace(segment, id=len(self._segments)))
                 yield self._segments[-1]
+
+    @property
+    def windows(self) -> list[WindowRecord]:
+        """What encoded each window."""
+        return self._stages.windows
 
     @property
     def progress(self) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -41,7 +43,9 @@ def timings_rows(timings: Timings) -> list[dict[str, Any]]:
     ]
 
 
-def result_fields(path: str, transcript: Transcript, timings: Timings) -> dict[str, Any]:
+def result_fields(
+    path: str, transcript: Transcript, timings: Timings, windows: Sequence[Any]
+) -> dict[str, Any]:
     """Return the entry of one transcribed input."""
     return {
         "path": path,
@@ -50,6 +54,7 @@ def result_fields(path: str, transcript: Transcript, timings: Timings) -> dict[s
         "language_probs": dict(transcript.language_probs),
         "text": transcript.text,
         "segments": [segment_fields(segment) for segment in transcript.segments],
+        "windows": [asdict(window) for window in windows],
         "timings": timings_rows(timings),
     }
 
@@ -59,7 +64,11 @@ def document(model: str, engines: Engines, results: list[dict[str, Any]]) -> dic
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
-        "device": {"name": engines.device, "reason": engines.reason},
+        "device": {
+            "name": engines.device,
+            "reason": engines.reason,
+            "incidents": engines.incidents,
+        },
         "versions": versions(),
         "results": results,
     }

@@ -40,11 +40,12 @@ class StoredTensor:
     offset: int
 
     def read(self) -> NDArray[np.float32]:
-        """Return the tensor as fp32: a read-only view of the file where it is fp32, else a copy.
+        """Return the tensor as fp32: a view of the file where it is fp32, else a copy.
 
-        Each call maps the file anew, so its pages leave memory with the last reference.
+        Each call maps the file anew, so its pages leave memory with the last reference. Mode "c"
+        keeps writes out of the file; OpenVINO shares memory only where writing is allowed.
         """
-        mapped = np.memmap(self.path, DTYPES[self.dtype], "r", self.offset, self.shape)
+        mapped = np.memmap(self.path, DTYPES[self.dtype], "c", self.offset, self.shape)
         if self.dtype == "BF16":
             return (mapped.astype(np.uint32) << 16).view(np.ndarray).view(np.float32)
         return mapped.view(np.ndarray).astype(np.float32, copy=False)
@@ -68,16 +69,19 @@ class StoredTensors(Mapping[str, NDArray[np.float32]]):
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """Return what `path` stores; CheckpointError where the file is damaged or truncated."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        n_header = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= n_header <= min(_MAX_HEADER_BYTES, size - 8):
-            raise CheckpointError(
-                f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
-                f" found {n_header} in a file of {size} bytes",
-                hint=_PULL_AGAIN,
-            )
-        header = file.read(n_header)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            n_header = int.from_bytes(file.read(8), "little")
+            header = file.read(min(n_header, _MAX_HEADER_BYTES))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if not 2 <= n_header == len(header):
+        raise CheckpointError(
+            f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
+            f" found {n_header} in a file of {size} bytes",
+            hint=_PULL_AGAIN,
+        )
     try:
         fields = json.loads(header)
         fields.pop("__metadata__", None)

@@ -23,6 +23,7 @@ from whisper_npu_cli.tokenizer import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+OTHER_WEIGHTS = frozenset({".bin", ".pt", ".h5", ".msgpack"})  # suffixes of what is not read
 _NOT_WHISPER = "give a directory of Hugging Face Whisper, for example of openai/whisper-base"
 _NOT_SAFETENSORS = "convert the weights with transformers: model.save_pretrained(DIRECTORY)"
 # Vocabularies from here on are multilingual (openai/whisper `model.py`, `is_multilingual`).
@@ -67,7 +68,7 @@ class Checkpoint:
     tensors: Mapping[str, NDArray[np.float32]]
 
     def array(self, name: str) -> NDArray[np.float32]:
-        """Return a tensor as fp32: a read-only view where it is stored so, else a copy."""
+        """Return a tensor as fp32: a view of the file where it is stored so, else a copy."""
         return self.tensors[name]
 
     def tokenizer(self) -> Tokenizer:

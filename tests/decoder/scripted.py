@@ -45,7 +45,7 @@ class ScriptedDecoder:
     def logits(self, index: int, tokens: tuple[int, ...]) -> NDArray[np.float32]:
         probs = np.full(self.dims.n_vocab, 1e-9)
         for token, prob in self.script(index, tokens).items():
-            probs[token] = prob
+            probs[token] = max(prob, 1e-9)
         return np.log(probs).astype(np.float32)
 
 
@@ -58,9 +58,7 @@ class ScriptedSession:
         self._max_rows = max_rows
         self._length = 0
 
-    def prefill(
-        self, prompts: NDArray[np.int64], logits_at: Sequence[int]
-    ) -> NDArray[np.float32]:
+    def prefill(self, prompts: NDArray[np.int64], logits_at: Sequence[int]) -> NDArray[np.float32]:
         assert len(prompts) == len(self._rows)
         self._length = prompts.shape[1]
         logits = self._logits()

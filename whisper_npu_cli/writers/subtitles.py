@@ -130,7 +130,7 @@ class CueBuilder:
             yield self._cue
 
     def _fits(self, word: Word) -> bool:
-        return 0 < self._line_width and self._line_width + len(word.word) <= self._width
+        return self._line_width > 0 and self._line_width + len(word.word) <= self._width
 
     def _ends_cue(self, word: Word, is_long_pause: bool, begins_cue: bool) -> bool:
         """Return whether the cue ends before `word`."""
