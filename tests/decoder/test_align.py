@@ -181,5 +181,5 @@ def test_words_cover_the_tokens_and_stay_in_the_content(
     assert [token for word in words for token in word.tokens] == tokens
     times = [time for word in words for time in (word.start, word.end)]
     assert times == sorted(times)
-    assert 0 <= times[0]
+    assert times[0] >= 0
     assert times[-1] <= n_frames // 2 * TIME_PRECISION_S
