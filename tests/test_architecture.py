@@ -26,7 +26,7 @@ LAYERS = [
         "save_checkpoint",
         "checkpoints",
     },
-    {"encoder", "decoder", "npu", "reference", "longform", "options"},
+    {"encoder", "decoder", "npu", "reference", "words", "longform", "hallucinations", "options"},
     {"engine", "report", "writers", "diagnose"},
     {"stages"},
     {"sequential"},

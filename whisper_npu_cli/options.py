@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from whisper_npu_cli.decoder.options import DecodingOptions
 from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.words import WordOptions
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class TranscribeOptions:
     multilingual: bool = False  # detect the language of every window (faster-whisper)
     task: str = "transcribe"  # or "translate", into English
     clip_timestamps: tuple[float, ...] = ()  # start, end, start, … in seconds; empty: all
+    words: WordOptions | None = None  # None: no word timestamps
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
     def __post_init__(self) -> None:
