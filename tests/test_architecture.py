@@ -26,8 +26,10 @@ LAYERS = [
         "save_checkpoint",
         "checkpoints",
     },
-    {"encoder", "decoder", "npu", "reference", "longform"},
+    {"encoder", "decoder", "npu", "reference", "longform", "options"},
     {"engine", "report", "writers", "diagnose"},
+    {"stages"},
+    {"sequential"},
     {"pipeline", "bench"},
     {"cli"},
 ]

@@ -2,14 +2,22 @@
 
 The algorithm is that of openai/whisper `transcribe.py`: windows of 30 s, each beginning at the
 last timestamp that the window before it is sure of. Knows tokens and frames, no arrays.
+
+One thing differs: nothing lies beyond the content of its window. There openai/whisper lets
+segments end after the end of the audio, or in the middle of what a clip leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES, TIME_PRECISION_S
+from whisper_npu_cli.decoder.fallback import DecodedWindow
+from whisper_npu_cli.dims import FRAMES_PER_SECOND, TIME_PRECISION_S
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.tokenizer import Tokenizer
+from whisper_npu_cli.transcript import Segment
 
 FRAMES_PER_TIMESTAMP = round(TIME_PRECISION_S * FRAMES_PER_SECOND)  # 2
 
@@ -23,9 +31,48 @@ class Span:
     tokens: tuple[int, ...]
 
 
-def window_size(seek: int, n_content_frames: int) -> int:
-    """Return how many frames of the window at frame `seek` hold content."""
-    return min(N_FRAMES, n_content_frames - seek)
+def clip_frames(clip_timestamps: Sequence[float], n_frames: int) -> list[tuple[int, int]]:
+    """Return the frames of each clip of `clip_timestamps`, start, end, start, … in seconds.
+
+    The last end may be left out, and is never after `n_frames`; no clips are the whole audio.
+    UsageError where a time is before the one ahead of it.
+    """
+    if any(a > b for a, b in pairwise([0.0, *clip_timestamps])):
+        raise UsageError("clip timestamps must not decrease")
+    points = [min(round(s * FRAMES_PER_SECOND), n_frames) for s in clip_timestamps] or [0]
+    if len(points) % 2:
+        points.append(n_frames)
+    return list(zip(points[::2], points[1::2], strict=True))
+
+
+def window_segments(
+    decoded: DecodedWindow, tokenizer: Tokenizer, seek: int, n_frames: int
+) -> tuple[list[Segment], int]:
+    """Return the segments of the window at frame `seek`, and the number of frames to advance.
+
+    Segments are numbered from 0. One without text or without duration is left out, where
+    openai/whisper keeps it but empties it.
+    """
+    spans, advance = split_window(decoded.tokens, tokenizer.timestamp_begin, n_frames)
+    offset_s, limit_s = seek / FRAMES_PER_SECOND, n_frames / FRAMES_PER_SECOND
+    said = [(span, tokenizer.decode(span.tokens)) for span in spans if span.start_s != span.end_s]
+    segments = [
+        Segment(
+            id=i,
+            seek=seek,
+            start=offset_s + min(span.start_s, limit_s),
+            end=offset_s + min(span.end_s, limit_s),
+            text=text,
+            tokens=span.tokens,
+            temperature=decoded.temperature,
+            avg_logprob=decoded.avg_logprob,
+            compression_ratio=decoded.compression_ratio,
+            no_speech_prob=decoded.no_speech_prob,
+            language=decoded.language,
+        )
+        for i, (span, text) in enumerate((span, text) for span, text in said if text.strip())
+    ]
+    return segments, min(advance, n_frames)
 
 
 def split_window(

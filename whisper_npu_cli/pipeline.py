@@ -7,46 +7,24 @@ is what this avoids; the first pass finds the maximum, and every fault of the fi
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio import AudioSource
 from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.decoder.rules import Rule, SuppressBlank, SuppressTokens, TimestampRules
-from whisper_npu_cli.decoder.search import (
-    Hypothesis,
-    SpecialTokens,
-    decode_greedy,
-    detect_language,
-)
-from whisper_npu_cli.dims import (
-    FRAMES_PER_SECOND,
-    TOKENS_PER_SECOND,
-    ModelDims,
-)
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.engine import EngineOptions, Engines, load_engines
-from whisper_npu_cli.longform import split_window, window_size
+from whisper_npu_cli.longform import clip_frames
 from whisper_npu_cli.mel import MelStream, scan
+from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.sequential import transcribe_sequential
+from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
-
-
-@dataclass(frozen=True)
-class TranscribeOptions:
-    """What to transcribe; names and defaults are openai/whisper's."""
-
-    language: str | None = None  # a code such as "en"; None: detected in the first window
-    task: str = "transcribe"  # or "translate", into English
-    no_speech_threshold: float = 0.6
-    logprob_threshold: float = -1.0
-    condition_on_previous_text: bool = True
-    max_initial_timestamp_s: float = 1.0
 
 
 class Transcriber:
@@ -101,42 +79,42 @@ class Transcription:
         options: TranscribeOptions,
         timings: Timings,
     ) -> None:
-        # An impossible language or task is an error of the whole run: found before any audio.
-        if options.language is not None:
-            transcriber.tokenizer.sot_sequence(options.language, options.task)
         self.timings = timings
         self._source = source
         self._options = options
-        self._engines = transcriber.engines
-        self._tokenizer = transcriber.tokenizer
-        self._dims = transcriber.dims
-        self._rules = token_rules(transcriber.tokenizer, options)
-        self._language = options.language
+        self._n_mels = transcriber.dims.n_mels
+        self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, timings)
         self._segments: list[Segment] = []
-        self._history: list[int] = []  # tokens of earlier segments, the next window's prompt
-        self._seek = 0
-        self._n_frames = 0
+        self._n_decided = self._n_frames = 0
 
     def __iter__(self) -> Iterator[Segment]:
         """Yield segments as they are decided. Raises AudioError before the first one, or never."""
         with self.timings.measure("mel"):
-            stats = scan(self._timed_blocks(), self._dims.n_mels)
+            stats = scan(self._timed_blocks(), self._n_mels)
         self.timings.audio_s, self._n_frames = stats.duration_s, stats.n_frames
-        stream = MelStream(self._timed_blocks(), stats)
-        while self._seek < self._n_frames:
-            with self.timings.measure("mel"):
-                mel = stream.window(self._seek)
-            yield from self._decode_window(mel)
+        clips = clip_frames(self._options.clip_timestamps, stats.n_frames)
+        windows = TimedWindows(MelStream(self._timed_blocks(), stats), self.timings)
+        for decided in transcribe_sequential(windows, self._stages, clips):
+            self._n_decided = decided.end_frame
+            for segment in decided.segments:
+                self._segments.append(replace(segment, id=len(self._segments)))
+                yield self._segments[-1]
 
     @property
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
-        return min(1.0, self._seek / self._n_frames) if self._n_frames else 0.0
+        return min(1.0, self._n_decided / self._n_frames) if self._n_frames else 0.0
 
     @property
     def transcript(self) -> Transcript:
         """What has been decided so far."""
-        return Transcript(self._language or "", self.timings.audio_s, tuple(self._segments))
+        stages = self._stages
+        return Transcript(
+            language=stages.language or "",
+            duration_s=self.timings.audio_s,
+            segments=tuple(self._segments),
+            language_probs=stages.language_probs,
+        )
 
     def _timed_blocks(self) -> Iterator[NDArray[np.float32]]:
         blocks = self._source.blocks()
@@ -147,96 +125,15 @@ class Transcription:
                 return
             yield block
 
-    def _decode_window(self, mel: NDArray[np.float32]) -> list[Segment]:
-        """Decode the window at `seek`, move on, and return its segments that have text."""
-        encoder, seek = self._engines.encoder, self._seek
-        size = window_size(seek, self._n_frames)
-        with self.timings.measure("encode", encoder.name):
-            encoded = encoder.encode(mel)
-        with self.timings.measure("decode", self._engines.decoder.name) as stage:
-            hypothesis = self._search(encoded)
-            stage.tokens += len(hypothesis.tokens)
-        if self._is_silence(hypothesis):
-            self._seek += size
-            return []
-        spans, advance = split_window(hypothesis.tokens, self._tokenizer.timestamp_begin, size)
-        self._seek += advance
-        n_before = len(self._segments)
-        for span in spans:
-            text = self._tokenizer.decode(span.tokens)
-            if span.start_s == span.end_s or not text.strip():
-                continue  # openai/whisper empties such a segment; here it is left out
-            self._history.extend(span.tokens)
-            offset = seek / FRAMES_PER_SECOND
-            self._segments.append(
-                Segment(
-                    id=len(self._segments),
-                    seek=seek,
-                    start=offset + span.start_s,
-                    end=offset + span.end_s,
-                    text=text,
-                    tokens=span.tokens,
-                    temperature=0.0,
-                    avg_logprob=hypothesis.avg_logprob,
-                    compression_ratio=compression_ratio(self._tokenizer.decode(hypothesis.tokens)),
-                    no_speech_prob=hypothesis.no_speech_prob,
-                )
-            )
-        return self._segments[n_before:]
 
-    def _search(self, encoded: EncodedWindow) -> Hypothesis:
-        tokenizer, decoder = self._tokenizer, self._engines.decoder
-        if self._language is None:
-            self._language = self._detect(encoded)
-        prompt = tokenizer.sot_sequence(self._language, self._options.task)
-        if self._options.condition_on_previous_text and self._history:
-            n_previous = self._dims.n_text_ctx // 2 - 1
-            prompt = (tokenizer.sot_prev, *self._history[-n_previous:], *prompt)
-        special = SpecialTokens(tokenizer.sot, tokenizer.eot, tokenizer.no_speech)
-        (hypothesis,) = decode_greedy(decoder, [encoded], np.array([prompt]), self._rules, special)
-        return hypothesis
+class TimedWindows:
+    """The windows of one audio, timed as stage `mel`."""
 
-    def _detect(self, encoded: EncodedWindow) -> str:
-        if not self._tokenizer.is_multilingual:
-            return "en"
-        tokenizer = self._tokenizer
-        probs = detect_language(
-            self._engines.decoder, encoded, tokenizer.sot, tokenizer.language_ids
-        )
-        return next(iter(probs))
+    def __init__(self, stream: MelStream, timings: Timings) -> None:
+        self._stream = stream
+        self._timings = timings
 
-    def _is_silence(self, hypothesis: Hypothesis) -> bool:
-        options = self._options
-        return (
-            hypothesis.no_speech_prob > options.no_speech_threshold
-            and hypothesis.avg_logprob <= options.logprob_threshold
-        )
-
-
-def token_rules(tokenizer: Tokenizer, options: TranscribeOptions) -> list[Rule]:
-    """Return Whisper's rules for decoding with timestamps."""
-    never = {
-        *tokenizer.non_speech_tokens,
-        tokenizer.transcribe,
-        tokenizer.translate,
-        tokenizer.sot,
-        tokenizer.sot_prev,
-        tokenizer.sot_lm,
-        tokenizer.no_speech,
-    }
-    return [
-        SuppressBlank((*tokenizer.encode(" "), tokenizer.eot)),
-        SuppressTokens(tuple(sorted(never))),
-        TimestampRules(
-            tokenizer.timestamp_begin,
-            tokenizer.eot,
-            tokenizer.no_timestamps,
-            round(options.max_initial_timestamp_s * TOKENS_PER_SECOND),
-        ),
-    ]
-
-
-def compression_ratio(text: str) -> float:
-    """Return how well `text` compresses: above 2.4 it is most likely a loop (openai/whisper)."""
-    data = text.strip().encode()
-    return len(data) / len(zlib.compress(data))
+    def window(self, seek: int) -> NDArray[np.float32]:
+        """Return (n_mels, N_FRAMES) from frame `seek`."""
+        with self._timings.measure("mel"):
+            return self._stream.window(seek)

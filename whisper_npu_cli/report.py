@@ -47,6 +47,7 @@ def result_fields(path: str, transcript: Transcript, timings: Timings) -> dict[s
         "path": path,
         "duration_s": transcript.duration_s,
         "language": transcript.language,
+        "language_probs": dict(transcript.language_probs),
         "text": transcript.text,
         "segments": [segment_fields(segment) for segment in transcript.segments],
         "timings": timings_rows(timings),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    language: str = ""  # of the window
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Transcript:
     language: str
     duration_s: float
     segments: tuple[Segment, ...]
+    language_probs: Mapping[str, float] = field(default_factory=dict)  # empty where not detected
 
     @property
     def text(self) -> str:

@@ -60,7 +60,10 @@ def to_json(transcript: Transcript) -> str:
     return json.dumps(
         {
             "text": transcript.text,
-            "segments": [segment_fields(segment) for segment in transcript.segments],
+            "segments": [
+                {key: value for key, value in segment_fields(segment).items() if key != "language"}
+                for segment in transcript.segments
+            ],
             "language": transcript.language,
         }
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import typer
 
+from whisper_npu_cli.cli import decoding
 from whisper_npu_cli.cli.console import print_error, print_notice, print_timings, progress_bar
 from whisper_npu_cli.errors import AudioError, OutputError, UsageError
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whisper_npu_cli.audio import AudioSource
-    from whisper_npu_cli.pipeline import TranscribeOptions, Transcriber
+    from whisper_npu_cli.options import TranscribeOptions
+    from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.transcript import Segment, Transcript
 
 
@@ -23,6 +25,7 @@ OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
 
 
 def transcribe(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH...", help="Audio or video files, folders, or - for stdin."),
@@ -40,10 +43,17 @@ def transcribe(
         str | None,
         typer.Option("--language", "-l", help="Code or name; detected where not given."),
     ] = None,
+    multilingual: Annotated[
+        bool, typer.Option("--multilingual", help="Detect the language of every window.")
+    ] = False,
     task: Annotated[
         Literal["transcribe", "translate"],
         typer.Option(help="Write the words as spoken, or in English."),
     ] = "transcribe",
+    clips: Annotated[
+        str,
+        typer.Option("--clip-timestamps", help="Only these parts: start,end,start,… in seconds."),
+    ] = "0",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
@@ -55,6 +65,27 @@ def transcribe(
         Path | None,
         typer.Option("--output-dir", "-o", help="Folder of the written files (default: here)."),
     ] = None,
+    beam_size: decoding.BeamSize = 5,
+    patience: decoding.Patience = None,
+    length_penalty: decoding.LengthPenalty = None,
+    best_of: decoding.BestOf = 5,
+    seed: decoding.Seed = 0,
+    suppress_tokens: decoding.SuppressTokens = "-1",
+    suppress_blank: decoding.SuppressBlank = True,
+    without_timestamps: decoding.WithoutTimestamps = False,
+    max_initial_timestamp: decoding.MaxInitialTimestamp = 1.0,
+    repetition_penalty: decoding.RepetitionPenalty = 1.0,
+    no_repeat_ngram_size: decoding.NoRepeatNgramSize = 0,
+    temperature: decoding.Temperature = 0.0,
+    temperature_increment_on_fallback: decoding.TemperatureIncrement = 0.2,
+    compression_ratio_threshold: decoding.CompressionRatioThreshold = 2.4,
+    logprob_threshold: decoding.LogprobThreshold = -1.0,
+    no_speech_threshold: decoding.NoSpeechThreshold = 0.6,
+    condition_on_previous_text: decoding.ConditionOnPreviousText = True,
+    initial_prompt: decoding.InitialPrompt = None,
+    carry_initial_prompt: decoding.CarryInitialPrompt = False,
+    prefix: decoding.Prefix = None,
+    hotwords: decoding.Hotwords = None,
     device: Annotated[
         Literal["auto", "cpu", "reference"],
         typer.Option(help="Compute engine.", rich_help_panel="Engine"),
@@ -84,14 +115,21 @@ def transcribe(
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions
     from whisper_npu_cli.languages import language_code
-    from whisper_npu_cli.pipeline import TranscribeOptions, load_transcriber
+    from whisper_npu_cli.options import TranscribeOptions
+    from whisper_npu_cli.pipeline import load_transcriber
     from whisper_npu_cli.report import document
 
     sources = find_audio(paths)
     outputs = Outputs(output_format, output_dir)
     outputs.check_names(sources)
     engine = EngineOptions(device, precision, cross_kv, threads)
-    options = TranscribeOptions(language=language_code(language) if language else None, task=task)
+    options = TranscribeOptions(
+        language=language_code(language) if language else None,
+        multilingual=multilingual,
+        task=task,
+        clip_timestamps=decoding.clip_timestamps(clips),
+        decoding=decoding.decoding_options(context.params),
+    )
     with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         if device == "auto":
             print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
