@@ -10,7 +10,7 @@ segments end after the end of the audio, or in the middle of what a clip leaves 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from whisper_npu_cli.decoder.fallback import DecodedWindow
@@ -73,6 +73,12 @@ def window_segments(
         for i, (span, text) in enumerate((span, text) for span, text in said if text.strip())
     ]
     return segments, min(advance, n_frames)
+
+
+def in_order(segment: Segment, earliest_s: float, latest_s: float) -> Segment:
+    """Return the segment within its bounds: no times run backwards or past the audio."""
+    start = min(max(segment.start, earliest_s), latest_s)
+    return replace(segment, start=start, end=min(max(segment.end, start), latest_s))
 
 
 def split_window(
