@@ -159,13 +159,13 @@ class Transcription:
 
         def watched() -> Iterator[NDArray[np.float32]]:
             for block in self._timed_blocks():
-                with self.timings.measure("vad", "numpy"):
+                with self.timings.measure("vad", "silero"):
                     finder.add(block)
                 yield block
 
         with self.timings.measure("mel"):
             stats = scan(watched(), self._n_mels)
-        with self.timings.measure("vad", "numpy"):
+        with self.timings.measure("vad", "silero"):
             self._speech = finder.finish()
         self.timings.audio_s, self._n_frames = stats.duration_s, stats.n_frames
         return stats

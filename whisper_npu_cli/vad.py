@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import CHUNK_S, FRAMES_PER_SECOND, HOP_LENGTH, SAMPLE_RATE
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.silero import CHUNK, Silero
+from whisper_npu_cli.silero import BATCH, CHUNK, Silero
+
+_BATCH_SAMPLES = BATCH * CHUNK
 
 Span: TypeAlias = tuple[int, int]
 
@@ -141,27 +144,25 @@ class SpeechFinder:
     def __init__(self, options: VadOptions) -> None:
         self._network = Silero()
         self._tracker = SpeechTracker(options)
-        self._rest = np.zeros(0, np.float32)  # samples of the chunk that is not complete
+        self._rest = np.zeros(0, np.float32)  # samples that do not fill a batch
         self._n_samples = 0
 
     def add(self, block: NDArray[np.float32]) -> None:
         """Go on with samples (n,)."""
         self._n_samples += block.size
         samples = np.concatenate([self._rest, block])
-        n_complete = samples.size // CHUNK * CHUNK
+        n_complete = samples.size // _BATCH_SAMPLES * _BATCH_SAMPLES
         self._rest = samples[n_complete:]
-        self._tracker.add(self._network.probabilities(samples[:n_complete]))
+        for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
+            self._tracker.add(self._network.probabilities(batch))
 
     def finish(self) -> list[Span]:
         """Return the spans of speech in the whole audio, in order."""
-        n_frames = self._n_samples // HOP_LENGTH
-        if self._rest.size:
-            self.add(np.zeros(CHUNK - self._rest.size, np.float32))
+        padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
+        n_chunks = -(-self._rest.size // CHUNK)
+        self._tracker.add(self._network.probabilities(padded)[:n_chunks])
         self._tracker.finish()
-        spans = [
-            (min(_frame(a), n_frames), min(_frame(b), n_frames)) for a, b in self._tracker.spans
-        ]
-        return [(start, end) for start, end in spans if start < end]
+        return within(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
 
 
 def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Span]:
@@ -178,11 +179,11 @@ def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> lis
         else:
             merged.append((start, end))
     # A limit lies in the middle of each silence, and at the ends of the clip.
-    limits = [clip[0], *((a[1] + b[0]) // 2 for a, b in zip(merged, merged[1:], strict=False))]
+    limits = [clip[0], *((a[1] + b[0]) // 2 for a, b in pairwise(merged))]
     limits.append(clip[1])
     return [
         (max(start - options.pad_frames, lower), min(end + options.pad_frames, upper))
-        for (start, end), lower, upper in zip(merged, limits, limits[1:], strict=False)
+        for (start, end), (lower, upper) in zip(merged, pairwise(limits), strict=False)
     ]
 
 
@@ -209,6 +210,7 @@ def _chunks(milliseconds: int) -> int:
     return -(-milliseconds * SAMPLE_RATE // (1000 * CHUNK))
 
 
-def _frame(chunk: int) -> int:
-    """Return the mel frame at which a chunk begins."""
-    return round(chunk * CHUNK / HOP_LENGTH)
+def _frames(chunks: Span) -> Span:
+    """Return a span of chunks as one of mel frames; spans that touch go on touching."""
+    start, end = (round(chunk * CHUNK / HOP_LENGTH) for chunk in chunks)
+    return start, end
