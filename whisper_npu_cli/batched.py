@@ -18,19 +18,29 @@ from whisper_npu_cli.longform import window_segments
 from whisper_npu_cli.sequential import Decided, WindowSource
 from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.transcript import Segment
-from whisper_npu_cli.vad import Span
+from whisper_npu_cli.vad import Window
 
-_SILENT_REST = 50  # frames; a window ends with up to 40 of padding, and timestamps are not exact
+_SHORTEST_REST = 20  # frames of speech to decode again: timestamps are less exact
 
 
 @dataclass
-class _Window:
+class _Job:
     """A window being decoded: what is decided ends before frame `seek`."""
 
-    mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from `end` on
+    window: Window
+    mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from the end on
     seek: int
-    end: int
     segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that are left."""
+        return self.window.end - self.seek
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no speech is left."""
+        return self.window.speech_end - self.seek < _SHORTEST_REST
 
     def advance(self, n_frames: int) -> None:
         """Go to the frame that is `n_frames` later."""
@@ -40,9 +50,9 @@ class _Window:
 
 
 def transcribe_batched(
-    source: WindowSource, stages: Stages, windows: Sequence[Span], batch_size: int
+    source: WindowSource, stages: Stages, windows: Sequence[Window], batch_size: int
 ) -> Iterator[Decided]:
-    """Yield the segments of each of `windows`, pairs of frames in order of time.
+    """Yield the segments of each of `windows`, which are in order of time.
 
     Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
     one batch are in memory.
@@ -52,36 +62,30 @@ def transcribe_batched(
     while n_done < len(windows):
         # Only the first window of the audio has the prefix, and prompts have equal lengths.
         n = 1 if n_done == 0 and stages.has_prefix else batch_size
-        batch = [_window(source, span) for span in windows[n_done : n_done + n]]
+        batch = [_job(source, window) for window in windows[n_done : n_done + n]]
         _decode(batch, stages, previous, first=n_done == 0)
-        for window in batch:
-            yield Decided(window.segments, window.end)
+        for job in batch:
+            yield Decided(job.segments, job.window.end)
         n_done += len(batch)
 
 
-def _window(source: WindowSource, span: Span) -> _Window:
-    start, end = span
-    mel = source.window(start)
-    mel[:, end - start :] = 0
-    return _Window(mel, start, end)
+def _job(source: WindowSource, window: Window) -> _Job:
+    mel = source.window(window.start)
+    mel[:, window.end - window.start :] = 0
+    return _Job(window, mel, window.start)
 
 
-def _decode(
-    batch: Sequence[_Window], stages: Stages, previous: Sequence[int], *, first: bool
-) -> None:
+def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
     """Decode all windows to their ends."""
     pending = list(batch)
     while pending:
-        encoded = [stages.encode(window.mel) for window in pending]
-        for window, decoded in zip(
-            pending, stages.decode(encoded, previous, first=first), strict=True
-        ):
-            n_frames = window.end - window.seek
-            if stages.is_silence(decoded):
-                window.advance(n_frames)
-                continue
-            segments, n_decided = window_segments(decoded, stages.tokenizer, window.seek, n_frames)
-            window.segments.extend(segments)
-            window.advance(n_decided)
-        pending = [window for window in pending if window.end - window.seek > _SILENT_REST]
+        encoded = [stages.encode(job.mel) for job in pending]
+        decoded = stages.decode(encoded, previous, first=first)
+        for job, one in zip(pending, decoded, strict=True):
+            n_decided = job.n_frames
+            if not stages.is_silence(one):
+                segments, n_decided = window_segments(one, stages.tokenizer, job.seek, job.n_frames)
+                job.segments.extend(segments)
+            job.advance(n_decided)
+        pending = [job for job in pending if not job.is_done]
         first = False

@@ -174,12 +174,12 @@ class Transcription:
         options = self._options
         if self.long_form == "sequential":
             return transcribe_sequential(windows, self._stages, self._clips())
-        spans = [
+        speech_windows = [
             window
             for clip in self._clips()
             for window in make_windows(self._speech, clip, options.vad)
         ]
-        return transcribe_batched(windows, self._stages, spans, options.batch_size)
+        return transcribe_batched(windows, self._stages, speech_windows, options.batch_size)
 
     def _clips(self) -> list[Span]:
         return clip_frames(self._options.clip_timestamps, self._n_frames)

@@ -24,6 +24,15 @@ Span: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
+class Window:
+    """Frames `start` to `end` with speech in them, which is over at `speech_end`."""
+
+    start: int
+    end: int
+    speech_end: int
+
+
+@dataclass(frozen=True)
 class VadOptions:
     """Names are faster-whisper's, and so are the defaults, which it has in batched mode.
 
@@ -165,7 +174,7 @@ class SpeechFinder:
         return within(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
 
 
-def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Span]:
+def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Window]:
     """Return windows over all `speech` within `clip`: in order, apart, none over the maximum.
 
     Speech goes into one window as long as it fits, silence between included, as WhisperX does;
@@ -182,7 +191,7 @@ def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> lis
     limits = [clip[0], *((a[1] + b[0]) // 2 for a, b in pairwise(merged))]
     limits.append(clip[1])
     return [
-        (max(start - options.pad_frames, lower), min(end + options.pad_frames, upper))
+        Window(max(start - options.pad_frames, lower), min(end + options.pad_frames, upper), end)
         for (start, end), (lower, upper) in zip(merged, pairwise(limits), strict=False)
     ]
 
