@@ -28,7 +28,7 @@ LAYERS = [
         "save_checkpoint",
         "checkpoints",
     },
-    {"encoder", "decoder", "npu", "reference", "longform", "options"},
+    {"encoder", "decoder", "npu", "reference", "words", "longform", "hallucinations", "options"},
     {"engine", "writers"},
     {"stages"},
     {"sequential"},

@@ -16,6 +16,7 @@ from whisper_npu_cli.batched import transcribe_batched
 from whisper_npu_cli.decoder.fallback import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.stages import Stages
+from whisper_npu_cli.transcript import Segment
 from whisper_npu_cli.vad import Window
 
 BEGIN = 1000  # the first timestamp token
@@ -56,6 +57,9 @@ class Model:
     def encode(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
         return mel[0].copy()
 
+    def add_words(self, _: object, segments: list[Segment], *__: object) -> list[Segment]:
+        return segments
+
     def is_silence(self, window: DecodedWindow) -> bool:
         return not window.tokens
 
@@ -68,10 +72,11 @@ class Model:
 
     def _say(self, window: NDArray[np.float32]) -> tuple[int, ...]:
         tokens: list[int] = []
+        first, n_frames = int(window[0]) - 1, int(np.count_nonzero(window))
         heard = [
-            (i, int(np.argmax(window == word + 1)))
+            (i, word - first)
             for i, word in enumerate(self._words)
-            if {word + 1, word + 50} <= set(window)
+            if first <= word and word + 50 <= first + n_frames
         ]
         for i, at in heard[: self._n_said]:
             tokens += [BEGIN + at // 2, i, BEGIN + at // 2 + 25]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.dims import N_FRAMES, SAMPLE_RATE
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.vad import (
-    Span,
+    Bounds,
     SpeechFinder,
     SpeechTracker,
     VadOptions,
@@ -23,19 +23,19 @@ from whisper_npu_cli.vad import (
 )
 
 
-def track(probabilities: list[float], options: VadOptions) -> list[Span]:
+def track(probabilities: list[float], options: VadOptions) -> list[Bounds]:
     tracker = SpeechTracker(options)
     tracker.add(probabilities)
     tracker.finish()
     return tracker.spans
 
 
-def frames(spans: list[Span]) -> list[Span]:
+def frames(spans: list[Bounds]) -> list[Bounds]:
     """Chunks of 32 ms as mel frames, without rounding trouble: multiples of 16 frames."""
     return [(start * 16 // 5, end * 16 // 5) for start, end in spans]
 
 
-def bounds(windows: list[Window]) -> list[Span]:
+def as_bounds(windows: list[Window]) -> list[Bounds]:
     assert all(window.start < window.speech_end <= window.end for window in windows)
     return [(window.start, window.end) for window in windows]
 
@@ -70,7 +70,7 @@ def test_windows_cover_all_speech_and_are_never_too_long(
 ) -> None:
     speech = frames(track(values, options))
     n_frames = len(values) * 16 // 5
-    windows = bounds(make_windows(speech, (0, n_frames), options))
+    windows = as_bounds(make_windows(speech, (0, n_frames), options))
     assert all(0 <= a < b <= n_frames for a, b in windows)
     assert all(b - a <= options.max_frames <= N_FRAMES for a, b in windows)
     assert all(a[1] <= b[0] for a, b in pairwise(windows))
@@ -83,7 +83,7 @@ def test_windows_stay_in_the_clip(
 ) -> None:
     clip = (start, start + length)
     speech = frames(track(values, options))
-    windows = bounds(make_windows(speech, clip, options))
+    windows = as_bounds(make_windows(speech, clip, options))
     assert all(clip[0] <= a < b <= clip[1] for a, b in windows)
     assert not uncovered(within(speech, clip), windows, 1)
 

@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.longform import window_segments
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.longform import said, window_segments
 from whisper_npu_cli.sequential import Decided, WindowSource
 from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.transcript import Segment
 from whisper_npu_cli.vad import Window
+from whisper_npu_cli.words import Surroundings
 
 _SHORTEST_REST = 20  # frames of speech to decode again: timestamps are less exact
 
@@ -31,6 +33,11 @@ class _Job:
     mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from the end on
     seek: int
     segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def last_speech_s(self) -> float:
+        """End of the text so far; a window begins where speech does."""
+        return self.segments[-1].end if self.segments else self.window.start / FRAMES_PER_SECOND
 
     @property
     def n_frames(self) -> int:
@@ -81,11 +88,12 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
     while pending:
         encoded = [stages.encode(job.mel) for job in pending]
         decoded = stages.decode(encoded, previous, first=first)
-        for job, one in zip(pending, decoded, strict=True):
-            n_decided = job.n_frames
+        for job, window, one in zip(pending, encoded, decoded, strict=True):
+            n_frames = n_decided = job.n_frames
             if not stages.is_silence(one):
-                segments, n_decided = window_segments(one, stages.tokenizer, job.seek, job.n_frames)
-                job.segments.extend(segments)
+                segments, n_decided = window_segments(one, stages.tokenizer, job.seek, n_frames)
+                around = Surroundings(job.last_speech_s, job.window.end / FRAMES_PER_SECOND)
+                job.segments.extend(said(stages.add_words(window, segments, n_frames, around)))
             job.advance(n_decided)
         pending = [job for job in pending if not job.is_done]
         first = False

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from whisper_npu_cli.decoder.options import DecodingOptions
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.vad import VadOptions
+from whisper_npu_cli.words import WordOptions
 
 LongForm: TypeAlias = Literal["sequential", "batched"]
 BATCHED_FROM_S = 60.0  # `auto` takes batched for longer audio
@@ -21,6 +22,7 @@ class TranscribeOptions:
     multilingual: bool = False  # detect the language of every window (faster-whisper)
     task: str = "transcribe"  # or "translate", into English
     clip_timestamps: tuple[float, ...] = ()  # start, end, start, … in seconds; empty: all
+    words: WordOptions | None = None  # None: no word timestamps
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
     long_form: LongForm | Literal["auto"] = "auto"
     batch_size: int = 8  # windows decoded together in batched mode

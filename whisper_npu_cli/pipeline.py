@@ -20,7 +20,7 @@ from whisper_npu_cli.batched import transcribe_batched
 from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.engine import EngineOptions, load_engines
-from whisper_npu_cli.longform import clip_frames, in_order
+from whisper_npu_cli.longform import clip_frames
 from whisper_npu_cli.mel import MelStats, MelStream, scan
 from whisper_npu_cli.options import LongForm, TranscribeOptions
 from whisper_npu_cli.sequential import Decided, transcribe_sequential
@@ -28,7 +28,8 @@ from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
-from whisper_npu_cli.vad import Span, SpeechFinder, make_windows, uncovered, within
+from whisper_npu_cli.vad import Bounds, SpeechFinder, make_windows, uncovered, within
+from whisper_npu_cli.words import in_order
 
 _UNCOVERED_FRAMES = 100  # speech without text is reported from 1 s: timestamps are not exact
 
@@ -104,7 +105,7 @@ class Transcription:
         self._n_mels = transcriber.dims.n_mels
         self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, timings)
         self._segments: list[Segment] = []
-        self._speech: list[Span] = []
+        self._speech: list[Bounds] = []
         self._n_decided = self._n_frames = 0
         self._is_stopped = False
 
@@ -121,7 +122,7 @@ class Transcription:
                 self.is_complete = True
                 return
             for segment in decided.segments:
-                ordered = in_order(segment, end_s, stats.duration_s)
+                (ordered,) = in_order([segment], end_s, stats.duration_s)
                 self._segments.append(replace(ordered, id=len(self._segments)))
                 end_s = ordered.end
                 yield self._segments[-1]
@@ -181,7 +182,7 @@ class Transcription:
         ]
         return transcribe_batched(windows, self._stages, speech_windows, options.batch_size)
 
-    def _clips(self) -> list[Span]:
+    def _clips(self) -> list[Bounds]:
         return clip_frames(self._options.clip_timestamps, self._n_frames)
 
     def _uncovered(self) -> tuple[tuple[float, float], ...]:

@@ -6,10 +6,12 @@ Both long-form modes are built on these. Knows nothing of where a window begins.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoder.align import Spoken, align_words
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
@@ -19,6 +21,8 @@ from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
+from whisper_npu_cli.transcript import Segment
+from whisper_npu_cli.words import Surroundings, add_words
 
 
 class Stages:
@@ -31,6 +35,7 @@ class Stages:
         self, engines: Engines, tokenizer: Tokenizer, options: TranscribeOptions, timings: Timings
     ) -> None:
         self.tokenizer = tokenizer
+        self.words = options.words
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
         self._options = options
@@ -78,6 +83,23 @@ class Stages:
             decoded = self._decoder.decode(tasks)
             stage.tokens += sum(len(window.tokens) for window in decoded)
         return decoded
+
+    def add_words(
+        self,
+        window: EncodedWindow,
+        segments: Sequence[Segment],  # all of the window
+        n_frames: int,  # of the window that are content
+        around: Surroundings,
+    ) -> list[Segment]:
+        """Return the segments with their words, where words are asked for."""
+        if self.words is None or not segments:
+            return list(segments)
+        texts = [[t for t in segment.tokens if t < self.tokenizer.eot] for segment in segments]
+        spoken = Spoken(list(chain(*texts)), segments[0].language, self._options.task, n_frames)
+        with self._timings.measure("align", self._engines.decoder.name):
+            timed = align_words(self._engines.decoder, window, self.tokenizer, spoken)
+        n_tokens = [len(text) for text in texts]
+        return add_words(segments, n_tokens, timed, self.words, around)
 
     def is_silence(self, window: DecodedWindow) -> bool:
         """Return whether the window is to be skipped."""

@@ -20,7 +20,7 @@ from whisper_npu_cli.silero import BATCH, CHUNK, Silero
 
 _BATCH_SAMPLES = BATCH * CHUNK
 
-Span: TypeAlias = tuple[int, int]
+Bounds: TypeAlias = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class SpeechTracker:
     """
 
     def __init__(self, options: VadOptions) -> None:
-        self.spans: list[Span] = []
+        self.spans: list[Bounds] = []
         self._options = options
         # a chunk less, because frames do not begin where chunks do
         frames = options.max_frames - 2 * options.pad_frames
@@ -165,7 +165,7 @@ class SpeechFinder:
         for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
             self._tracker.add(self._network.probabilities(batch))
 
-    def finish(self) -> list[Span]:
+    def finish(self) -> list[Bounds]:
         """Return the spans of speech in the whole audio, in order."""
         padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
         n_chunks = -(-self._rest.size // CHUNK)
@@ -174,14 +174,14 @@ class SpeechFinder:
         return within(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
 
 
-def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Window]:
+def make_windows(speech: Sequence[Bounds], clip: Bounds, options: VadOptions) -> list[Window]:
     """Return windows over all `speech` within `clip`: in order, apart, none over the maximum.
 
     Speech goes into one window as long as it fits, silence between included, as WhisperX does;
     faster-whisper leaves out the silence, and its times must be mapped back. A window is padded
     up to the middle of the silence to the next speech, and not at all where speech was cut.
     """
-    merged: list[Span] = []
+    merged: list[Bounds] = []
     for start, end in within(speech, clip):
         if merged and end - merged[-1][0] + 2 * options.pad_frames <= options.max_frames:
             merged[-1] = (merged[-1][0], end)
@@ -196,12 +196,12 @@ def make_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> lis
     ]
 
 
-def within(spans: Iterable[Span], clip: Span) -> list[Span]:
+def within(spans: Iterable[Bounds], clip: Bounds) -> list[Bounds]:
     """Return the parts of `spans` that lie in `clip`."""
     return [(max(a, clip[0]), min(b, clip[1])) for a, b in spans if a < clip[1] and b > clip[0]]
 
 
-def uncovered(speech: Iterable[Span], text: Iterable[Span], min_frames: int) -> list[Span]:
+def uncovered(speech: Iterable[Bounds], text: Iterable[Bounds], min_frames: int) -> list[Bounds]:
     """Return the parts of `speech` of at least `min_frames` that no span of `text` covers."""
     spans = list(speech)
     is_open = np.zeros(max((end for _, end in spans), default=0) + 1, np.int8)
@@ -219,7 +219,7 @@ def _chunks(milliseconds: int) -> int:
     return -(-milliseconds * SAMPLE_RATE // (1000 * CHUNK))
 
 
-def _frames(chunks: Span) -> Span:
+def _frames(chunks: Bounds) -> Bounds:
     """Return a span of chunks as one of mel frames; spans that touch go on touching."""
     start, end = (round(chunk * CHUNK / HOP_LENGTH) for chunk in chunks)
     return start, end

@@ -105,13 +105,17 @@ class WindowDecoder:
         decoded = []
         for task, candidates, no_speech_prob in zip(tasks, groups, no_speech_probs, strict=True):
             best = likeliest(candidates, self._options.length_penalty)
+            # openai/whisper counts the names of special tokens in, but not timestamps.
+            text = tokenizer.decode_with_timestamps(
+                [token for token in best.tokens if token < tokenizer.timestamp_begin]
+            )
             decoded.append(
                 DecodedWindow(
                     language=task.language,
                     tokens=best.tokens,
                     temperature=temperature,
                     avg_logprob=best.avg_logprob,
-                    compression_ratio=compression_ratio(tokenizer.decode(best.tokens)),
+                    compression_ratio=compression_ratio(text),
                     no_speech_prob=float(no_speech_prob),
                 )
             )

@@ -87,6 +87,7 @@ def search(
     leaves the batch.
     """
     n_prompt, n_text_ctx = prompts.tokens.shape[1], decoder.dims.n_text_ctx
+    max_sampled = min(n_text_ctx // 2, n_text_ctx + 1 - n_prompt)
     session = decoder.start(windows, max_rows=len(windows) * policy.group_size)
     prefilled = session.prefill(prompts.tokens, (prompts.sot_index, n_prompt - 1))
     no_speech_probs = np.exp(log_softmax(prefilled[:, 0])[:, prompts.no_speech])
@@ -94,12 +95,12 @@ def search(
     searches = [policy.start() for _ in windows]
     active = list(searches)
 
-    for n_sampled in range(1, n_text_ctx // 2 + 1):
+    for n_sampled in range(1, max_sampled + 1):
         for rule in rules:
             rule.apply(logits, [row.tokens for one in active for row in one.rows])
         sources = _update(active, log_softmax(logits))
         active = [one for one in active if not one.done]
-        if not active or n_prompt + n_sampled > n_text_ctx:
+        if not active or n_sampled == max_sampled:
             break
         if not np.array_equal(sources, np.arange(len(logits))):
             session.gather(sources)
