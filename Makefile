@@ -32,8 +32,17 @@ goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	$(BIN)/python scripts/make_goldens.py
 
+xclbins: $(STAMP) ## Build the NPU overlay (needs mlir-aie, Peano and xclbinutil)
+	$(BIN)/python -m mlir.build
+
+mlir-check: $(STAMP) ## Lower the NPU designs with an installed mlir-aie
+	$(BIN)/python -m mlir.build --check
+
+simulate: $(STAMP) ## Encode a recording on the simulated array (needs g++)
+	$(BIN)/python -m mlir.simulate $(firstword $(wildcard samples/*.wav) tests/data/digits.flac)
+
 train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and flite)
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	$(BIN)/python scripts/train_demo.py
 
-.PHONY: help setup demo test check goldens train-demo
+.PHONY: help setup demo test check goldens xclbins mlir-check simulate train-demo

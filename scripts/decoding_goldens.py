@@ -72,9 +72,7 @@ def original_tokenizer(checkpoint: Any, language: str | None, task: str) -> Any:
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     byte_of = dict(zip(byte_alphabet(), printable + others, strict=True))
-    ranks = {
-        bytes(byte_of[c] for c in text): id_ for text, id_ in fields["model"]["vocab"].items()
-    }
+    ranks = {bytes(byte_of[c] for c in text): id_ for text, id_ in fields["model"]["vocab"].items()}
     special = {token["content"]: token["id"] for token in fields["added_tokens"]}
     if "<|nocaptions|>" in special:  # openai-whisper's own name of it since large-v3
         special["<|nospeech|>"] = special.pop("<|nocaptions|>")
@@ -167,9 +165,7 @@ def make_decoding() -> None:
     mels = windows()
     samples = noise(50)
     with vocabulary_of(checkpoint):
-        decoded = {
-            name: decode_windows(model, mels, case) for name, case in WINDOW_CASES.items()
-        }
+        decoded = {name: decode_windows(model, mels, case) for name, case in WINDOW_CASES.items()}
         recordings = {
             name: transcribe_original(model, samples, case) for name, case in LONG_CASES.items()
         }

@@ -62,7 +62,12 @@ LONG_CASES: dict[str, dict[str, Any]] = {
     "carried prompt": {"beam_size": 2, "initial_prompt": TEXT, "carry_initial_prompt": True},
     "clips": {"beam_size": None, "clip_timestamps": (3.0, 21.5, 30.0)},
     "no timestamps": {"beam_size": None, "without_timestamps": True},
-    "easily repetitive": {"beam_size": None, "compression_ratio_threshold": 1.2},
+    "easily repetitive": {
+        "beam_size": None,
+        "best_of": 2,
+        "compression_ratio_threshold": 1.2,
+        "temperature_increment_on_fallback": 0.5,
+    },
     "easily silent": {"beam_size": None, "no_speech_threshold": 1e-4, "logprob_threshold": -2.0},
     "no thresholds": {
         "beam_size": None,

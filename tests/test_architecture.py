@@ -13,7 +13,7 @@ MAX_LINES = 500
 
 # Lower layers first; a module imports lower layers, or its own package.
 LAYERS = [
-    {"errors", "dims", "timing", "transcript"},
+    {"errors", "dims", "timing", "transcript", "findings"},
     {"overlay", "languages"},
     {
         "audio",

@@ -54,7 +54,7 @@ class Model:
     def history(self) -> Any:
         return SimpleNamespace(tokens=[])
 
-    def encode(self, mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    def encode(self, mel: NDArray[np.float32], _seek: int) -> NDArray[np.float32]:
         return mel[0].copy()
 
     def add_words(self, _: object, segments: list[Segment], *__: object) -> list[Segment]:

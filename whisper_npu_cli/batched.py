@@ -86,7 +86,7 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
     """Decode all windows to their ends."""
     pending = list(batch)
     while pending:
-        encoded = [stages.encode(job.mel) for job in pending]
+        encoded = [stages.encode(job.mel, job.seek) for job in pending]
         decoded = stages.decode(encoded, previous, first=first)
         for job, window, one in zip(pending, encoded, decoded, strict=True):
             n_frames = n_decided = job.n_frames

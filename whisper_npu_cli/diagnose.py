@@ -5,6 +5,7 @@ A check never raises for what a user's machine lacks; it says so, with what to d
 
 from __future__ import annotations
 
+import os
 import platform
 import shutil
 import tempfile
@@ -19,32 +20,52 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints import cache_folder, open_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.engine import Device, EngineOptions, load_engines
+from whisper_npu_cli.engine import (
+    STANDIN_VARIABLE,
+    Device,
+    EngineOptions,
+    load_engines,
+    load_npu_encoder,
+)
 from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
+from whisper_npu_cli.findings import FAILED, OK, SKIPPED, WARNING, Check
+from whisper_npu_cli.npu.checks import npu_checks
+from whisper_npu_cli.npu.machine import Machine
 from whisper_npu_cli.report import versions
 from whisper_npu_cli.weights import Checkpoint
 
 ENGINES: tuple[Device, ...] = ("reference", "cpu")  # the first is the oracle of the others
 CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
-OK, WARNING, FAILED = "ok", "warning", "failed"
 
+FULL_CLOCK_MHZ = 1500  # the modes default and turbo run at 1600 to 1800, balanced at about 1000
 # Relative L2 distance of the encoder's states to the reference engine's. Measured on `demo`:
 # f32 about 1e-6, bf16 about 4e-3; a wrong kernel or layout gives about 1.
 MAX_STATES_ERROR = 0.02
 
 
 @dataclass(frozen=True)
-class Check:
-    """One finding; `id` is stable, `detail` is for people."""
+class DoctorOptions:
+    """What to look at."""
 
-    id: str
-    status: str
-    detail: str
-    hint: str | None = None
+    model: str
+    root: Path = Path("/")  # another: a captured machine, of which only the NPU is judged
+    xclbins: Path | None = None
+    selftest: bool = False  # compute on the NPU
 
 
-def run_checks(model: str) -> Iterator[Check]:
-    """Yield the findings, cheap ones first; `model` is looked for in the cache."""
+def run_checks(options: DoctorOptions) -> Iterator[Check]:
+    """Yield the findings, cheap ones first; the model is looked for in the cache."""
+    if options.root == Path("/"):
+        yield from _program_checks(options.model)
+    usable = True
+    for check in npu_checks(Machine(options.root), options.xclbins):
+        usable = usable and check.status == OK
+        yield check
+    if options.selftest:
+        yield _selftest(options, usable=usable)
+
+
+def _program_checks(model: str) -> Iterator[Check]:
     yield Check("versions", OK, ", ".join(f"{name} {v}" for name, v in versions().items()))
     yield _check_cpu()
     yield _check_cache()
@@ -55,6 +76,33 @@ def run_checks(model: str) -> Iterator[Check]:
         check, encoded = _compute(demo, device, oracle)
         oracle = oracle or encoded
         yield check
+
+
+def _selftest(options: DoctorOptions, *, usable: bool) -> Check:
+    """Run the known-answer test of every stream and one window of the model on the NPU."""
+    if not usable and not os.environ.get(STANDIN_VARIABLE):
+        return Check("npu.selftest", SKIPPED, "not before the checks above pass")
+    try:
+        checkpoint = open_checkpoint(options.model, offline=True)
+    except CheckpointError:
+        checkpoint = open_checkpoint("demo", offline=True)
+    try:
+        encoder = load_npu_encoder(checkpoint, EngineOptions(xclbins=options.xclbins))
+        encoder.encode(_test_window(checkpoint.dims.n_mels))
+        proof = encoder.encode(_test_window(checkpoint.dims.n_mels)).proof
+    except WhisperNpuError as error:
+        return Check("npu.selftest", FAILED, str(error), error.hint)
+    encoder.close()
+    assert proof is not None
+    origin = "predicted" if proof.predicted else "measured"
+    detail = (
+        f"{checkpoint.name} on {proof.device} at {encoder.clock_mhz} MHz: known-answer tests "
+        f"{encoder.known_answer_ms:.1f} ms, a window {proof.device_ms:.1f} ms ({origin})"
+    )
+    if encoder.clock_mhz < FULL_CLOCK_MHZ:
+        hint = "sudo xrt-smi configure --pmode performance"
+        return Check("npu.selftest", WARNING, detail, hint, "the power mode keeps the clock low")
+    return Check("npu.selftest", OK, detail)
 
 
 def _check_cpu() -> Check:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
+from whisper_npu_cli.encoder.npu_fallback import FallbackEncoder
+from whisper_npu_cli.errors import DeviceError, UsageError
+from whisper_npu_cli.findings import OK, SKIPPED
+from whisper_npu_cli.npu.checks import npu_checks
+from whisper_npu_cli.npu.machine import Machine
 from whisper_npu_cli.weights import Checkpoint
 
-Device: TypeAlias = Literal["auto", "cpu", "reference"]
+if TYPE_CHECKING:
+    from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
+
+Device: TypeAlias = Literal["auto", "npu", "cpu", "reference", "sim"]
+STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # developers: the stand-in takes the NPU's place
 
 
 @dataclass(frozen=True)
@@ -18,9 +29,10 @@ class EngineOptions:
     """How to compute, not what: none of it may change the text beyond rounding."""
 
     device: Device = "auto"
-    precision: Literal["auto", "bf16", "f32"] = "auto"  # of the encoder
+    precision: Literal["auto", "bf16", "f32"] = "auto"  # of the encoder on the CPU
     cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores
+    xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Engines:
     decoder: Decoder
     device: str
     reason: str  # why `auto` chose this device, for stderr and the JSON
+    incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
 
     def close(self) -> None:
         """Release both engines."""
@@ -41,24 +54,98 @@ class Engines:
 def load_engines(
     checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
 ) -> Engines:
-    """Load the engines of `options.device`; `notice` gets a line before anything slow."""
+    """Load the engines of `options.device`; `notice` gets a line before anything slow.
+
+    Raises DeviceError for a device that cannot be used; `auto` then takes the CPU and says why.
+    """
     if options.device == "reference":
         from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
 
         return Engines(
             ReferenceEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "asked for"
         )
-    from whisper_npu_cli.decoder.cpu import NumbaDecoder
+    if options.device == "auto":
+        return _load_auto(checkpoint, options, notice)
+    if options.device == "cpu":
+        encoder = _cpu_encoder(checkpoint, options)
+    else:
+        encoder = load_npu_encoder(checkpoint, options)
+    decoder = _cpu_decoder(checkpoint, options, notice)
+    return Engines(encoder, decoder, options.device, "asked for")
+
+
+def _load_auto(
+    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+) -> Engines:
+    """Take the NPU where it works, and the CPU from where it does not."""
+    incidents: list[str] = []
+
+    def on_failure(error: DeviceError) -> None:
+        incidents.append(str(error))
+        notice(f"the NPU failed, the CPU goes on: {error}")
+
+    decoder = _cpu_decoder(checkpoint, options, notice)
+    try:
+        npu = load_npu_encoder(checkpoint, options)
+    except DeviceError as error:
+        notice(f"using the CPU: {error}")
+        return Engines(_cpu_encoder(checkpoint, options), decoder, "cpu", str(error))
+    encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
+    return Engines(encoder, decoder, "npu", "its known-answer tests passed", incidents)
+
+
+def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
+    """Open the NPU, or its stand-in; DeviceError with the cause where that fails."""
+    from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
+
+    is_standin = options.device == "sim" or os.environ.get(STANDIN_VARIABLE)
+    if not is_standin:
+        for check in npu_checks(Machine(), options.xclbins):
+            if check.status not in (OK, SKIPPED):
+                why = f"{check.cause} ({check.detail})" if check.cause else check.detail
+                raise DeviceError(why, hint=check.hint)
+    xclbins = str(options.xclbins) if options.xclbins else None
+    return RemoteNpuEncoder(checkpoint, "sim" if is_standin else "npu", xclbins)
+
+
+def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 
-    reason = "asked for" if options.device == "cpu" else "this version has no NPU engine"
-    return Engines(
-        OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=options.n_threads),
-        NumbaDecoder(
-            checkpoint,
-            cross_kv=options.cross_kv,
-            on_compile=lambda: notice("compiling the decoder: about 30 s, once on this machine"),
-        ),
-        "cpu",
-        reason,
+    return OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=_n_threads(options))
+
+
+def _cpu_decoder(
+    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+) -> Decoder:
+    from numba import set_num_threads
+
+    from whisper_npu_cli.decoder.cpu import NumbaDecoder
+
+    set_num_threads(_n_threads(options))
+    return NumbaDecoder(
+        checkpoint,
+        cross_kv=options.cross_kv,
+        on_compile=lambda: notice("compiling the decoder: about 30 s, once on this machine"),
     )
+
+
+def _n_threads(options: EngineOptions) -> int:
+    """Return the threads to use: what was asked for, or one for each physical core.
+
+    Both engines are bound by arithmetic or memory, so a second thread on a core only waits.
+    Raises UsageError beyond the processors that this process may run on.
+    """
+    processors = os.sched_getaffinity(0)
+    if options.n_threads is None:
+        return len({_siblings(processor) for processor in processors})
+    if options.n_threads > len(processors):
+        raise UsageError(
+            f"--threads {options.n_threads}: this process may use {len(processors)} processors"
+        )
+    return options.n_threads
+
+
+def _siblings(processor: int) -> str:
+    """Return the processors that share a core with this one, as Linux lists them."""
+    path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    return path.read_text(encoding="ascii") if path.exists() else str(processor)

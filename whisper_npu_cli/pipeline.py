@@ -24,7 +24,7 @@ from whisper_npu_cli.longform import clip_frames
 from whisper_npu_cli.mel import MelStats, MelStream, scan
 from whisper_npu_cli.options import LongForm, TranscribeOptions
 from whisper_npu_cli.sequential import Decided, transcribe_sequential
-from whisper_npu_cli.stages import Stages
+from whisper_npu_cli.stages import Stages, WindowRecord
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
@@ -136,6 +136,11 @@ class Transcription:
     def long_form(self) -> LongForm:
         """How the audio is transcribed; known once the first segment is."""
         return self._options.long_form_of(self.timings.audio_s)
+
+    @property
+    def windows(self) -> list[WindowRecord]:
+        """What encoded each window."""
+        return self._stages.windows
 
     @property
     def progress(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -54,6 +55,7 @@ def result_fields(path: str, job: Transcription) -> dict[str, Any]:
         "text": transcript.text,
         "segments": [segment_fields(segment) for segment in transcript.segments],
         "uncovered": [list(span) for span in transcript.uncovered],
+        "windows": [asdict(window) for window in job.windows],
         "timings": timings_rows(job.timings),
     }
 
@@ -63,7 +65,11 @@ def document(model: str, engines: Engines, results: list[dict[str, Any]]) -> dic
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
-        "device": {"name": engines.device, "reason": engines.reason},
+        "device": {
+            "name": engines.device,
+            "reason": engines.reason,
+            "incidents": engines.incidents,
+        },
         "versions": versions(),
         "results": results,
     }

@@ -50,7 +50,7 @@ def transcribe_sequential(
             extent = Extent(seek, end)
             mel = source.window(seek)
             mel[:, extent.n_frames :] = 0  # what the clip leaves out
-            encoded = stages.encode(mel)
+            encoded = stages.encode(mel, seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first)
             is_first = False
             if stages.is_silence(decoded):

@@ -1,11 +1,12 @@
 """The heavy stages of one transcription, each timed: windows to encoded windows to tokens.
 
-Both long-form modes are built on these. Knows nothing of where a window begins.
+Both long-form modes are built on these. Knows nothing of how windows are chosen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -15,7 +16,7 @@ from whisper_npu_cli.decoder.align import Spoken, align_words
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
@@ -23,6 +24,15 @@ from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment
 from whisper_npu_cli.words import Surroundings, add_words
+
+
+@dataclass(frozen=True)
+class WindowRecord:
+    """Which engine encoded the window at frame `seek`, and how a device proved it."""
+
+    seek: int
+    engine: str
+    proof: DeviceProof | None
 
 
 class Stages:
@@ -36,6 +46,7 @@ class Stages:
     ) -> None:
         self.tokenizer = tokenizer
         self.words = options.words
+        self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
         self._options = options
@@ -62,10 +73,13 @@ class Stages:
         """Whether the prompt of the first window is longer than the others."""
         return bool(self._options.decoding.prefix)
 
-    def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
-        """Encode one window (n_mels, N_FRAMES)."""
-        with self._timings.measure("encode", self._engines.encoder.name):
-            return self._engines.encoder.encode(mel)
+    def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
+        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
+        encoder = self._engines.encoder
+        with self._timings.measure("encode", encoder.name):
+            encoded = encoder.encode(mel)
+        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
+        return encoded
 
     def decode(
         self,

@@ -195,6 +195,7 @@ def test_absent_model_offline(
         (("--language", "klingon"), "unknown language 'klingon'"),
         (("--language", "german"), "the model has no language 'de'"),
         (("--device", "abacus"), "abacus"),
+        (("--threads", "1000"), "--threads 1000: this process may use"),
         (("--output-format", "doc"), "doc"),
     ],
 )

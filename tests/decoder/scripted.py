@@ -45,7 +45,7 @@ class ScriptedDecoder:
     def logits(self, index: int, tokens: tuple[int, ...]) -> NDArray[np.float32]:
         probs = np.full(self.dims.n_vocab, 1e-9)
         for token, prob in self.script(index, tokens).items():
-            probs[token] = prob
+            probs[token] = max(prob, 1e-9)
         return np.log(probs).astype(np.float32)
 
 

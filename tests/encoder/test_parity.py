@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
 from whisper_npu_cli.encoder.base import EncodedWindow, Encoder
 from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
+from whisper_npu_cli.encoder.npu import NpuEncoder
+from whisper_npu_cli.encoder.npu_plan import plan_encoder
 from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.npu.standin.open import open_standin
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 from whisper_npu_cli.reference import ReferenceEncoder
 
@@ -35,10 +39,17 @@ def open_vino(precision: str) -> Encoder:
         pytest.skip(str(error))
 
 
+def npu_on_the_standin() -> Encoder:
+    with TemporaryDirectory() as folder:
+        specs = plan_encoder(TINY_DIMS).specs
+        return NpuEncoder(CHECKPOINT, *open_standin(Path(folder), specs))
+
+
 ENGINES: dict[str, tuple[Callable[[], Encoder], str]] = {
     "reference": (lambda: ReferenceEncoder(CHECKPOINT), "f32"),
     "cpu-f32": (lambda: open_vino("f32"), "f32"),
     "cpu-bf16": (lambda: open_vino("bf16"), "bf16"),
+    "npu": (npu_on_the_standin, "bf16"),
 }
 
 

@@ -8,7 +8,8 @@ from xml.sax.saxutils import escape
 STAGES = ("mel", "encode", "decode")
 # Okabe and Ito's palette: distinct also to colour-blind readers.
 COLOURS = {"mel": "#009E73", "encode": "#0072B2", "decode": "#E69F00"}
-_LEFT, _WIDTH, _BAR, _GAP, _TOP = 150, 520, 26, 18, 64
+_LEFT, _WIDTH, _RIGHT = 100, 520, 200
+_BAR, _GAP, _TOP = 26, 18, 64
 
 
 def plot_svg(document: dict[str, Any]) -> str:
@@ -24,7 +25,7 @@ def plot_svg(document: dict[str, Any]) -> str:
     for row, device in enumerate(devices):
         body += _bar(device, _TOP + row * (_BAR + _GAP), scale)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 150} {height}"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}"'
         f' font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
         f"{''.join(body)}</svg>\n"
     )

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, doctor, models, transcribe
+from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error
 from whisper_npu_cli.errors import WhisperNpuError
 
@@ -27,6 +27,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
+app.add_typer(overlays.app, name="overlays")
 
 
 def _print_version(value: bool) -> None:

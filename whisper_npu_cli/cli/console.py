@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from whisper_npu_cli.errors import WhisperNpuError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from whisper_npu_cli.encoder.base import DeviceProof
     from whisper_npu_cli.timing import Timings
 
 
@@ -55,6 +56,18 @@ def print_timings(timings: Timings) -> None:
     rtf_text = f"{total_s / timings.audio_s:.4f}" if timings.audio_s else ""
     table.add_row("total", "", f"{total_s:.3f}", "", "", rtf_text, f"{speed:.1f}x", style="bold")
     Console(stderr=True, highlight=False).print(table)
+
+
+def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
+    """Print how long a device worked; times that the timing model gives are marked."""
+    times = [(proof.device_ms, proof) for proof in proofs if proof]
+    if times:
+        total_ms, (_, proof) = sum(ms for ms, _ in times), times[0]
+        origin = "predicted, not measured" if proof.predicted else "measured"
+        print_notice(
+            f"{proof.device}: {len(times)} of {len(proofs)} windows, "
+            f"{total_ms / len(times):.1f} ms each ({origin})"
+        )
 
 
 @contextmanager

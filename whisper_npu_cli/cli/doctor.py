@@ -3,35 +3,70 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.findings import Check
 
 
 def doctor(
     model: Annotated[
         str, typer.Option("--model", "-m", help="Model to look for in the cache.")
     ] = "base",
+    device: Annotated[
+        Literal["auto", "npu"], typer.Option(help="What must work: any engine, or the NPU.")
+    ] = "auto",
+    selftest: Annotated[
+        bool, typer.Option("--selftest", help="Also compute on the NPU: every stream, a window.")
+    ] = False,
+    root: Annotated[
+        Path, typer.Option(help="Judge the NPU of a captured /sys, /proc, /dev below this folder.")
+    ] = Path("/"),
+    xclbins: Annotated[
+        Path | None, typer.Option("--xclbins", help="Folder of the NPU overlay.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Check this machine: versions, CPU, cache, model, and a computation on each engine.
+    """Check this machine: versions, CPU, cache, model, a computation on each engine, and the NPU.
 
-    Exit status 0 where transcription works, 1 where it does not.
+    Exit status 0 where transcription works, 1 where it does not; with `--device npu` 3 where the
+    NPU cannot be used.
 
     Example: whisper-npu doctor --model small
     """
     from dataclasses import asdict
 
-    from whisper_npu_cli.diagnose import FAILED, run_checks
+    from whisper_npu_cli.diagnose import DoctorOptions, run_checks
 
     checks = []
-    for check in run_checks(model):
+    for check in run_checks(DoctorOptions(model, root, xclbins, selftest)):
         checks.append(check)
         if not as_json:
-            print(f"{check.status:8} {check.id:18} {check.detail}", flush=True)
-            if check.hint:
-                print(f"{'':8} {'':18} hint: {check.hint}", flush=True)
+            _print(check)
     if as_json:
         print(json.dumps({"schema_version": 1, "checks": [asdict(check) for check in checks]}))
-    if any(check.status == FAILED for check in checks):
-        raise typer.Exit(1)
+    status = _exit_status(checks, device)
+    if status:
+        raise typer.Exit(status)
+
+
+def _print(check: Check) -> None:
+    print(f"{check.status:8} {check.id:20} {check.detail}", flush=True)
+    for label, text in (("cause", check.cause), ("hint", check.hint)):
+        if text:
+            print(f"{'':8} {'':20} {label}: {text}", flush=True)
+
+
+def _exit_status(checks: list[Check], device: str) -> int:
+    """Return 3 where the NPU is asked for and not usable, 1 where something else failed."""
+    from whisper_npu_cli.findings import FAILED, OK
+
+    npu = [check for check in checks if check.id.startswith("npu.")]
+    if any(check.status == FAILED for check in checks if check not in npu):
+        return 1
+    usable = all(check.status == OK or check.id == "npu.selftest" for check in npu)
+    trusted = all(check.status != FAILED for check in npu)
+    return 3 if device == "npu" and not (usable and trusted) else 0

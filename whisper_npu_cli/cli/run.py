@@ -5,10 +5,17 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING, Any
 
-from whisper_npu_cli.cli.console import print_error, print_notice, print_timings, progress_bar
+from whisper_npu_cli.cli.console import (
+    print_device_times,
+    print_error,
+    print_notice,
+    print_timings,
+    progress_bar,
+)
 from whisper_npu_cli.errors import AudioError, OutputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import FrameType, TracebackType
 
     from whisper_npu_cli.audio import AudioSource
@@ -66,21 +73,35 @@ class Run:
     ) -> None:
         self.results: list[dict[str, Any]] = []
         self.failed: list[str] = []
+        self.is_interrupted = False
         self._transcriber = transcriber
         self._options = options
         self._outputs = outputs
         self._as_json = as_json
         self._n_inputs = n_inputs
 
-    @property
-    def n_complete(self) -> int:
-        """Inputs that are transcribed to their ends, in this run or before it."""
-        return sum(bool(result.get("complete")) for result in self.results)
+    def add_all(self, sources: Sequence[AudioSource], *, resume: bool) -> None:
+        """Transcribe inputs until the last or until Ctrl-C; `resume` leaves out complete ones."""
+        with Interrupt() as interrupt:
+            for source in sources:
+                if interrupt.requested:
+                    break
+                if resume and self._outputs.are_complete(source):
+                    print_notice(f"{source.name}: complete, skipped")
+                    self.results.append({"path": source.path, "complete": True, "skipped": True})
+                else:
+                    self.add(source, interrupt)
+        self.is_interrupted = interrupt.requested
 
-    def skip(self, source: AudioSource) -> None:
-        """Remember one input as complete."""
-        print_notice(f"{source.name}: complete, skipped")
-        self.results.append({"path": source.path, "complete": True, "skipped": True})
+    def print_summary(self) -> None:
+        """Print what failed, and how far an interrupted run came."""
+        if self.failed and self._n_inputs > 1:
+            print_notice(f"failed: {len(self.failed)} of {self._n_inputs} inputs:")
+            for name in self.failed:
+                print_notice(f"  {name}")
+        if self.is_interrupted:
+            n_complete = sum(bool(result.get("complete")) for result in self.results)
+            print_notice(f"interrupted: {n_complete} of {self._n_inputs} inputs are complete")
 
     def add(self, source: AudioSource, interrupt: Interrupt) -> None:
         """Transcribe one input; a failure is reported, remembered, and not raised."""
@@ -109,6 +130,7 @@ class Run:
                 self._outputs.write(source, job.transcript, complete=job.is_complete)
         print_uncovered(source.name, job.transcript)
         print_timings(job.timings)
+        print_device_times([window.proof for window in job.windows])
         return result_fields(source.path, job)
 
 

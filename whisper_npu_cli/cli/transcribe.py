@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,8 @@ import typer
 from whisper_npu_cli.cli import decoding, longform
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.outputs import OutputFormat, Outputs
-from whisper_npu_cli.cli.run import Interrupt, Run
+from whisper_npu_cli.cli.run import Run
+from whisper_npu_cli.errors import UsageError
 
 
 def transcribe(
@@ -93,8 +95,10 @@ def transcribe(
     prefix: decoding.Prefix = None,
     hotwords: decoding.Hotwords = None,
     device: Annotated[
-        Literal["auto", "cpu", "reference"],
-        typer.Option(help="Compute engine.", rich_help_panel="Engine"),
+        Literal["auto", "npu", "cpu", "reference", "sim"],
+        typer.Option(
+            help="Compute engine; sim: the NPU's on a simulated chip.", rich_help_panel="Engine"
+        ),
     ] = "auto",
     precision: Annotated[
         Literal["auto", "bf16", "f32"],
@@ -108,6 +112,18 @@ def transcribe(
         int | None,
         typer.Option(min=1, help="Threads (default: physical cores).", rich_help_panel="Engine"),
     ] = None,
+    xclbins: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the NPU overlay.", rich_help_panel="Engine"),
+    ] = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact",
+            help="With --device sim: run the overlay's own designs and kernels (checkout, g++).",
+            rich_help_panel="Engine",
+        ),
+    ] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Never use the network.", rich_help_panel="Engine")
     ] = False,
@@ -127,12 +143,14 @@ def transcribe(
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.report import document
 
+    if exact:
+        _choose_exact(device)
     sources = find_audio(paths)
     outputs = Outputs(output_format, output_dir)
     if resume:
         outputs.check_resumable()
     outputs.check_names(sources)
-    engine = EngineOptions(device, precision, cross_kv, threads)
+    engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
     options = TranscribeOptions(
         language=language_code(language) if language else None,
         multilingual=multilingual,
@@ -147,22 +165,20 @@ def transcribe(
         if device == "auto":
             print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
         run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
-        with Interrupt() as interrupt:
-            for source in sources:
-                if resume and outputs.are_complete(source):
-                    run.skip(source)
-                else:
-                    run.add(source, interrupt)
-                if interrupt.requested:
-                    break
+        run.add_all(sources, resume=resume)
     if as_json:
         print(json.dumps(document(model, transcriber.engines, run.results), ensure_ascii=False))
-    if run.failed and len(sources) > 1:
-        print_notice(f"failed: {len(run.failed)} of {len(sources)} inputs:")
-        for name in run.failed:
-            print_notice(f"  {name}")
-    if interrupt.requested:
-        print_notice(f"interrupted: {run.n_complete} of {len(sources)} inputs are complete")
+    run.print_summary()
+    if run.is_interrupted:
         raise typer.Exit(130)
     if run.failed:
         raise typer.Exit(1)
+
+
+def _choose_exact(device: str) -> None:
+    """Let the worker that owns the simulated chip run the overlay's sources."""
+    from whisper_npu_cli.npu.standin.open import EXACT_VARIABLE
+
+    if device != "sim":
+        raise UsageError("--exact needs --device sim")
+    os.environ[EXACT_VARIABLE] = "1"

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder import kernels
-from whisper_npu_cli.decoder.kernels import Caches, Notice, Scratch
-from whisper_npu_cli.decoder.quantize import quantize_decoder
+from whisper_npu_cli.decoder.compiling import Notice, compile_once
+from whisper_npu_cli.decoder.kernels import Caches, Scratch
+from whisper_npu_cli.decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.weights import Checkpoint
 
@@ -48,7 +49,7 @@ class NumbaDecoder:
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
         self._allocate(n_windows=1, n_slots=1)
-        kernels.compile_for(self.weights, self.caches, self.scratch, on_compile)
+        self._compile(on_compile)
         self.session: NumbaSession | None = None
 
     def start(self, windows: Sequence[EncodedWindow], max_rows: int | None = None) -> NumbaSession:
@@ -69,21 +70,30 @@ class NumbaDecoder:
         """End the session; memory goes with the decoder itself."""
         self.session = None
 
+    def _compile(self, notice: Notice) -> None:
+        """Compile what is called from here, or load it from disk."""
+        tokens, x, caches = np.empty((1, 1), np.int64), self.scratch.x, self.caches
+        # `linear` before `forward`, which calls it: what was compiled on the way is not stored.
+        compile_once(kernels.linear, (self.weights.vocabulary, 0, x, x), notice)
+        compile_once(
+            kernels.forward, (tokens, self.weights, caches, self.scratch, tokens, 0, x), notice
+        )
+        if self._cross_dtype == np.int8:
+            keys = (self.scratch.queries, 0, caches.cross_keys, caches.key_scale)
+            compile_once(quantize_cross, keys, notice)
+
     def _allocate(self, n_windows: int, n_slots: int) -> None:
         """Allocate caches and scratch for that many windows and rows."""
         dims, head_size = self.dims, self.dims.head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
+        cross_shape = (n_layer, n_windows, n_head, head_size, dims.n_audio_ctx)
         self.caches = Caches(
-            self_keys=_zeros(n_layer, n_slots, n_head, dims.n_text_ctx, head_size),
+            self_keys=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
             self_values=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
-            cross_keys=np.zeros(
-                (n_layer, n_windows, n_head, dims.n_audio_ctx, head_size), self._cross_dtype
-            ),
-            cross_values=np.zeros(
-                (n_layer, n_windows, n_head, head_size, dims.n_audio_ctx), self._cross_dtype
-            ),
-            key_scale=np.ones((n_layer, n_windows, n_head, head_size), np.float32),
-            value_scale=np.ones((n_layer, n_windows, n_head, head_size), np.float32),
+            cross_keys=np.zeros(cross_shape, self._cross_dtype),
+            cross_values=np.zeros(cross_shape, self._cross_dtype),
+            key_scale=np.ones(cross_shape[:-1], np.float32),
+            value_scale=np.ones(cross_shape[:-1], np.float32),
         )
         n_x = max(PREFILL_SIZE, n_slots)
         self.scratch = Scratch(
@@ -110,14 +120,14 @@ class NumbaDecoder:
                 f"cross-attention keys and values of {keys.shape} and {values.shape},"
                 f" expected {expected}"
             )
-        if self._cross_dtype == np.int8:
-            keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
-            kernels.quantize_cross(keys, index, True, caches.cross_keys, caches.key_scale)
-            kernels.quantize_cross(values, index, False, caches.cross_values, caches.value_scale)
-            return
-        heads = (*expected[:2], dims.n_text_head, dims.head_size)
-        caches.cross_keys[:, index] = keys.reshape(heads).transpose(0, 2, 1, 3)
-        caches.cross_values[:, index] = values.reshape(heads).transpose(0, 2, 3, 1)
+        stored = [(keys, caches.cross_keys, caches.key_scale)]
+        stored += [(values, caches.cross_values, caches.value_scale)]
+        for x, cache, scale in stored:
+            if cache.dtype == np.int8:
+                quantize_cross(np.ascontiguousarray(x, np.float32), index, cache, scale)
+            else:
+                heads = x.reshape(*expected[:2], dims.n_text_head, dims.head_size)
+                cache[:, index] = heads.transpose(0, 2, 3, 1)
 
     def align(self, window: EncodedWindow, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
@@ -212,7 +222,7 @@ class NumbaSession:
             if slot in seen:
                 gathered[0, row] = copy = free.pop()
                 keys, values, n = decoder.caches.self_keys, decoder.caches.self_values, self._length
-                keys[:, copy, :, :n] = keys[:, slot, :, :n]
+                keys[:, copy, :, :, :n] = keys[:, slot, :, :, :n]
                 values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
             seen.add(slot)
         self._rows = np.ascontiguousarray(gathered)

@@ -52,16 +52,20 @@ class DecodingOptions:
     seed: int = 0  # of the samples at temperatures above 0
 
     def __post_init__(self) -> None:
+        n_candidates = round((self.beam_size or 1) * (self.patience or 1.0))
         for is_bad, problem in (
             (self.temperature < 0, "the temperature must not be negative"),
-            ((self.temperature_increment_on_fallback or 1) <= 0, "the increment must be positive"),
-            ((self.beam_size or 1) < 1, "the beam size must be at least 1"),
-            ((self.best_of or 1) < 1, "best-of must be at least 1"),
+            (_below(self.best_of, 1), "best-of must be at least 1"),
+            (_below(self.beam_size, 1), "the beam size must be at least 1"),
             (self.patience is not None and self.beam_size is None, "patience needs a beam size"),
-            ((self.patience or 1) * (self.beam_size or 1) < 0.5, "patience leaves no candidate"),
+            (n_candidates < 1, "beam size times patience must be at least 1"),
             (not 0 <= (self.length_penalty or 0) <= 1, "the length penalty must be from 0 to 1"),
             (self.repetition_penalty <= 0, "the repetition penalty must be positive"),
             (self.no_repeat_ngram_size < 0, "the n-gram size must not be negative"),
+            (
+                _below(self.temperature_increment_on_fallback, 1e-3),
+                "the temperature increment must be at least 0.001",
+            ),
         ):
             if is_bad:
                 raise UsageError(problem)
@@ -74,6 +78,10 @@ class DecodingOptions:
             return (self.temperature,)
         steps = np.arange(self.temperature, MAX_TEMPERATURE + 1e-6, increment)
         return tuple(float(step) for step in steps)
+
+
+def _below(value: float | None, minimum: float) -> bool:
+    return value is not None and value < minimum
 
 
 def token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:

@@ -1,4 +1,4 @@
-"""fp32 weights to the int8 weights of the compiled decoder, one tensor at a time.
+"""fp32 to int8: the decoder's weights, one tensor at a time, and a window's keys and values.
 
 Symmetric, one scale per row (one output of a product): the scale stays outside the inner loop,
 and a row with large weights costs the others no precision. Biases, norms and positions stay
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numba import njit, prange
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder.kernels import Linear, Norm, Weights
@@ -89,3 +90,36 @@ def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
         gain=np.stack([checkpoint.array(f"{name}.weight") for name in names]),
         bias=np.stack([checkpoint.array(f"{name}.bias") for name in names]),
     )
+
+
+@njit(fastmath=True, error_model="numpy")
+def quantize_head(head, x, window, codes, scale):  # type: ignore[no-untyped-def]
+    """Quantise one head of all layers, 16 positions at a time, which fit the first cache."""
+    n_layer, _, _, head_size = scale.shape
+    n_audio_ctx, start = x.shape[1], head * head_size
+    largest = np.empty(head_size, np.float32)
+    for layer in range(n_layer):
+        for d in range(head_size):
+            largest[d] = np.float32(1e-30)
+        for t in range(n_audio_ctx):
+            for d in range(head_size):
+                largest[d] = max(largest[d], abs(x[layer, t, start + d]))
+        for d in range(head_size):
+            scale[layer, window, head, d] = largest[d] / np.float32(127)
+            largest[d] = np.float32(127) / largest[d]
+        for first in range(0, n_audio_ctx, 16):
+            for d in range(head_size):
+                for t in range(first, min(first + 16, n_audio_ctx)):
+                    code = np.rint(x[layer, t, start + d] * largest[d])
+                    codes[layer, window, head, d, t] = np.int8(code)
+
+
+@njit(parallel=True)
+def quantize_cross(x, window, codes, scale):  # type: ignore[no-untyped-def]
+    """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
+
+    Into codes[:, window] (n_layer, n_head, head_size, n_audio_ctx) with a scale[:, window] per
+    channel, (n_layer, n_head, head_size).
+    """
+    for head in prange(scale.shape[2]):
+        quantize_head(np.int64(head), x, window, codes, scale)

@@ -15,6 +15,18 @@ from whisper_npu_cli.dims import N_FRAMES, ModelDims
 
 
 @dataclass(frozen=True)
+class DeviceProof:
+    """Evidence that a device computed a window: it is written into the JSON."""
+
+    device: str  # as its driver names it
+    overlay_sha256: str
+    n_submissions: int  # run lists
+    n_commands: int
+    device_ms: float
+    predicted: bool  # device_ms comes from the timing model
+
+
+@dataclass(frozen=True)
 class EncodedWindow:
     """One 30 s window after the encoder.
 
@@ -25,13 +37,18 @@ class EncodedWindow:
     states: NDArray[np.float32]  # (n_audio_ctx, n_audio_state), after the last LayerNorm
     cross_keys: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), not scaled
     cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
+    proof: DeviceProof | None = None  # None: the CPU computed it
 
 
 class Encoder(Protocol):
     """Compute encoder states and cross-attention keys and values; a context manager."""
 
-    name: str  # shown in timings, for example "openvino bf16"
     dims: ModelDims
+
+    @property
+    def name(self) -> str:
+        """Shown in timings, for example "openvino bf16"; may change where an engine gives up."""
+        ...
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""

@@ -1,0 +1,252 @@
+"""Build the overlay: overlays.toml -> MLIR -> aiecc -> xclbins/ and its manifest.
+
+    python -m mlir.build            build what is not built, or was built of other sources
+    python -m mlir.build --check    lower every stream with the real mlir-aie, build nothing
+
+Everything is made in a folder of its own and moved into place at the end, the manifest last, so
+a build that fails leaves what was there before. Exit status 2: tools are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlir.toolchain import Toolchain, ToolchainError, find_toolchain, read_toml
+from whisper_npu_cli.checkpoints import open_checkpoint
+from whisper_npu_cli.encoder.npu_plan import plan_encoder
+from whisper_npu_cli.errors import OverlayError, WhisperNpuError
+from whisper_npu_cli.overlay import (
+    KERNEL,
+    Manifest,
+    Overlay,
+    Stream,
+    StreamSpec,
+    load_manifest,
+    source_sha256,
+    verify,
+)
+from whisper_npu_cli.random_checkpoint import random_dims
+
+MLIR = Path(__file__).parent
+XCLBINS = MLIR.parent / "xclbins"
+PROGRAM_BYTES = 16 * 1024  # program memory of a core, for all that is linked to it
+STACK_RESERVE = 512  # bytes of stack for the core's own frame, above the deepest kernel
+COMPILE = ("-O2", "-std=c++20", "--target=aie2-none-unknown-elf", "-DNDEBUG", "-fstack-usage")
+LOWER = (
+    "--no-compile-host",
+    "--no-xchesscc",
+    "--no-xbridge",
+    "--dynamic-objFifos",  # loops with bounds known only at run time
+    "--alloc-scheme=basic-sequential",  # bank-aware may leave no room for the kernels' constants
+)
+
+
+class BuildError(Exception):
+    """A tool failed, or made what does not fit."""
+
+
+def wanted_specs(models: Iterable[str]) -> list[StreamSpec]:
+    """Return the streams that the planner asks for, each once."""
+    dims = [
+        open_checkpoint(model, offline=True).dims if model == "demo" else random_dims(model)
+        for model in models
+    ]
+    specs = {spec for one in dims for spec in plan_encoder(one).specs}
+    return sorted(specs, key=lambda spec: spec.name)
+
+
+def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str:
+    """Build overlay `name`; return what was done."""
+    specs = wanted_specs(row["models"])
+    source = source_sha256(MLIR)
+    reusable = _reusable(target, source, tools)
+    if reusable and all(spec in reusable for spec in specs):
+        return f"{name}: up to date, {len(specs)} streams"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="xclbins-", dir=target.parent) as made:
+        folder = Path(made)
+        overlay = folder / row["device"] / name
+        overlay.mkdir(parents=True)
+        _compile_kernels(tools, overlay)
+        for index, spec in enumerate(specs):
+            print(f"{name}: {index + 1} of {len(specs)}: {spec.name}", file=sys.stderr)
+            if index and spec in reusable:
+                shutil.copy(reusable[spec], overlay / f"{spec.name}.insts.bin")
+            else:
+                lower(tools, overlay, spec, row["design"], with_xclbin=not index)
+        _check_programs(tools, overlay)
+        manifest = _describe(folder, name, row, specs, tools)
+        _keep_results(overlay)
+        manifest.path.write_text(manifest.to_json(), encoding="utf-8")
+        _replace(folder, target, row["device"])
+    return f"{name}: built, {len(specs)} streams"
+
+
+def mlir_of(spec: StreamSpec, design: str) -> str:
+    """Return the MLIR of a stream, printed by the design on the real IRON."""
+    command = [sys.executable, "-m", design, json.dumps(asdict(spec))]
+    return _run(command, cwd=MLIR.parent)
+
+
+def lower(
+    tools: Toolchain, folder: Path, spec: StreamSpec, design: str, *, with_xclbin: bool
+) -> None:
+    """Make the instructions of a stream, and with the first one the xclbin of all."""
+    source = folder / f"{spec.name}.mlir"
+    source.write_text(mlir_of(spec, design), encoding="utf-8")
+    made = ["--aie-generate-npu-insts", f"--npu-insts-name={spec.name}.insts.bin"]
+    if with_xclbin:
+        made += ["--aie-generate-xclbin", "--xclbin-name=overlay.xclbin"]
+        made += [f"--xclbin-kernel-name={KERNEL}"]
+    else:
+        made += ["--no-compile"]  # the array's part is the same for every stream
+    command = [tools.aiecc, *LOWER, f"--peano={tools.peano}", *made, "--tmpdir=work", source.name]
+    _run(command, cwd=folder)
+
+
+def _reusable(target: Path, source: str, tools: Toolchain) -> dict[StreamSpec, Path]:
+    """Return the instruction files of an earlier build of the same sources with the same tools."""
+    try:
+        manifest = load_manifest(target / "manifest.json")
+        verify(manifest)
+    except OverlayError:
+        return {}
+    if manifest.source_sha256 != source or manifest.toolchain != tools.versions:
+        return {}
+    return {
+        stream.spec: target / stream.insts
+        for overlay in manifest.overlays
+        for stream in overlay.streams
+    }
+
+
+def _compile_kernels(tools: Toolchain, folder: Path) -> None:
+    compiler = str(tools.peano / "bin" / "clang++")
+    for kernel in sorted((MLIR / "kernels").glob("*.cc")):
+        command = [compiler, *COMPILE, f"-I{tools.include}", "-c", str(kernel)]
+        _run([*command, "-o", f"{kernel.stem}.o"], cwd=folder)
+
+
+def _check_programs(tools: Toolchain, folder: Path) -> None:
+    """Refuse cores whose code exceeds program memory, or kernels that exceed the stack."""
+    for core in sorted(folder.rglob("*.elf")):
+        text = _run([str(tools.peano / "bin" / "llvm-size"), "-A", str(core)], cwd=folder)
+        sizes = [row.split() for row in text.splitlines() if row.startswith(".text")]
+        total = sum(int(size) for _, size, *_ in sizes)
+        if total > PROGRAM_BYTES:
+            raise BuildError(f"{core.name}: {total} bytes of code, a core has {PROGRAM_BYTES}")
+    stack = _design_stack()
+    for usage in sorted(folder.glob("*.su")):
+        for row in usage.read_text(encoding="utf-8").splitlines():
+            where, size, _ = row.rsplit("\t", 2)
+            if int(size) + STACK_RESERVE > stack:
+                raise BuildError(f"{where}: {size} bytes of stack, the design leaves {stack}")
+
+
+def _design_stack() -> int:
+    """Return the STACK of the design without importing it: that would need mlir-aie."""
+    for row in (MLIR / "designs" / "whisper.py").read_text(encoding="utf-8").splitlines():
+        if row.startswith("STACK = "):
+            return int(row.split()[2], 0)
+    raise BuildError("designs/whisper.py names no STACK")
+
+
+def _describe(
+    folder: Path, name: str, row: dict[str, Any], specs: list[StreamSpec], tools: Toolchain
+) -> Manifest:
+    place = f"{row['device']}/{name}"
+    streams = []
+    for spec in specs:
+        insts = f"{place}/{spec.name}.insts.bin"
+        streams.append(Stream(spec, insts, _sha256(folder / insts)))
+    xclbin = f"{place}/overlay.xclbin"
+    overlay = Overlay(
+        name,
+        row["device"],
+        row["columns"],
+        KERNEL,
+        xclbin,
+        _sha256(folder / xclbin),
+        tuple(streams),
+    )
+    return Manifest(folder / "manifest.json", source_sha256(MLIR), tools.versions, (overlay,))
+
+
+def _keep_results(overlay: Path) -> None:
+    """Delete everything but the xclbin and the instructions."""
+    for path in overlay.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.suffix not in (".xclbin", ".bin"):
+            path.unlink()
+
+
+def _replace(made: Path, target: Path, device: str) -> None:
+    """Move a finished build into place: without a manifest nothing of it counts as built."""
+    target.mkdir(exist_ok=True)
+    (target / "manifest.json").unlink(missing_ok=True)
+    shutil.rmtree(target / device, ignore_errors=True)
+    (made / device).rename(target / device)
+    (made / "manifest.json").rename(target / "manifest.json")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _run(command: list[str], cwd: Path) -> str:
+    result = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ
+    )
+    if result.returncode:
+        tail = "\n".join((result.stdout + result.stderr).splitlines()[-20:])
+        raise BuildError(f"{Path(command[0]).name} failed:\n{tail}")
+    return result.stdout
+
+
+def check(tools: Toolchain, row: dict[str, Any]) -> None:
+    """Run the designs on the real IRON and lower them with aie-opt, without Peano's part."""
+    optimise = shutil.which("aie-opt") or str(Path(tools.aiecc).parent / "aie-opt")
+    passes = "aie-place-tiles,aie-objectFifo-stateful-transform{dynamic-objFifos=true}"
+    for spec in wanted_specs(row["models"]):
+        with TemporaryDirectory() as folder:
+            source = Path(folder) / "stream.mlir"
+            source.write_text(mlir_of(spec, row["design"]), encoding="utf-8")
+            pipeline = f"--pass-pipeline=builtin.module(aie.device({passes}))"
+            _run([optimise, pipeline, str(source)], cwd=Path(folder))
+        print(f"lowered {spec.name}", file=sys.stderr)
+
+
+def main() -> int:
+    """Parse the command line; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m mlir.build")
+    parser.add_argument("--check", action="store_true", help="lower only")
+    parser.add_argument("--xclbins", type=Path, default=XCLBINS, help="folder to build into")
+    arguments = parser.parse_args()
+    overlays = read_toml(MLIR / "overlays.toml")
+    try:
+        tools = find_toolchain()
+        for name, row in overlays.items():
+            if arguments.check:
+                check(tools, row)
+            else:
+                print(build(tools, name, row, arguments.xclbins), file=sys.stderr)
+    except (ToolchainError, BuildError, WhisperNpuError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ToolchainError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

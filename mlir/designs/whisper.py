@@ -1,0 +1,302 @@
+"""The one overlay of Whisper's encoder: gemm, attention and layernorm on 4 columns x 4 rows.
+
+The array is the same for every operation; only the sequence, which moves data between device
+memory and the array and sets the run-time parameters, differs. `overlay.py` defines the
+operations and layouts, `mlir/README.md` draws this file.
+
+    python -m mlir.designs.whisper '{"op": "gemm", "m": 1536, ...}'   prints the MLIR of a stream
+
+Everything moves as 4-byte words: a DMA knows no bf16, and neither does the calling convention.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+from aie.iron import Buffer, Kernel, ObjectFifo, Program, Runtime, Worker, WorkerRuntimeBarrier
+from aie.iron.controlflow import range_
+from aie.iron.device import NPU1, Tile
+
+from mlir.designs.movement import ROWS, WORDS, Movement
+from whisper_npu_cli.overlay import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
+
+# ---------------------------------------------------------------------------------- shapes
+
+STATE = 3 * 256  # fp32 words of attention: maxima, sums, one strip of scores
+STACK = 0x900  # bytes; the default of 1024 overflows silently
+IN_FLIGHT = 2  # output blocks; each has up to two pushes in a queue of four
+
+
+def words(n: int, dtype: type = np.int32) -> Any:
+    """Return the type of `n` words."""
+    return np.ndarray[(n,), np.dtype[dtype]]
+
+
+ELEMENT = words(WORDS)
+ACCUMULATOR = words(2 * WORDS, np.float32)
+
+# Run-time parameters. Most are trip counts: a loop that runs 0 times or once needs no `if`, whose
+# branches IRON miscompiles where both use one fifo.
+(
+    TILES,  # gemm: output tiles of a core
+    STEPS,  # steps of 64 in K
+    GELU,  # 0 or 1
+    RESIDUAL,  # 0 or 1
+    OPERAND,  # 1: store bf16, in order ORDER
+    ORDER,  # 0: as A, 1: as keys, 2: as values
+    SINGLE,  # 1: store fp32
+    QUERIES,  # attention: tiles of queries of a core
+    KEYS,  # tiles of keys but the last
+    LAST_KEYS,  # valid keys of the last tile
+    STRIPES,  # layernorm: rows of tiles of a core
+    OTHERS,  # tiles that count in a row but the first
+    GROUPS,  # groups of four tiles in a row
+    INVERSE,  # bits of fp32 1 / valid columns
+    N_PARAMETERS,
+) = range(15)
+
+# ----------------------------------------------------------------------------------- fifos
+
+
+def make_fifos() -> tuple[list[ObjectFifo], list[ObjectFifo], list[ObjectFifo], dict[Any, Any]]:
+    """Return the shim's ends of A, B and C by column, and the cores' ends by (column, row).
+
+    A: one stream per row of cores, broadcast to its four columns. B: one per column, broadcast
+    to its four rows. C: four cores' tiles joined in the memory tile of their column.
+    """
+    a_in = [ObjectFifo(ELEMENT, depth=4, name=f"a{row}") for row in range(ROWS)]
+    b_in = [ObjectFifo(ELEMENT, depth=4, name=f"b{column}") for column in range(COLUMNS)]
+    c_out = [ObjectFifo(words(ROWS * WORDS), depth=2, name=f"c{i}") for i in range(COLUMNS)]
+    a_core = [
+        fifo.cons().forward(tile=Tile(row, 1), depth=2, name=f"a{row}_core")
+        for row, fifo in enumerate(a_in)
+    ]
+    b_core = [
+        fifo.cons().forward(tile=Tile(column, 1), depth=2, name=f"b{column}_core")
+        for column, fifo in enumerate(b_in)
+    ]
+    cores = {}
+    for column, fifo in enumerate(c_out):
+        parts = fifo.prod().join(
+            [row * WORDS for row in range(ROWS)],
+            tile=Tile(column, 1),
+            depths=[1] * ROWS,  # a second element would not fit into the core
+            obj_types=[ELEMENT] * ROWS,
+            names=[f"c{column}_core{row}" for row in range(ROWS)],
+        )
+        for row in range(ROWS):
+            cores[column, row] = (a_core[row].cons(), b_core[column].cons(), parts[row].prod())
+    return a_in, b_in, c_out, cores
+
+
+# ------------------------------------------------------------------------------- core task
+
+KERNELS = {
+    "start_tile": ("gemm.o", [ELEMENT, ACCUMULATOR]),
+    "multiply_tile": ("gemm.o", [ELEMENT, ELEMENT, ACCUMULATOR]),
+    "gelu_tile": ("epilogue.o", [ACCUMULATOR]),
+    "add_residual": ("epilogue.o", [ELEMENT, ACCUMULATOR, np.int32]),
+    "store_f32": ("epilogue.o", [ACCUMULATOR, ELEMENT, np.int32]),
+    "store_operand": ("epilogue.o", [ACCUMULATOR, ELEMENT, np.int32]),
+    "copy_tile": ("attention.o", [ELEMENT, ELEMENT]),
+    "start_attention": ("attention.o", [ACCUMULATOR, words(STATE, np.float32)]),
+    "softmax_tile": (
+        "attention.o",
+        [ELEMENT, ELEMENT, ELEMENT, ACCUMULATOR, words(STATE, np.float32), np.int32],
+    ),
+    "finish_attention": ("attention.o", [ACCUMULATOR, words(STATE, np.float32), ELEMENT]),
+    "start_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, np.int32]),
+    "add_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, np.int32]),
+    "finish_rows": ("layernorm.o", [ACCUMULATOR, np.int32]),
+    "normalise_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, ELEMENT, np.int32]),
+}
+
+
+class Core:
+    """What one core does between two waits for the barrier: `run` and its three operations."""
+
+    def __init__(self, column: int, kernels: dict[str, Kernel]) -> None:
+        self.column = column
+        self.__dict__.update(kernels)
+
+    def run(self, *arguments):
+        """Run the operations whose trip counts are not zero."""
+        a, b, c, acc, state, rtp, barrier = arguments[:7]  # then the kernels, which it has
+        barrier.wait_for_value(1)
+        for _ in range_(rtp[TILES]):
+            self.gemm(a, b, c, acc, rtp)
+        for _ in range_(rtp[QUERIES]):
+            self.attention(a, b, c, acc, state, rtp)
+        for _ in range_(rtp[STRIPES]):
+            self.layernorm(a, b, c, acc, rtp)
+
+    def gemm(self, a, b, c, acc, rtp):
+        """One output tile: bias, K, epilogue."""
+        self.start_tile(b.acquire(1), acc)
+        b.release(1)
+        for _ in range_(rtp[STEPS]):
+            self.multiply_tile(a.acquire(1), b.acquire(1), acc)
+            a.release(1)
+            b.release(1)
+        for _ in range_(rtp[GELU]):
+            self.gelu_tile(acc)
+        for _ in range_(rtp[RESIDUAL]):  # the row's four tiles pass by; this core takes its own
+            for column in range(COLUMNS):
+                for half in range(2):
+                    tile = a.acquire(1)
+                    if column == self.column:
+                        self.add_residual(tile, acc, half)
+                    a.release(1)
+        for _ in range_(rtp[OPERAND]):
+            self.store_operand(acc, c.acquire(1), rtp[ORDER])
+            c.release(1)
+        for _ in range_(rtp[SINGLE]):
+            for half in range(2):
+                self.store_f32(acc, c.acquire(1), half)
+                c.release(1)
+
+    def attention(self, a, b, c, acc, state, rtp):
+        """One tile of queries of this column's head, over all keys.
+
+        The output element holds the queries until the output overwrites them. The last of the
+        four tiles of queries stays acquired: its 8 KB hold the probabilities.
+        """
+        query = c.acquire(1)
+        for column in range(COLUMNS):
+            tile = a.acquire(1)
+            if column == self.column:
+                self.copy_tile(tile, query)
+            if column < COLUMNS - 1:
+                a.release(1)
+        self.start_attention(acc, state)
+        for _ in range_(rtp[KEYS]):
+            self.softmax_tile(query, b.acquire(1), tile, acc, state, TILE)
+            b.release(1)
+            self.multiply_tile(tile, b.acquire(1), acc)
+            b.release(1)
+        self.softmax_tile(query, b.acquire(1), tile, acc, state, rtp[LAST_KEYS])
+        b.release(1)
+        self.multiply_tile(tile, b.acquire(1), acc)
+        b.release(1)
+        a.release(1)
+        self.finish_attention(acc, state, query)
+        c.release(1)
+
+    def layernorm(self, a, b, c, acc, rtp):
+        """One row of tiles, twice: all of them for the sums, then every fourth is this core's."""
+        b.acquire(1)  # nothing; every fifo must be used by every sequence
+        b.release(1)
+        for half in range(2):
+            tile = a.acquire(1)
+            self.start_rows(tile, acc, half)
+            self.add_rows(tile, acc, half)
+            a.release(1)
+        for _ in range_(rtp[OTHERS]):
+            for half in range(2):
+                self.add_rows(a.acquire(1), acc, half)
+                a.release(1)
+        self.finish_rows(acc, rtp[INVERSE])
+        for _ in range_(rtp[GROUPS]):
+            out = c.acquire(1)
+            for column in range(COLUMNS):
+                for half in range(2):
+                    tile = a.acquire(1)
+                    if column == self.column:
+                        self.normalise_rows(tile, acc, out, half)
+                    a.release(1)
+            c.release(1)
+
+
+# ----------------------------------------------------------------- run-time parameters of a stream
+
+
+def parameters(spec: StreamSpec) -> dict[int, int]:
+    """Return the run-time parameters that matter; the counts of the other operations are 0."""
+    none = {TILES: 0, QUERIES: 0, STRIPES: 0}
+    blocks = (spec.m // PASS) * (spec.n // PASS)
+    if spec.op == "attention":
+        last = spec.valid - (spec.k - TILE)
+        return none | {QUERIES: blocks, KEYS: spec.k // TILE - 1, LAST_KEYS: last}
+    if spec.op == "layernorm":
+        inverse = (np.float32(1) / np.float32(spec.valid)).view(np.int32)
+        return none | {
+            STRIPES: spec.m // PASS,
+            OTHERS: spec.valid // TILE - 1,
+            GROUPS: spec.n // PASS,
+            INVERSE: int(inverse),
+        }
+    epilogue = EPILOGUES[spec.epilogue]
+    return none | {
+        TILES: blocks,
+        STEPS: spec.k // TILE,
+        GELU: int(epilogue.gelu),
+        RESIDUAL: int(epilogue.residual),
+        OPERAND: int(epilogue.layout != "c"),
+        ORDER: {"key": 1, "value": 2}.get(spec.epilogue, 0),
+        SINGLE: int(epilogue.layout == "c"),
+    }
+
+
+# --------------------------------------------------------------------------------- program
+
+
+def program(spec: StreamSpec) -> Program:
+    """Return the array with the sequence of `spec`."""
+    a_in, b_in, c_out, cores = make_fifos()
+    kernels = {name: Kernel(name, *rest) for name, rest in KERNELS.items()}
+    rtps, barriers, workers = [], [], []
+    for (column, row), fifos in cores.items():
+        where = f"{column}_{row}"
+        rtps.append(Buffer(words(N_PARAMETERS), name=f"rtp{where}", use_write_rtp=True))
+        barriers.append(WorkerRuntimeBarrier())
+        buffers = [
+            Buffer(ACCUMULATOR, name=f"acc{where}"),
+            Buffer(words(STATE, np.float32), name=f"state{where}"),
+        ]
+        # kernels are arguments too: only what is an argument is declared in the module
+        arguments = [*fifos, *buffers, rtps[-1], barriers[-1], *kernels.values()]
+        core = Core(column, kernels)
+        workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
+
+    values = parameters(spec)
+
+    def set_parameters(*all_rtps: Buffer) -> None:
+        for rtp in all_rtps:
+            for index, value in values.items():
+                rtp[index] = value
+
+    movement = Movement(spec)
+    runtime = Runtime()
+    types = [words(argument.size_bytes // 4) for argument in spec.arguments]
+    with runtime.sequence(*types) as handles:
+        roles = (argument.role for argument in spec.arguments)
+        data = dict(zip(roles, handles, strict=True))
+        runtime.start(*workers)
+        runtime.inline_ops(set_parameters, rtps)
+        for barrier in barriers:
+            runtime.set_barrier(barrier, 1)
+        groups = []
+        for i, j in movement.blocks():
+            group = runtime.task_group()
+            groups.append(group)
+            for row, fifo in enumerate(a_in):
+                for role, tap in movement.a(i, j, row):
+                    runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(row, 0))
+            for column, fifo in enumerate(b_in):
+                role, tap = movement.b(j, column)
+                runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(column, 0))
+            for column, fifo in enumerate(c_out):
+                role, tap = movement.c(i, j, column)
+                runtime.drain(fifo.cons(), data[role], tap, group, wait=True, tile=Tile(column, 0))
+            if len(groups) == IN_FLIGHT:
+                runtime.finish_task_group(groups.pop(0))
+        for group in groups:
+            runtime.finish_task_group(group)
+    return Program(NPU1(), runtime)
+
+
+if __name__ == "__main__":
+    print(program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())

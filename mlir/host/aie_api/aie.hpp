@@ -1,0 +1,308 @@
+// The subset of AMD's aie_api that mlir/kernels use, for g++: what AIE2 computes, on the host.
+//
+// Same names and meaning as the original; no line is taken from it. Three things differ:
+// * Accesses are checked: a load or store that is misaligned or outside of the buffers of the call
+//   (`host::allow`) ends the process with file and line of the kernel.
+// * Operations are counted by the slot of the VLIW bundle they occupy (`host::counts`), where
+//   AIE_COUNT is defined: that is where predicted cycles come from.
+// * An fp32 addition rounds to nearest even. AIE2 adds on a grid of about 24 bits and flushes
+//   denormals; its last bits may differ.
+
+#pragma once
+
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <source_location>
+#include <type_traits>
+#include <utility>
+
+#include "host.hpp"
+
+using int32 = std::int32_t;
+using int16 = std::int16_t;
+
+struct bfloat16 {
+    std::uint16_t bits;
+    bfloat16() = default;
+    explicit bfloat16(float value);
+    explicit operator float() const { return std::bit_cast<float>(std::uint32_t{bits} << 16); }
+};
+
+struct accfloat {};  // names the fp32 accumulator
+
+namespace aie {
+
+enum class rounding_mode { floor, ceil, symmetric_inf, conv_even };
+
+inline thread_local rounding_mode rounding = rounding_mode::floor;  // AIE2's state at reset
+
+inline void set_rounding(rounding_mode mode) { rounding = mode; }
+
+// fp32 to bf16 in the current mode; NaN stays NaN, overflow rounds to infinity. `floor` drops
+// the low bits, which is how AIE2's default truncates.
+inline bfloat16 to_bfloat16(float value) {
+    const auto bits = std::bit_cast<std::uint32_t>(value);
+    bfloat16 out;
+    if ((bits & 0x7fffffffu) > 0x7f800000u) {
+        out.bits = static_cast<std::uint16_t>((bits >> 16 & 0x8000u) | 0x7fc0u);
+        return out;
+    }
+    const bool negative = bits >> 31;
+    std::uint32_t up = 0;
+    switch (rounding) {
+        case rounding_mode::floor: break;
+        case rounding_mode::ceil: up = negative ? 0 : 0xffffu; break;
+        case rounding_mode::symmetric_inf: up = 0x8000u; break;
+        case rounding_mode::conv_even: up = 0x7fffu + (bits >> 16 & 1u); break;
+    }
+    const bool infinite = (bits & 0x7fffffffu) == 0x7f800000u;
+    out.bits = static_cast<std::uint16_t>((infinite ? bits : bits + up) >> 16);
+    return out;
+}
+
+template <typename T, unsigned N>
+struct vector {
+    using value_type = T;
+    alignas(N * sizeof(T) < 64 ? N * sizeof(T) : 64) T data[N];
+
+    static constexpr unsigned size() { return N; }
+
+    template <typename U>
+    vector<U, N * sizeof(T) / sizeof(U)> cast_to() const {
+        return std::bit_cast<vector<U, N * sizeof(T) / sizeof(U)>>(*this);
+    }
+
+    template <unsigned M>
+    vector<T, M> extract(unsigned index) const {
+        host::count(host::move);
+        vector<T, M> out;
+        std::memcpy(out.data, data + index * M, sizeof out.data);
+        return out;
+    }
+};
+
+template <unsigned N>
+struct mask {
+    bool data[N];
+};
+
+template <typename, unsigned N>
+struct accum {
+    vector<float, N> lanes;
+
+    accum() = default;
+    accum(const vector<float, N>& v) : lanes(v) {}
+    accum(const vector<bfloat16, N>& v) {
+        for (unsigned i = 0; i < N; ++i) lanes.data[i] = static_cast<float>(v.data[i]);
+    }
+
+    template <typename T>
+    vector<T, N> to_vector() const {
+        if constexpr (std::is_same_v<T, float>) {
+            return lanes;
+        } else {
+            host::count(host::store);  // the conversion is the store unit's, or a move's
+            vector<bfloat16, N> out;
+            for (unsigned i = 0; i < N; ++i) out.data[i] = to_bfloat16(lanes.data[i]);
+            return out;
+        }
+    }
+};
+
+template <unsigned N, typename T>
+vector<T, N> load_v(const T* p, std::source_location where = std::source_location::current()) {
+    host::check(p, N * sizeof(T), where);
+    host::count(host::load, (N * sizeof(T) + 31) / 32);
+    vector<T, N> out;
+    std::memcpy(out.data, p, sizeof out.data);
+    return out;
+}
+
+template <typename T, unsigned N>
+void store_v(T* p, const vector<T, N>& v,
+             std::source_location where = std::source_location::current()) {
+    host::check(p, N * sizeof(T), where);
+    host::count(host::store, (N * sizeof(T) + 31) / 32);
+    std::memcpy(p, v.data, sizeof v.data);
+}
+
+template <typename T, unsigned N>
+vector<T, N> broadcast(T value) {
+    vector<T, N> out;
+    for (auto& lane : out.data) lane = value;
+    return out;
+}
+
+template <typename T, unsigned N>
+vector<T, N> zeros() {
+    return broadcast<T, N>(T{});
+}
+
+template <typename T, unsigned N, typename F>
+vector<T, N> map(const vector<T, N>& a, const vector<T, N>& b, F f) {
+    host::count(host::vector_unit);
+    vector<T, N> out;
+    for (unsigned i = 0; i < N; ++i) out.data[i] = f(a.data[i], b.data[i]);
+    return out;
+}
+
+template <typename T, unsigned N>
+vector<T, N> add(const vector<T, N>& a, const vector<T, N>& b) {
+    return map(a, b, [](T x, T y) { return static_cast<T>(x + y); });
+}
+
+template <typename T, unsigned N>
+vector<T, N> sub(const vector<T, N>& a, const vector<T, N>& b) {
+    return map(a, b, [](T x, T y) { return static_cast<T>(x - y); });
+}
+
+template <typename T, unsigned N>
+vector<T, N> max(const vector<T, N>& a, const vector<T, N>& b) {
+    return map(a, b, [](T x, T y) { return x > y ? x : y; });
+}
+
+template <typename T, unsigned N>
+vector<T, N> min(const vector<T, N>& a, const vector<T, N>& b) {
+    return map(a, b, [](T x, T y) { return x < y ? x : y; });
+}
+
+template <typename T, unsigned N>
+vector<T, N> bit_and(const vector<T, N>& a, const vector<T, N>& b) {
+    return map(a, b, [](T x, T y) { return static_cast<T>(x & y); });
+}
+
+template <typename T, unsigned N>
+vector<T, N> upshift(const vector<T, N>& v, unsigned n) {
+    return map(v, v, [n](T x, T) { return static_cast<T>(x << n); });
+}
+
+template <typename T, unsigned N>
+vector<T, N> downshift(const vector<T, N>& v, unsigned n) {
+    return map(v, v, [n](T x, T) { return static_cast<T>(x >> n); });
+}
+
+template <typename T, unsigned N>
+mask<N> lt(const vector<T, N>& a, const vector<T, N>& b) {
+    host::count(host::vector_unit);
+    mask<N> out;
+    for (unsigned i = 0; i < N; ++i) out.data[i] = a.data[i] < b.data[i];
+    return out;
+}
+
+// b where the mask is set, else a
+template <typename T, unsigned N>
+vector<T, N> select(const vector<T, N>& a, const vector<T, N>& b, const mask<N>& m) {
+    host::count(host::vector_unit);
+    vector<T, N> out;
+    for (unsigned i = 0; i < N; ++i) out.data[i] = m.data[i] ? b.data[i] : a.data[i];
+    return out;
+}
+
+template <typename T, unsigned N>
+T reduce_min(const vector<T, N>& v) {
+    host::count(host::vector_unit, std::bit_width(N) - 1);
+    T out = v.data[0];
+    for (T lane : v.data) out = lane < out ? lane : out;
+    return out;
+}
+
+template <typename T, unsigned N, typename... Rest>
+vector<T, N*(1 + sizeof...(Rest))> concat(const vector<T, N>& first, const Rest&... rest) {
+    vector<T, N*(1 + sizeof...(Rest))> out;
+    unsigned at = 0;
+    const auto put = [&](const vector<T, N>& v) {
+        std::memcpy(out.data + at, v.data, sizeof v.data);
+        at += N;
+    };
+    put(first);
+    (put(rest), ...);
+    return out;
+}
+
+template <typename T, unsigned N>
+vector<T, N> transpose(const vector<T, N>& v, unsigned rows, unsigned columns) {
+    host::count(host::move);
+    vector<T, N> out;
+    for (unsigned r = 0; r < rows; ++r)
+        for (unsigned c = 0; c < columns; ++c) out.data[c * rows + r] = v.data[r * columns + c];
+    return out;
+}
+
+template <typename T, unsigned N>
+std::pair<vector<T, N>, vector<T, N>> interleave_zip(const vector<T, N>& a, const vector<T, N>& b,
+                                                     unsigned chunk) {
+    host::count(host::move, 2);
+    std::array<T, 2 * N> both;
+    for (unsigned i = 0; i < N; ++i) {
+        both[i / chunk * 2 * chunk + i % chunk] = a.data[i];
+        both[i / chunk * 2 * chunk + chunk + i % chunk] = b.data[i];
+    }
+    std::pair<vector<T, N>, vector<T, N>> out;
+    std::memcpy(out.first.data, both.data(), sizeof out.first.data);
+    std::memcpy(out.second.data, both.data() + N, sizeof out.second.data);
+    return out;
+}
+
+template <unsigned N>
+accum<accfloat, N> mac(const accum<accfloat, N>& acc, const vector<bfloat16, N>& a,
+                       const vector<bfloat16, N>& b) {
+    host::count(host::vector_unit);
+    accum<accfloat, N> out;
+    for (unsigned i = 0; i < N; ++i)
+        out.lanes.data[i] =
+            acc.lanes.data[i] + static_cast<float>(a.data[i]) * static_cast<float>(b.data[i]);
+    return out;
+}
+
+template <unsigned N>
+accum<accfloat, N> mul(const vector<bfloat16, N>& a, const vector<bfloat16, N>& b) {
+    host::count(host::vector_unit);
+    accum<accfloat, N> out;
+    for (unsigned i = 0; i < N; ++i)
+        out.lanes.data[i] = static_cast<float>(a.data[i]) * static_cast<float>(b.data[i]);
+    return out;
+}
+
+// fp32 by fp32: AIE2 emulates it with nine bf16 multiplications after splitting both in three
+template <unsigned N>
+accum<accfloat, N> mul(const vector<float, N>& a, const vector<float, N>& b) {
+    host::count(host::vector_unit, 9 + 8);
+    accum<accfloat, N> out;
+    for (unsigned i = 0; i < N; ++i) out.lanes.data[i] = a.data[i] * b.data[i];
+    return out;
+}
+
+// 4 x 8 x 4 is the only shape of bf16 that one instruction multiplies: 128 products a cycle
+template <unsigned M, unsigned K, unsigned N, typename A, typename B, typename Acc>
+class mmul {
+    static_assert(M == 4 && K == 8 && N == 4 && std::is_same_v<A, bfloat16> &&
+                  std::is_same_v<B, bfloat16>);
+    vector<float, M * N> lanes;
+
+public:
+    static constexpr unsigned size_A = M * K, size_B = K * N, size_C = M * N;
+
+    mmul() : lanes(zeros<float, M * N>()) {}
+    explicit mmul(const vector<float, M * N>& v) : lanes(v) {}
+
+    // each sum takes its eight products one after the other, in the order of K
+    void mac(const vector<bfloat16, M * K>& a, const vector<bfloat16, K * N>& b) {
+        host::count(host::vector_unit);
+        host::count(host::matrix);
+        host::mac_4x8x4(lanes.data, a.data, b.data);
+    }
+
+    template <typename T>
+    vector<T, M * N> to_vector() const {
+        return accum<accfloat, M * N>(lanes).template to_vector<T>();
+    }
+};
+
+}  // namespace aie
+
+inline bfloat16::bfloat16(float value) : bits(aie::to_bfloat16(value).bits) {}

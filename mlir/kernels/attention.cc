@@ -1,0 +1,122 @@
+// Softmax of one tile of queries over one tile of keys, scores never leaving the core.
+//
+// Scores are to base 2 and the running maximum of a row is an integer: probabilities need no
+// multiplication by log2(e), and the accumulators are rescaled exactly, in the exponent.
+// A strip of 4 queries x 64 keys is at hand at a time (1 KB): a whole tile of fp32 scores would
+// take 16 KB, and with A, B, C and the accumulators 56 of 64 KB are spoken for.
+
+#include "tile.hpp"
+
+namespace {
+
+using Mmul = aie::mmul<4, 8, 4, bfloat16, bfloat16, accfloat>;
+
+// state: per strip the maxima of its rows, then the sums, each value four times; then one strip
+constexpr unsigned SUMS = STRIPS * BLOCK;
+constexpr unsigned SCORES = 2 * STRIPS * BLOCK;
+constexpr float LOWEST = -120.0f;  // exponent below which a probability is as good as zero
+constexpr float START = -1e30f;
+
+// 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16
+Half exp2(const Block& x) {
+    const Block limited = aie::max(x, splat(LOWEST));
+    const Rounded n(limited);
+    const Half f = to_half(aie::sub(limited, n.value));
+    Block p = multiply_add(EXP2[2], f, to_half(splat(EXP2[3])));
+    p = multiply_add(EXP2[1], f, to_half(p));
+    p = multiply_add(EXP2[0], f, to_half(p));
+    return to_half(
+        aie::add(p.cast_to<int32_t>(), aie::upshift(n.integer, 23)).cast_to<float>());
+}
+
+void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
+    for (unsigned j = 0; j < STRIPS; j += 4) {
+        Mmul sums[4];
+        for (unsigned step = 0; step < TILE / 8; ++step) {
+            const auto left = aie::load_v<OPERAND>(q + step * OPERAND);
+            for (unsigned x = 0; x < 4; ++x)
+                sums[x].mac(left, aie::load_v<OPERAND>(k + (step * STRIPS + j + x) * OPERAND));
+        }
+        for (unsigned x = 0; x < 4; ++x)
+            aie::store_v(scores + (j + x) * BLOCK, sums[x].to_vector<float>());
+    }
+}
+
+Block strip_maximum(const float* scores, unsigned blocks) {
+    Block top = aie::load_v<BLOCK>(scores);
+    for (unsigned j = 1; j < blocks; ++j) top = aie::max(top, aie::load_v<BLOCK>(scores + j * BLOCK));
+    return combine_rows(top, [](const auto& x, const auto& y) { return aie::max(x, y); });
+}
+
+void rescale(float* acc, float* sum, const Bits& n) {
+    if (aie::reduce_min(n) == 0) return;  // the usual case after the first few tiles of keys
+    aie::store_v(sum, scale_exponent(aie::load_v<BLOCK>(sum), n));
+    for (unsigned j = 0; j < STRIPS; ++j)
+        aie::store_v(acc + j * BLOCK, scale_exponent(aie::load_v<BLOCK>(acc + j * BLOCK), n));
+}
+
+// probabilities of a strip in the order of A, zero beyond the valid keys; sums by a column of ones
+void probabilities(const float* scores, const Block& maximum, unsigned blocks, bfloat16* p,
+                   float* sum) {
+    const auto ones = aie::broadcast<bfloat16, OPERAND>(bfloat16(1.0f));
+    Mmul total(aie::load_v<BLOCK>(sum));
+    for (unsigned j = 0; j < STRIPS; j += 2) {
+        Half pair[2];
+        for (unsigned x = 0; x < 2; ++x)
+            pair[x] = j + x < blocks
+                          ? exp2(aie::sub(aie::load_v<BLOCK>(scores + (j + x) * BLOCK), maximum))
+                          : aie::zeros<bfloat16, BLOCK>();
+        store_a(p + j / 2 * OPERAND, pair[0], pair[1]);
+        total.mac(aie::load_v<OPERAND>(p + j / 2 * OPERAND), ones);
+    }
+    aie::store_v(sum, total.to_vector<float>());
+}
+
+}  // namespace
+
+extern "C" {
+
+void copy_tile(const bfloat16* from, bfloat16* to) {
+    for (unsigned at = 0; at < TILE * TILE; at += OPERAND)
+        aie::store_v(to + at, aie::load_v<OPERAND>(from + at));
+}
+
+void start_attention(float* acc, float* state) {
+    for (unsigned at = 0; at < TILE * TILE; at += BLOCK) aie::store_v(acc + at, splat(0.0f));
+    for (unsigned at = 0; at < SUMS; at += BLOCK) {
+        aie::store_v(state + at, splat(START));
+        aie::store_v(state + SUMS + at, splat(0.0f));
+    }
+}
+
+// q as A, k transposed as B; p as A; `valid` of the 64 keys count, a multiple of 4. The product of
+// p and the values follows as `multiply_tile`.
+void softmax_tile(const bfloat16* q, const bfloat16* k, bfloat16* p, float* acc, float* state,
+                  int32_t valid) {
+    aie::set_rounding(aie::rounding_mode::conv_even);
+    const unsigned blocks = valid / 4;
+    float* scores = state + SCORES;
+    for (unsigned i = 0; i < STRIPS; ++i) {
+        score_strip(q + i * TILE * 4, k, scores);
+        const Block old = aie::load_v<BLOCK>(state + i * BLOCK);
+        const Block top = aie::max(old, ceil(strip_maximum(scores, blocks)));
+        aie::store_v(state + i * BLOCK, top);
+        const Rounded shift(aie::max(aie::sub(old, top), splat(LOWEST)));
+        rescale(acc + i * STRIP, state + SUMS + i * BLOCK, shift.integer);
+        probabilities(scores, top, blocks, p + i * TILE * 4, state + SUMS + i * BLOCK);
+    }
+}
+
+void finish_attention(const float* acc, const float* state, bfloat16* out) {
+    aie::set_rounding(aie::rounding_mode::conv_even);
+    for (unsigned i = 0; i < STRIPS; ++i) {
+        const Split factor(reciprocal(aie::load_v<BLOCK>(state + SUMS + i * BLOCK)));
+        for (unsigned j = 0; j < STRIPS; j += 2) {
+            const float* from = acc + i * STRIP + j * BLOCK;
+            store_a(out + i * TILE * 4 + j * BLOCK,
+                    to_half(times(Split(aie::load_v<BLOCK>(from)), factor)),
+                    to_half(times(Split(aie::load_v<BLOCK>(from + BLOCK)), factor)));
+        }
+    }
+}
+}

@@ -1,0 +1,103 @@
+// A tile of 64 x 64 in one core, and fp32 arithmetic on AIE2. Definitions: overlay.py, numerics.py.
+#pragma once
+
+#include <aie_api/aie.hpp>
+
+#include "coefficients.h"
+
+constexpr unsigned TILE = 64;
+constexpr unsigned STRIPS = TILE / 4;       // strips of 4 rows; blocks of 4 columns in a strip
+constexpr unsigned BLOCK = 16;              // fp32 values in a block of 4 x 4
+constexpr unsigned STRIP = STRIPS * BLOCK;  // fp32 values in a strip
+constexpr unsigned OPERAND = 32;            // bf16 values in a block of 4 x 8 or 8 x 4
+
+using Block = aie::vector<float, BLOCK>;
+using Bits = aie::vector<int32_t, BLOCK>;
+using Half = aie::vector<bfloat16, BLOCK>;
+using Accumulator = aie::accum<accfloat, BLOCK>;
+
+inline Block splat(float value) { return aie::broadcast<float, BLOCK>(value); }
+inline Bits splat_bits(int32_t value) { return aie::broadcast<int32_t, BLOCK>(value); }
+inline Half to_half(const Block& x) { return Accumulator(x).to_vector<bfloat16>(); }
+inline Block to_block(const Half& x) { return Accumulator(x).to_vector<float>(); }
+
+// An fp32 number as two bf16: 16 bits and more, where bf16 has 8.
+struct Split {
+    Half high, low;
+    explicit Split(const Block& x) : high(to_half(x)), low(to_half(aie::sub(x, to_block(high)))) {}
+};
+
+inline Block times(const Split& a, const Split& b) {
+    Accumulator sum = aie::mul(a.high, b.high);
+    sum = aie::mac(sum, a.high, b.low);
+    return aie::mac(sum, a.low, b.high).to_vector<float>();
+}
+
+inline Block multiply_add(float c, const Half& a, const Half& b) {
+    return aie::mac(Accumulator(splat(c)), a, b).to_vector<float>();
+}
+
+// There is no rounding to integers: adding 1.5 * 2^23 leaves the integer in the low bits.
+constexpr float MAGIC = 12582912.0f;
+
+struct Rounded {
+    Block value;
+    Bits integer;
+    explicit Rounded(const Block& x) {
+        const Block shifted = aie::add(x, splat(MAGIC));
+        value = aie::sub(shifted, splat(MAGIC));
+        integer = aie::sub(shifted.cast_to<int32_t>(), splat(MAGIC).cast_to<int32_t>());
+    }
+};
+
+inline Block ceil(const Block& x) {
+    const Block near = Rounded(x).value;
+    return aie::select(near, aie::add(near, splat(1.0f)), aie::lt(near, x));
+}
+
+// x * 2^n for n <= 0; what leaves the normal numbers becomes zero or a denormal
+inline Block scale_exponent(const Block& x, const Bits& n) {
+    const Bits bits = x.cast_to<int32_t>();
+    const Bits magnitude = aie::bit_and(bits, splat_bits(0x7fffffff));
+    const Bits least = aie::upshift(aie::sub(splat_bits(0), n), 23);
+    const Bits scaled = aie::add(bits, aie::upshift(n, 23));
+    return aie::select(scaled, splat_bits(0), aie::lt(magnitude, least)).cast_to<float>();
+}
+
+// 1 / x for normal x > 0, a few numbers a row: here true fp32 products are affordable
+inline Block reciprocal(const Block& x) {
+    Block y = aie::sub(splat_bits(0x7ef311c7), x.cast_to<int32_t>()).cast_to<float>();
+    for (int step = 0; step < 3; ++step) {
+        const Block rest = aie::sub(splat(2.0f), aie::mul(x, y).to_vector<float>());
+        y = aie::mul(y, rest).to_vector<float>();
+    }
+    return y;
+}
+
+inline Block reciprocal_root(const Block& x) {
+    const Bits half_bits = aie::downshift(x.cast_to<int32_t>(), 1);
+    Block y = aie::sub(splat_bits(0x5f375a86), half_bits).cast_to<float>();
+    const Block half = aie::mul(splat(0.5f), x).to_vector<float>();
+    for (int step = 0; step < 3; ++step) {
+        const Block square = aie::mul(y, y).to_vector<float>();
+        const Block rest = aie::sub(splat(1.5f), aie::mul(half, square).to_vector<float>());
+        y = aie::mul(y, rest).to_vector<float>();
+    }
+    return y;
+}
+
+// Every row of the block becomes its four values combined: f(f(0, 1), f(2, 3)).
+template <typename F>
+inline Block combine_rows(const Block& x, F f) {
+    const Block columns = aie::transpose(x, 4, 4);
+    const auto low = f(columns.extract<4>(0), columns.extract<4>(1));
+    const auto high = f(columns.extract<4>(2), columns.extract<4>(3));
+    const auto all = f(low, high);
+    return aie::transpose(aie::concat(all, all, all, all), 4, 4);
+}
+
+// Two blocks of 4 x 4 side by side become one of 4 x 8, which is how A is read.
+inline void store_a(bfloat16* to, const Half& left, const Half& right) {
+    const auto [upper, lower] = aie::interleave_zip(left, right, 4);
+    aie::store_v(to, aie::concat(upper, lower));
+}

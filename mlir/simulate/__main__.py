@@ -1,0 +1,91 @@
+"""Run the overlay without an NPU.
+
+python -m mlir.simulate FILE [--model demo]   encode the first 30 s of a recording with the
+                                              designs, beside the reference engine
+python -m mlir.simulate --predict base        predict the encoder of a published size
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import soundfile
+import soxr
+
+from mlir.simulate import operators, report
+from mlir.simulate.run import run_stream
+from whisper_npu_cli.checkpoints import open_checkpoint
+from whisper_npu_cli.dims import N_SAMPLES, SAMPLE_RATE
+from whisper_npu_cli.encoder.npu import NpuEncoder
+from whisper_npu_cli.encoder.npu_plan import plan_encoder
+from whisper_npu_cli.mel import log_mel
+from whisper_npu_cli.npu.standin import build, chip, pyxrt
+from whisper_npu_cli.npu.xrt import XrtRuntime
+from whisper_npu_cli.random_checkpoint import random_dims
+from whisper_npu_cli.reference import ReferenceEncoder
+
+
+def predict(size: str) -> None:
+    """Print the predicted time of every command of a published model's encoder."""
+    plan = plan_encoder(random_dims(size))
+    memory = {
+        spec: run_stream(spec, [np.zeros(a.size_bytes // 4, np.int32) for a in spec.arguments])
+        for spec in plan.specs
+    }
+    print(report.table([(step.spec, memory[step.spec]) for step in plan.steps]))
+
+
+def encode(path: str, model: str) -> None:
+    """Encode a recording on the array and by the reference engine; print how they differ."""
+    checkpoint = open_checkpoint(model, offline=True)
+    mel = log_mel(_window(path), checkpoint.dims.n_mels)
+    rows: list[report.Row] = []
+    with TemporaryDirectory() as folder:
+        manifest = build.build_overlay(Path(folder), plan_encoder(checkpoint.dims).specs)
+        heard = operators.operators(manifest, lambda spec, cost: rows.append((spec, cost)))
+        chip.plug_in(chip.Chip(heard))
+        encoder = NpuEncoder(checkpoint, XrtRuntime(pyxrt, time.perf_counter), manifest)
+        rows.clear()  # of the known-answer tests
+        started = time.perf_counter()
+        found = encoder.encode(mel)
+        seconds = time.perf_counter() - started
+    wanted = ReferenceEncoder(checkpoint).encode(mel)
+    print(report.table(rows))
+    print(f"simulated in {seconds:.1f} s")
+    for name in ("states", "cross_keys", "cross_values"):
+        print(f"cosine to the reference, {name}: {_cosine(found, wanted, name):.6f}")
+
+
+def _window(path: str) -> np.ndarray:
+    """Return the first 30 s of a recording, mono at 16 kHz, padded."""
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE)[:N_SAMPLES]
+    return np.pad(mono, (0, N_SAMPLES - len(mono))).astype(np.float32)
+
+
+def _cosine(found: object, wanted: object, name: str) -> float:
+    a, b = (np.ravel(getattr(window, name)).astype(np.float64) for window in (found, wanted))
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(prog="python -m mlir.simulate")
+    parser.add_argument("file", nargs="?", help="a recording")
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--predict", metavar="SIZE", help="tiny, base, small, medium, large-v3")
+    arguments = parser.parse_args()
+    if arguments.predict:
+        predict(arguments.predict)
+    elif arguments.file:
+        encode(arguments.file, arguments.model)
+    else:
+        parser.error("give a recording or --predict SIZE")
+
+
+if __name__ == "__main__":
+    main()

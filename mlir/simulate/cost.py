@@ -1,0 +1,76 @@
+"""Cycles of the kernels, and what a run means in milliseconds. Everything here is predicted.
+
+The counting build of the kernels says how often a call uses each slot of the VLIW bundle: one
+vector operation, two loads of 256 bits, one store and one move a cycle. What Peano makes of it is
+set by the one figure that was measured on this chip: AMD's bf16 loop of 64 x 64 x 64, whose
+structure `multiply_tile` has, takes 5712 cycles for 2048 multiplications (2477 GFLOPS on 16 cores
+at 1.8 GHz), and its inner loop is half dense. So a matrix multiplication counts 2.8 cycles, and
+the busiest slot of everything else 2 (inferred).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from mlir.host.library import KernelLibrary, load
+from mlir.simulate.iron import Kernel, size_bytes
+from mlir.simulate.pools import aligned
+
+CLOCK_GHZ = 1.8  # measured on an 8700G in its default mode; 1.03 on some Phoenix machines
+DENSITY = 0.5
+MATRIX_CYCLES = 5712 / 2048
+SCALARS = {"softmax_tile": 64}  # valid keys; all other scalars are 0
+CALL_CYCLES = 40  # of a call from the core's loop: acquire, release, arguments (inferred)
+DDR_GBPS = 25.0  # tiles are contiguous in device memory; 28.1 measured per direction
+DISPATCH_MS = 0.036  # one member of a run list (measured)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run of one stream costs; `bottleneck` has the longest part of `parts_ms`."""
+
+    cycles: float  # from the first parameter to the last await
+    parts_ms: dict[str, float]  # compute, stream, memory, control: each alone
+    link_bytes: dict[str, int]  # by fifo
+
+    @property
+    def array_ms(self) -> float:
+        """Predicted milliseconds on the array: as simulated, or as device memory allows."""
+        return max(self.cycles / CLOCK_GHZ / 1e6, self.parts_ms["memory"])
+
+    @property
+    def ms(self) -> float:
+        """Predicted milliseconds of the command in a run list."""
+        return DISPATCH_MS + self.array_ms
+
+    @property
+    def bottleneck(self) -> str:
+        """The part that would have to become shorter."""
+        return max(self.parts_ms, key=lambda part: self.parts_ms[part])
+
+    @property
+    def host_bytes(self) -> int:
+        """Bytes between device memory and the array."""
+        return sum(n for name, n in self.link_bytes.items() if "_core" not in name)
+
+
+@cache
+def count(name: str, sizes: tuple[int | None, ...]) -> dict[str, int]:
+    """Return the slots that kernel `name` uses on zeros; `sizes` in bytes, None for scalars."""
+    library: KernelLibrary = load(count=True)
+    scalar = SCALARS.get(name, 0)
+    library.call(name, *(scalar if n is None else aligned(n).view(np.int32) for n in sizes))
+    return library.counts()
+
+
+def kernel_cycles(kernel: Kernel) -> float:
+    """Return the predicted cycles of one call."""
+    sizes = tuple(size_bytes(t) if hasattr(t, "__args__") else None for t in kernel.arg_types)
+    slots = count(kernel.name, sizes)
+    rest = slots["vector"] - slots["matrix"]
+    if not slots["matrix"]:  # else its loads and stores are part of the measured figure
+        rest = max(rest, slots["load"] // 2, slots["store"], slots["move"])
+    return slots["matrix"] * MATRIX_CYCLES + rest / DENSITY + CALL_CYCLES

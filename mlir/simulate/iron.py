@@ -1,0 +1,225 @@
+"""The array's side of `aie.iron`: fifos, kernels, workers, as plain descriptions.
+
+Same names and rules as mlir-aie at commit 979629649 (23 April 2026), from reading it; what the
+real one refuses is refused here too. A description is checked by `limits.py` and run by
+`machine.py`, which binds the ends of fifos, buffers and kernels to a core; nothing runs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+
+class DesignError(Exception):
+    """A design that the real tools or the array would refuse, or that would fail on it."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A place in the array: row 0 shim, 1 memory, 2 to 5 cores."""
+
+    col: int | None = None
+    row: int | None = None
+
+    def __str__(self) -> str:
+        return f"tile ({self.col}, {self.row})"
+
+
+ANY_TILE = Tile()  # the compiler would choose; limits.py wants every place named
+
+
+class NPU1:
+    """Phoenix and Hawk Point: 4 columns x 6 rows."""
+
+    cols = 4
+    rows = 6
+
+
+def size_bytes(array_type: Any) -> int:
+    """Return the bytes of `np.ndarray[shape, np.dtype[type]]`."""
+    return int(prod(array_type.__args__[0])) * itemsize(array_type)
+
+
+def itemsize(array_type: Any) -> int:
+    """Return the bytes of an element of `np.ndarray[shape, np.dtype[type]]`."""
+    return int(np.dtype(array_type.__args__[1].__args__[0]).itemsize)
+
+
+class Handle:
+    """One end of a fifo; `machine.py` binds it to the port of a core."""
+
+    def __init__(self, fifo: ObjectFifo, is_prod: bool, depth: int) -> None:
+        self.fifo = fifo
+        self.is_prod = is_prod
+        self.depth = depth
+        self.tile: Tile | None = None
+        self.link: Link | None = None
+        self.port: Any = None
+
+    def acquire(self, n: int) -> Any:
+        """Wait until `n` elements are held; return the element, or a list of several."""
+        if n > self.depth:
+            raise DesignError(f"{self.fifo.name}: acquire({n}) exceeds depth {self.depth}")
+        held = self.port.acquire(n)
+        return held[0] if n == 1 else held
+
+    def release(self, n: int) -> None:
+        """Give back the `n` oldest elements held."""
+        self.port.release(n)
+
+    def forward(self, tile: Tile, depth: int | None = None, name: str | None = None) -> ObjectFifo:
+        """Send every element on from a memory tile."""
+        names = [name or f"{self.fifo.name}_fwd"]
+        return self.split([0], tile, [depth or self.depth], [self.fifo.obj_type], names)[0]
+
+    def split(
+        self,
+        offsets: list[int],
+        tile: Tile,
+        depths: list[int],
+        obj_types: list[Any],
+        names: list[str],
+    ) -> list[ObjectFifo]:
+        """Send parts of every element on, each by a fifo of its own."""
+        if self.is_prod:
+            raise DesignError(f"{self.fifo.name}: only a consumer is split")
+        return self._parts(offsets, tile, depths, obj_types, names)
+
+    def join(
+        self,
+        offsets: list[int],
+        tile: Tile,
+        depths: list[int],
+        obj_types: list[Any],
+        names: list[str],
+    ) -> list[ObjectFifo]:
+        """Make every element of parts that come by a fifo each."""
+        if not self.is_prod:
+            raise DesignError(f"{self.fifo.name}: only a producer is joined")
+        return self._parts(offsets, tile, depths, obj_types, names)
+
+    def _parts(
+        self,
+        offsets: list[int],
+        tile: Tile,
+        depths: list[int],
+        obj_types: list[Any],
+        names: list[str],
+    ) -> list[ObjectFifo]:
+        fifos = [
+            ObjectFifo(obj_type, depth, name)
+            for obj_type, depth, name in zip(obj_types, depths, names, strict=True)
+        ]
+        width = itemsize(self.fifo.obj_type)
+        self.tile = tile
+        self.link = Link(self, [], [offset * width for offset in offsets])
+        for fifo in fifos:
+            end = fifo.cons() if self.is_prod else fifo.prod()
+            end.tile, end.link = tile, self.link
+            self.link.parts.append(end)
+        return fifos
+
+
+@dataclass
+class Link:
+    """A memory tile between one whole fifo and one or several parts of its elements."""
+
+    whole: Handle
+    parts: list[Handle]
+    offsets: list[int]  # bytes
+
+
+class ObjectFifo:
+    """A queue of equal elements from one producer to one or more consumers."""
+
+    def __init__(self, obj_type: Any, depth: int = 2, name: str | None = None) -> None:
+        if depth < 1:
+            raise DesignError(f"fifo {name}: depth {depth} is below 1")
+        self.obj_type = obj_type
+        self.depth = depth
+        self.name = name or f"of{id(self)}"
+        self.size_bytes = size_bytes(obj_type)
+        self.producer: Handle | None = None
+        self.consumers: list[Handle] = []
+
+    def prod(self) -> Handle:
+        """Return the one producer."""
+        self.producer = self.producer or Handle(self, True, self.depth)
+        return self.producer
+
+    def cons(self) -> Handle:
+        """Return a new consumer."""
+        self.consumers.append(Handle(self, False, self.depth))
+        return self.consumers[-1]
+
+
+class Buffer:
+    """Memory of a core; with `use_write_rtp` the sequence may write it."""
+
+    def __init__(self, type: Any, name: str, use_write_rtp: bool = False) -> None:
+        self.name = name
+        self.size_bytes = size_bytes(type)
+        self.writable = use_write_rtp
+        self.array: Any = None  # bound by machine.py
+        self.on_write: Callable[[], None] | None = None  # set while the sequence runs
+
+    def __getitem__(self, index: int) -> int:
+        return int(self.array[index])
+
+    def __setitem__(self, index: int, value: int) -> None:
+        if self.on_write is None or not self.writable:
+            raise DesignError(f"buffer {self.name}: written by neither sequence nor kernel")
+        self.on_write()
+        self.array[index] = value
+
+
+class Kernel:
+    """A compiled function; calling it in a core runs it there."""
+
+    def __init__(self, name: str, object_file_name: str, arg_types: list[Any]) -> None:
+        self.name = name
+        self.object_file_name = object_file_name
+        self.arg_types = arg_types
+        self.on_call: Callable[..., None] | None = None
+
+    def __call__(self, *arguments: Any) -> None:
+        """Run on the arguments, in the core whose turn it is."""
+        if self.on_call is None:
+            raise DesignError(f"kernel {self.name}: not an argument of the worker that calls it")
+        if len(arguments) != len(self.arg_types):
+            raise DesignError(f"kernel {self.name}: {len(arguments)} arguments, not as declared")
+        self.on_call(self, *arguments)
+
+
+class WorkerRuntimeBarrier:
+    """Holds a worker until the sequence sets the value it waits for; waiting takes the value."""
+
+    def __init__(self) -> None:
+        self.port: Any = None
+
+    def wait_for_value(self, value: int) -> None:
+        """Wait in a core."""
+        self.port.wait(value)
+
+
+class Worker:
+    """The endless program of a core."""
+
+    def __init__(
+        self, core_fn: Callable[..., None], fn_args: list[Any], tile: Tile, stack_size: int = 1024
+    ) -> None:
+        self.core_fn = core_fn
+        self.fn_args = fn_args
+        self.tile = tile
+        self.stack_size = stack_size
+        for handle in self.of(Handle):
+            handle.tile = tile
+
+    def of(self, kind: type) -> list[Any]:
+        """Return the arguments of a kind."""
+        return [argument for argument in self.fn_args if isinstance(argument, kind)]

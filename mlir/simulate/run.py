@@ -1,0 +1,56 @@
+"""Run a stream on the simulated array: StreamSpec and buffers -> outputs and a prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlir.host.library import load
+from mlir.simulate import cost, iron, runtime
+from mlir.simulate.machine import Machine
+from mlir.simulate.sequence import Sequence
+from whisper_npu_cli.overlay import StreamSpec
+
+
+@cache
+def design() -> ModuleType:
+    """Return `mlir.designs.whisper`, loaded on the stand-in for `aie.iron`."""
+    runtime.install()
+    from mlir.designs import whisper
+
+    return whisper
+
+
+def run_stream(spec: StreamSpec, buffers: Rows[NDArray[Any]]) -> cost.Prediction:
+    """Run `spec` on its contiguous `buffers`, in the order of its arguments; write the last."""
+    return run_program(design().program(spec), buffers)
+
+
+def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.Prediction:
+    """Run any program on its buffers; iron.DesignError where the array would refuse or hang."""
+    kernels = {kernel.name: kernel for w in program.runtime.workers for kernel in w.of(iron.Kernel)}
+    cycles = {name: cost.kernel_cycles(kernel) for name, kernel in kernels.items()}
+    machine = Machine(program, load(), cycles)
+    try:
+        words = [np.asarray(buffer).reshape(-1).view(np.int32) for buffer in buffers]
+        sequence = Sequence(machine, words)
+        sequence.run(program)
+    finally:
+        machine.close()
+    links = {channel.name: channel.moved_bytes for channel in machine.channels}
+    host = sum(channel.moved_bytes for channel in machine.host_channels.values())
+    return cost.Prediction(
+        cycles=sequence.time,
+        parts_ms={
+            "compute": max(core.busy for core in machine.cores) / cost.CLOCK_GHZ / 1e6,
+            "stream": max(links.values()) / 4 / cost.CLOCK_GHZ / 1e6,
+            "memory": host / cost.DDR_GBPS / 1e6,
+            "control": sequence.busy / cost.CLOCK_GHZ / 1e6,
+        },
+        link_bytes=links,
+    )

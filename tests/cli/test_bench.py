@@ -1,0 +1,37 @@
+"""`whisper-npu bench` on a small random model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bad_checkpoints import write_good_checkpoint
+
+from tests.cli.conftest import Cli
+
+
+def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
+    write_good_checkpoint(tmp_path / "model")
+    plot = tmp_path / "bench.svg"
+    options = ("--runs", 2, "--tokens", 5, "--batch", 2, "--beam", 3, "--json", "--plot", plot)
+    result = cli("bench", "--model", tmp_path / "model", *options)
+    assert result.status == 0
+    document = result.document
+    assert document["machine"].keys() >= {"gemm_fp32_gflops", "memory_read_gb_s"}
+    assert all(rate > 0 for rate in document["machine"].values())
+    (device,) = document["devices"]
+    assert device["name"] == "cpu"
+    assert device["encode"]["limit_ms"] > 0
+    encode = device["encode"]
+    assert encode["min_ms_per_window"] <= encode["ms_per_window"] <= encode["p95_ms_per_window"]
+    shapes = [(row["batch"], row["beam"]) for row in device["decode"]]
+    assert shapes == [(1, 3), (2, 1)]
+    assert all(row["floor_ms"] > 0 for row in device["decode"])
+    assert device["peak_memory_mb"] > 50
+    assert device["accuracy"]["states_relative_l2"] < 0.02
+    assert plot.read_text().startswith("<svg")
+
+
+def test_unknown_device_is_a_usage_error(cli: Cli) -> None:
+    result = cli("bench", "--device", "abacus")
+    assert (result.status, result.stdout) == (2, "")
+    assert "abacus" in result.stderr

@@ -1,0 +1,54 @@
+"""Every command explains itself with an example, and the README names it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Cli
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+COMMANDS = [
+    "transcribe",
+    "bench",
+    "doctor",
+    "models list",
+    "models pull",
+    "models path",
+    "overlays status",
+    "overlays verify",
+    "overlays plan",
+]
+
+
+def test_help_lists_every_command(cli: Cli) -> None:
+    result = cli("--help")
+    assert result.status == 0
+    assert all(command.split()[0] in result.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_has_help_and_an_example(cli: Cli, command: str) -> None:
+    result = cli(*command.split(), "--help")
+    assert (result.status, result.stderr) == (0, "")
+    assert f"Example: whisper-npu {command}" in result.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_readme_names_the_command(command: str) -> None:
+    assert f"whisper-npu {command.split(maxsplit=1)[0]}" in README.read_text(encoding="utf-8")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from whisper_npu_cli.cli import app; "
+        "print([m for m in ('numpy', 'openvino', 'numba', 'pyxrt', 'huggingface_hub', 'rich') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

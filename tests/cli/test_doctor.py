@@ -1,0 +1,44 @@
+"""`whisper-npu doctor` on machines made of files, and on the stand-in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import machines
+import pytest
+
+from tests.cli.conftest import Cli
+from whisper_npu_cli.npu.standin.faults import VARIABLE
+
+
+@pytest.mark.parametrize(
+    ("device", "status"), [("auto", 0), ("npu", 3)], ids=["auto picks the CPU", "npu fails"]
+)
+def test_doctor_judges_a_captured_machine(
+    cli: Cli, tmp_path: Path, device: str, status: int
+) -> None:
+    machines.make_healthy(tmp_path)
+    machines.mode(0o660)(tmp_path)
+    result = cli("doctor", "--root", tmp_path, "--device", device, "--json")
+    assert result.status == status
+    failed = [row for row in result.document["checks"] if row["status"] == "failed"]
+    assert [row["id"] for row in failed] == ["npu.permission"]
+    text = cli("doctor", "--root", tmp_path).stdout
+    assert "hint: sudo usermod -aG render" in text
+    assert "no AMD NPU" not in text
+
+
+def test_selftest_computes_on_the_npu(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines.make_healthy(tmp_path)
+    monkeypatch.setenv("WHISPER_NPU_STANDIN", "1")
+    result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo")
+    assert "npu.selftest" in result.stdout
+    assert "known-answer tests" in result.stdout
+    assert "predicted" in result.stdout
+    monkeypatch.setenv(VARIABLE, "zeros@3+")
+    result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo", "--json")
+    selftest = result.document["checks"][-1]
+    assert selftest["status"] == "failed"
+    assert "known-answer" in selftest["detail"]

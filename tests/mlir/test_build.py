@@ -1,0 +1,163 @@
+"""`make xclbins`, with stand-ins for the tools: what is built, what is not, and what it says."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlir import build
+from mlir.toolchain import Toolchain, find_toolchain, read_toml
+from whisper_npu_cli.overlay import load_manifest, verify
+
+ROW: dict[str, Any] = {
+    "design": "mlir.designs.whisper",
+    "device": "npu1",
+    "columns": 4,
+    "models": ["tiny"],
+}
+AIECC = """#!{python}
+import pathlib, sys
+with open("{log}", "a") as log:
+    log.write(" ".join(sys.argv[1:]) + "\\n")
+if "FAIL" in pathlib.Path(sys.argv[-1]).read_text():
+    sys.exit("aiecc: no room")
+for argument in sys.argv[1:]:
+    name, _, value = argument.partition("=")
+    if name in ("--npu-insts-name", "--xclbin-name"):
+        pathlib.Path(value).write_bytes((argument + sys.argv[-1]).encode())
+work = pathlib.Path("work")
+work.mkdir(exist_ok=True)
+(work / "core_0_2.elf").write_bytes(b"elf")
+"""
+CLANG = """#!{python}
+import pathlib, sys
+out = pathlib.Path(sys.argv[-1])
+out.write_bytes(b"object")
+out.with_suffix(".su").write_text("kernel.cc:1:f\\t{stack}\\tstatic\\n")
+"""
+SIZE = """#!{python}
+print("section size addr\\n.text {text} 0\\n.data 64 0")
+"""
+
+
+class Tools:
+    """A folder of programs that do what the build needs of the real ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "aiecc.log"
+        (folder / "bin").mkdir(parents=True)
+        self.bin = folder / "bin"
+        self.set_sizes()
+        self._write("aiecc", AIECC.format(python=sys.executable, log=self.log))
+        self.found = Toolchain(str(self.bin / "aiecc"), folder, folder, {"mlir-aie": "1.4.2"})
+
+    def set_sizes(self, stack: int = 256, text: int = 12_000) -> None:
+        self._write("clang++", CLANG.format(python=sys.executable, stack=stack))
+        self._write("llvm-size", SIZE.format(python=sys.executable, text=text))
+
+    def runs(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(path.stat().st_mode | stat.S_IEXEC)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
+    monkeypatch.setattr(build, "mlir_of", lambda spec, _design: f"// {spec.name}\n")
+    return Tools(tmp_path / "tools")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return tmp_path / "xclbins"
+
+
+def test_a_build_verifies_and_is_not_repeated(tools: Tools, target: Path) -> None:
+    assert "built" in build.build(tools.found, "whisper", ROW, target)
+    manifest = load_manifest(target / "manifest.json")
+    verify(manifest)
+    specs = build.wanted_specs(["tiny"])
+    assert {stream.spec for stream in manifest.overlays[0].streams} == set(specs)
+    assert sum("--aie-generate-xclbin" in run for run in tools.runs()) == 1
+    assert len(tools.runs()) == len(specs)
+    left = {path.suffix for path in target.rglob("*") if path.is_file()}
+    assert left == {".json", ".xclbin", ".bin"}
+    assert "up to date" in build.build(tools.found, "whisper", ROW, target)
+    assert len(tools.runs()) == len(specs)
+
+
+def test_more_streams_reuse_those_that_are_built(tools: Tools, target: Path) -> None:
+    build.build(tools.found, "whisper", ROW, target)
+    before = len(tools.runs())
+    build.build(tools.found, "whisper", {**ROW, "models": ["tiny", "base"]}, target)
+    manifest = load_manifest(target / "manifest.json")
+    verify(manifest)
+    n_new = len(manifest.overlays[0].streams) - before
+    assert len(tools.runs()) - before <= n_new + 1  # the first stream comes with the xclbin
+
+
+def test_a_failing_build_leaves_what_was_there(
+    tools: Tools, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build.build(tools.found, "whisper", ROW, target)
+    before = (target / "manifest.json").read_bytes()
+    monkeypatch.setattr(build, "mlir_of", lambda *_: "// FAIL\n")
+    with pytest.raises(build.BuildError, match="no room"):
+        build.build(tools.found, "whisper", {**ROW, "models": ["base"]}, target)
+    assert (target / "manifest.json").read_bytes() == before
+    verify(load_manifest(target / "manifest.json"))
+    assert [path.name for path in target.parent.glob("xclbins-*")] == []
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"text": 16_385}, r"core_0_2.elf: 16385 bytes of code, a core has 16384"),
+        ({"stack": 2304}, r"2304 bytes of stack, the design leaves 2304"),
+    ],
+)
+def test_what_does_not_fit_a_core_is_refused(
+    tools: Tools, target: Path, sizes: dict[str, int], message: str
+) -> None:
+    tools.set_sizes(**sizes)
+    with pytest.raises(build.BuildError, match=message):
+        build.build(tools.found, "whisper", ROW, target)
+    assert not target.exists()
+
+
+def test_without_tools_it_says_what_to_install_and_builds_nothing(target: Path) -> None:
+    environment = {**os.environ, "PATH": ""}
+    command = [sys.executable, "-m", "mlir.build", "--xclbins", str(target)]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, cwd=build.MLIR.parent
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.count("error:") == 1
+    for words in ("aiecc is not on the PATH", "xclbinutil", "pip install mlir_aie==", "docker"):
+        assert words in ended.stderr
+    assert not target.exists()
+
+
+def test_the_container_has_the_versions_of_the_lock() -> None:
+    lock = read_toml(build.MLIR / "toolchain.lock")
+    dockerfile = (build.MLIR / "Dockerfile").read_text()
+    for row in lock.values():
+        assert row["reason"]
+        if "package" in row:
+            assert f"{row['package']}=={row['version']}" in dockerfile
+            assert row["index"] in dockerfile
+
+
+def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlir.toolchain.version", lambda _: "0.0.1")
+    with pytest.raises(Exception, match=r"mlir_aie is 0.0.1, the lock says 1.4.2"):
+        find_toolchain()

@@ -1,0 +1,151 @@
+"""The designs on the simulated array: the same bits as the definition, for every operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlir.simulate.iron import DesignError
+from mlir.simulate.run import design, run_program, run_stream
+from mlir.simulate.runtime import Transfer
+from whisper_npu_cli.npu import layout, numerics
+from whisper_npu_cli.overlay import EPILOGUES, StreamSpec
+
+M, K, N = 256, 128, 512
+
+
+def operand(seed: int, rows: int, cols: int) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal((rows, cols)).astype(np.float32)
+    return numerics.round_bf16(values)
+
+
+def pack_a(values: np.ndarray) -> np.ndarray:
+    return layout.pack_a(layout.to_bf16(values))
+
+
+def unpack_a(packed: np.ndarray) -> np.ndarray:
+    return layout.from_bf16(layout.unpack_a(packed))
+
+
+def output(spec: StreamSpec) -> np.ndarray:
+    """Memory as it is found: not zero."""
+    argument = spec.arguments[-1]
+    dtype = np.uint16 if argument.dtype == "bf16" else np.float32
+    return np.full(argument.shape, 0x7F81 if dtype is np.uint16 else np.nan, dtype)
+
+
+def gemm_buffers(spec: StreamSpec, seed: int = 0) -> tuple[list[Any], np.ndarray]:
+    """Return the buffers of a gemm, and what it must give."""
+    a, w = operand(seed, spec.m, spec.k), operand(seed + 1, spec.k, spec.n)
+    bias = np.random.default_rng(seed + 2).standard_normal(spec.n).astype(np.float32)
+    residual = None
+    parts = np.concatenate(np.split(a, spec.parts, axis=1))
+    buffers = [pack_a(parts), layout.pack_weights(layout.to_bf16(w), bias)]
+    if EPILOGUES[spec.epilogue].residual:
+        residual = np.random.default_rng(seed + 3).standard_normal((spec.m, spec.n))
+        residual = residual.astype(np.float32)
+        buffers.append(layout.pack_c(residual))
+    buffers.append(output(spec))
+    return buffers, numerics.gemm(a, w, bias, spec.epilogue, residual)
+
+
+@pytest.mark.parametrize("epilogue", ["f32", "bf16", "gelu", "residual", "gelu_residual"])
+def test_gemm(epilogue: str) -> None:
+    spec = StreamSpec("gemm", M, K, N, epilogue)
+    buffers, wanted = gemm_buffers(spec)
+    run_stream(spec, buffers)
+    unpack = layout.unpack_c if EPILOGUES[epilogue].layout == "c" else unpack_a
+    assert np.array_equal(unpack(buffers[-1]), wanted)
+
+
+def test_gemm_of_parts_and_several_row_blocks() -> None:
+    spec = StreamSpec("gemm", 2 * M, 3 * 128, 256, "bf16", parts=3)
+    buffers, wanted = gemm_buffers(spec)
+    run_stream(spec, buffers)
+    assert np.array_equal(unpack_a(buffers[-1]), wanted)
+
+
+def test_keys_values_and_attention() -> None:
+    heads, valid = 8, 220
+    kv = output(StreamSpec("gemm", M, K, 64 * heads, "key"))
+    made = []
+    for seed, epilogue in ((10, "key"), (20, "value")):
+        spec = StreamSpec("gemm", M, K, 64 * heads, epilogue)
+        buffers, wanted = gemm_buffers(spec, seed)
+        run_stream(spec, [*buffers[:-1], kv])
+        made.append(wanted)
+    keys, values = map(layout.from_bf16, layout.unpack_kv(kv))
+    assert np.array_equal(keys, made[0])
+    assert np.array_equal(values, made[1])
+    q = numerics.round_bf16(operand(30, M, 64 * heads) * np.float32(0.3))
+    spec = StreamSpec("attention", M, M, 64 * heads, valid=valid)
+    out = output(spec)
+    run_stream(spec, [pack_a(q), kv, out])
+    for head in range(heads):
+        columns = slice(64 * head, 64 * head + 64)
+        one = [np.ascontiguousarray(x[:, columns]) for x in (q, keys, values)]
+        assert np.array_equal(unpack_a(out)[:, columns], numerics.attention(*one, valid))
+
+
+@pytest.mark.parametrize("valid", [64, 384, 512])
+def test_layernorm(valid: int) -> None:
+    x = np.random.default_rng(40).standard_normal((M, N)).astype(np.float32) * 3 + 1
+    spec = StreamSpec("layernorm", M, 0, N, valid=valid)
+    out = output(spec)
+    run_stream(spec, [layout.pack_c(x), out])
+    assert np.array_equal(unpack_a(out), numerics.layernorm(x, valid))
+
+
+def test_a_run_is_repeatable_to_the_cycle() -> None:
+    spec = StreamSpec("gemm", M, K, 256, "gelu")
+    first, second = (run_stream(spec, gemm_buffers(spec)[0]) for _ in range(2))
+    assert first == second
+
+
+def test_device_memory_moves_what_the_shapes_say() -> None:
+    spec = StreamSpec("gemm", M, K, N, "bf16")
+    prediction = run_stream(spec, gemm_buffers(spec)[0])
+    columns = N // 256
+    wanted = spec.arguments[0].size_bytes * columns  # A once per pass of columns
+    wanted += spec.arguments[1].size_bytes + spec.arguments[2].size_bytes
+    assert sum(n for name, n in prediction.link_bytes.items() if "_core" not in name) == wanted
+
+
+def test_a_swapped_block_order_is_caught() -> None:
+    spec = StreamSpec("gemm", M, K, 256, "f32")
+    buffers, wanted = gemm_buffers(spec)
+    tiles = buffers[1].reshape(-1, 64 // 8, 64 // 4, 8, 4)
+    buffers[1] = np.ascontiguousarray(tiles.swapaxes(1, 2)).reshape(buffers[1].shape)
+    run_stream(spec, buffers)
+    assert not np.allclose(layout.unpack_c(buffers[-1]), wanted)
+
+
+@pytest.mark.parametrize("fifo", ["a0", "b1", "c2"])
+def test_a_wrong_tap_step_is_caught(fifo: str) -> None:
+    spec = StreamSpec("gemm", 2 * M, K, N, "bf16")
+    buffers, wanted = gemm_buffers(spec)
+    program = design().program(spec)
+    transfers = [step for step in program.runtime.steps if isinstance(step, Transfer)]
+    wrong = next(step for step in transfers if step.handle.fifo.name == fifo)
+    if fifo == "c2":
+        wrong.tap.strides[1] //= 2
+    else:
+        wrong.tap.offset += 2048
+    run_program(program, buffers)
+    assert not np.array_equal(unpack_a(buffers[-1]), wanted)
+
+
+def test_a_missing_release_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = design().Core
+    release_less = core.gemm
+
+    def forgetful(self: Any, a: Any, b: Any, c: Any, acc: Any, rtp: Any) -> None:
+        release_less(self, a, b, c, acc, rtp)
+        b.acquire(1)
+
+    monkeypatch.setattr(core, "gemm", forgetful)
+    spec = StreamSpec("gemm", M, K, 256, "bf16")
+    with pytest.raises(DesignError, match=r"core tile \(.*b._core at tile"):
+        run_stream(spec, gemm_buffers(spec)[0])

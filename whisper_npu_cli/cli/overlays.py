@@ -1,0 +1,142 @@
+"""`whisper-npu overlays`: what the NPU runs, what is built of it, and whether it is intact."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.encoder.npu_plan import Plan
+    from whisper_npu_cli.overlay import Manifest
+
+app = typer.Typer(no_args_is_help=True, help="Inspect the NPU's overlays and the encoder's plan.")
+
+_Xclbins = Annotated[
+    Path | None, typer.Option("--xclbins", help="Folder of the overlay (default: looked for).")
+]
+_Model = Annotated[str, typer.Option("--model", "-m", help="Model whose encoder is planned.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def status(xclbins: _Xclbins = None) -> None:
+    """Show what is built: overlays, instruction streams, tools. "Not built" is no error.
+
+    Example: whisper-npu overlays status
+    """
+    from whisper_npu_cli.overlay import HINT_BUILD
+
+    manifest = _load(xclbins)
+    if manifest is None:
+        typer.echo(f"not built: {HINT_BUILD}")
+        return
+    typer.echo(f"{manifest.path}")
+    typer.echo(", ".join(f"{tool} {version}" for tool, version in manifest.toolchain.items()))
+    for overlay in manifest.overlays:
+        typer.echo(f"{overlay.name}: {overlay.device}, {overlay.columns} columns")
+        for stream in overlay.streams:
+            typer.echo(f"  {stream.spec.name:<36} {stream.sha256[:12]}")
+
+
+@app.command()
+def verify(xclbins: _Xclbins = None) -> None:
+    """Check hashes, sources, device, columns, kernel and arguments; exit status 3 on a mismatch.
+
+    Example: whisper-npu overlays verify
+    """
+    from whisper_npu_cli.errors import OverlayError
+    from whisper_npu_cli.npu.xclbin import check_overlay
+    from whisper_npu_cli.overlay import HINT_BUILD
+    from whisper_npu_cli.overlay import verify as verify_files
+
+    manifest = _load(xclbins)
+    if manifest is None:
+        raise OverlayError("the NPU overlay is not built", hint=HINT_BUILD)
+    verify_files(manifest)
+    for overlay in manifest.overlays:
+        check_overlay(manifest.path.parent, overlay)
+        typer.echo(f"{overlay.name}: {len(overlay.streams)} streams, all as built")
+
+
+@app.command()
+def plan(
+    model: _Model = "base",
+    clock_mhz: Annotated[int, typer.Option(help="Clock of the array in MHz.")] = 1800,
+    as_json: _Json = False,
+) -> None:
+    """Print every command of one window, its buffers, and its predicted time.
+
+    Example: whisper-npu overlays plan --model base
+    """
+    from whisper_npu_cli.checkpoints import open_checkpoint
+    from whisper_npu_cli.encoder.npu_plan import plan_encoder
+    from whisper_npu_cli.random_checkpoint import RANDOM_SIZES, random_dims
+
+    dims = (
+        random_dims(model) if model in RANDOM_SIZES else open_checkpoint(model, offline=True).dims
+    )
+    planned = plan_encoder(dims)
+    if as_json:
+        typer.echo(json.dumps(_plan_fields(planned, clock_mhz)))
+        return
+    for line in _plan_lines(planned, clock_mhz):
+        typer.echo(line)
+
+
+def _load(xclbins: Path | None) -> Manifest | None:
+    from whisper_npu_cli.overlay import find_manifest, load_manifest
+
+    path = find_manifest(xclbins)
+    return load_manifest(path) if path else None
+
+
+def _plan_fields(plan: Plan, clock_mhz: int) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from whisper_npu_cli.npu.timing_model import stream_ms
+
+    return {
+        "schema_version": 1,
+        "clock_mhz": clock_mhz,
+        "predicted_device_ms": plan.device_ms(clock_mhz),
+        "streams": [asdict(spec) for spec in plan.specs],
+        "lists": [
+            [
+                {
+                    "name": step.name,
+                    "stream": step.spec.name,
+                    "buffers": step.buffers,
+                    "predicted_ms": stream_ms(step.spec, clock_mhz),
+                }
+                for step in steps
+            ]
+            for steps in plan.lists
+        ],
+    }
+
+
+def _plan_lines(plan: Plan, clock_mhz: int) -> list[str]:
+    from whisper_npu_cli.npu.timing_model import LIST_MS, breakdown, stream_ms
+
+    lines = []
+    for index, steps in enumerate(plan.lists):
+        lines.append(f"run list {index}")
+        lines += [
+            f"  {step.name:<20} {step.spec.name:<36} {stream_ms(step.spec, clock_mhz):7.3f} ms  "
+            + " ".join(step.buffers)
+            for step in steps
+        ]
+    resident = sum(argument.size_bytes for argument in plan.buffers.values())
+    lines.append(
+        f"{len(plan.steps)} commands in {len(plan.lists)} run lists, {len(plan.specs)} "
+        f"instruction streams, {resident / 1e6:.0f} MB of buffers"
+    )
+    lines.append(f"predicted at {clock_mhz} MHz, ms in one window of 30 s:")
+    parts = breakdown((step.spec for step in plan.steps), clock_mhz)
+    parts["dispatch"] = LIST_MS * len(plan.steps)
+    lines += [f"  {part:<12} {ms:7.2f}" for part, ms in parts.items()]
+    lines.append(f"  {'device':<12} {plan.device_ms(clock_mhz):7.2f}")
+    return lines + [f"{what}: {why}" for what, why in plan.decisions(clock_mhz)]

@@ -1,0 +1,50 @@
+"""Compiles the kernels once per machine, and says so before it does.
+
+Numba stores machine code beside the module, or, where that folder cannot be written, in the
+user's cache folder; NUMBA_CACHE_DIR overrides both. It compiles again when the module, the CPU
+or numba's version is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from numba import typeof
+from numba.core.event import Event, Listener, install_listener
+
+from whisper_npu_cli.errors import DeviceError
+
+Notice: TypeAlias = Callable[[], None]
+
+
+class _CompileListener(Listener):  # type: ignore[misc]
+    """Calls `notice` when numba first finds no stored code and starts to compile."""
+
+    def __init__(self, notice: Notice) -> None:
+        self._notice: Notice | None = notice
+
+    def on_start(self, event: Event) -> None:  # noqa: ARG002
+        notice, self._notice = self._notice, None
+        if notice:
+            notice()
+
+    def on_end(self, event: Event) -> None:
+        """Do nothing; numba requires the method."""
+
+
+def compile_once(kernel: Any, arguments: tuple[Any, ...], notice: Notice) -> None:
+    """Compile `kernel` for arguments of such types, or load what numba has stored.
+
+    `notice` is called before a compilation. The types of arrays hold no shape, so one run serves
+    every model and batch. DeviceError where numba can store nothing.
+    """
+    try:
+        kernel.enable_caching()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"compiled code cannot be stored: {error}",
+            hint="set NUMBA_CACHE_DIR to a folder that can be written",
+        ) from error
+    with install_listener("numba:compile", _CompileListener(notice)):
+        kernel.compile(tuple(typeof(argument) for argument in arguments))

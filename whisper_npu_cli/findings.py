@@ -1,0 +1,20 @@
+"""What a check of the doctor found: one row of its report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OK, WARNING, FAILED = "ok", "warning", "failed"
+ABSENT = "absent"  # there is nothing to check, and that is no fault
+SKIPPED = "skipped"  # cannot be told before an earlier check passes
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding; `id` is stable, the rest is for people."""
+
+    id: str
+    status: str
+    detail: str  # the evidence: what was seen, and where
+    hint: str | None = None  # the fix
+    cause: str | None = None  # why it is so, where that is known

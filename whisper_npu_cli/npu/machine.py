@@ -1,0 +1,179 @@
+"""What Linux tells about this machine's NPU: files read below a root, and nothing judged.
+
+The root is `/`, or a folder with a captured or made `/sys`, `/proc`, `/dev`, `/lib`, `/etc`.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+AMD = "0x1022"
+ACCEL = "dev/accel/accel0"
+XDNA_XRT = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64", "opt/xilinx/xrt/lib")
+
+
+@dataclass(frozen=True)
+class PciDevice:
+    """A PCI function of sysfs."""
+
+    address: str  # 0000:c6:00.1
+    vendor: str  # 0x1022
+    device: str  # 0x1502
+    revision: int
+    driver: str | None  # the bound one
+
+
+class Machine:
+    """The machine below `root`; every property reads anew."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self.root = root
+
+    def text(self, path: str) -> str:
+        """Return the text of a file, empty where it cannot be read."""
+        try:
+            return (self.root / path).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    def exists(self, pattern: str) -> bool:
+        """Say whether a path, which may hold wildcards, exists."""
+        return next(self.root.glob(pattern), None) is not None
+
+    @property
+    def pci_devices(self) -> Iterator[PciDevice]:
+        """All PCI functions."""
+        for folder in sorted(self.root.glob("sys/bus/pci/devices/*")):
+            at = folder.relative_to(self.root)
+            driver = folder / "driver"
+            yield PciDevice(
+                folder.name,
+                self.text(f"{at}/vendor"),
+                self.text(f"{at}/device"),
+                int(self.text(f"{at}/revision") or "0", 16),
+                driver.resolve().name if driver.exists() else None,
+            )
+
+    @property
+    def kernel(self) -> tuple[int, int]:
+        """The kernel's version; (0, 0) where it is not told."""
+        match = re.match(r"(\d+)\.(\d+)", self.kernel_release)
+        return (int(match[1]), int(match[2])) if match else (0, 0)
+
+    @property
+    def kernel_release(self) -> str:
+        """The kernel's release, for example 6.14.0-29-generic."""
+        return self.text("proc/sys/kernel/osrelease")
+
+    @property
+    def module_file(self) -> str | None:
+        """The driver's file for this kernel; None where there is none."""
+        folder = self.root / "lib/modules" / self.kernel_release
+        found = sorted(folder.rglob("amdxdna.ko*")) if folder.is_dir() else []
+        return str(found[0].relative_to(self.root)) if found else None
+
+    @property
+    def module_is_loaded(self) -> bool:
+        """Whether the driver is in the kernel."""
+        return self.exists("sys/module/amdxdna")
+
+    @property
+    def blacklisted_in(self) -> str | None:
+        """The modprobe file that keeps the driver out; None where none does."""
+        for file in sorted(self.root.glob("etc/modprobe.d/*.conf")):
+            name = str(file.relative_to(self.root))
+            if re.search(r"^\s*(blacklist|install)\s+amdxdna\b", self.text(name), re.MULTILINE):
+                return name
+        return None
+
+    @property
+    def secure_boot(self) -> bool:
+        """Whether the firmware demands signed modules."""
+        for variable in self.root.glob("sys/firmware/efi/efivars/SecureBoot-*"):
+            return variable.read_bytes()[-1:] == b"\1"
+        return False
+
+    @property
+    def cpu_model(self) -> str:
+        """The processor's name."""
+        match = re.search(r"^model name\s*:\s*(.+)$", self.text("proc/cpuinfo"), re.MULTILINE)
+        return match[1] if match else ""
+
+    @property
+    def is_virtual(self) -> bool:
+        """Whether a hypervisor is under this kernel."""
+        return "hypervisor" in self.text("proc/cpuinfo").split()
+
+    @property
+    def is_container(self) -> bool:
+        """Whether this is a container, which sees only the devices that it was given."""
+        return self.exists(".dockerenv") or self.exists("run/.containerenv")
+
+    @property
+    def node(self) -> tuple[str, bool] | None:
+        """The device node's mode, owner and group, and whether this user may use it."""
+        try:
+            found = (self.root / ACCEL).stat()
+        except OSError:
+            return None
+        described = f"{stat.filemode(found.st_mode)} {found.st_uid}:{found.st_gid}"
+        return described, self._may_use(found.st_mode, found.st_uid, found.st_gid)
+
+    def _may_use(self, mode: int, owner: int, group: int) -> bool:
+        """Judge by numbers alone: the root may be a captured one."""
+        status = self.text("proc/self/status")
+        user = re.search(r"^Uid:\s+\d+\s+(\d+)", status, re.MULTILINE)
+        groups = re.search(r"^Groups:\s*(.*)$", status, re.MULTILINE)
+        main = re.search(r"^Gid:\s+\d+\s+(\d+)", status, re.MULTILINE)
+        if user is None or int(user[1]) == 0:
+            return True
+        if int(user[1]) == owner:
+            return mode & 0o600 == 0o600
+        belongs = {*(groups[1].split() if groups else ()), *([main[1]] if main else ())}
+        if str(group) in belongs:
+            return mode & 0o060 == 0o060
+        return mode & 0o006 == 0o006
+
+    @property
+    def memlock_bytes(self) -> int | None:
+        """The limit of locked memory; None where there is none."""
+        limits = self.text("proc/self/limits")
+        match = re.search(r"^Max locked memory\s+(\S+)", limits, re.MULTILINE)
+        return int(match[1]) if match and match[1].isdigit() else None
+
+    @property
+    def holders(self) -> list[str]:
+        """The processes that hold the device open, as far as this user may see."""
+        found = set()
+        for link in self.root.glob("proc/[0-9]*/fd/*"):
+            try:
+                target = str(link.readlink())
+            except OSError:
+                continue
+            if target.endswith(ACCEL):
+                pid = link.parts[-3]
+                found.add(f"{pid} {self.text(f'proc/{pid}/comm')}")
+        return sorted(found)
+
+    @property
+    def kernel_log(self) -> str:
+        """The kernel's messages; empty where they may not be read."""
+        if self.root != Path("/"):
+            return self.text("var/log/dmesg")
+        try:
+            done = subprocess.run(["dmesg"], capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout
+
+    def library(self, name: str) -> str | None:
+        """The path of a shared library of XRT; None where it is not installed."""
+        for folder in XDNA_XRT:
+            for path in sorted(self.root.glob(f"{folder}/{name}.so*")):
+                return str(path.relative_to(self.root))
+        return None
