@@ -5,6 +5,7 @@ Part of `make_goldens.py`. openai-whisper is given this program's arrays and voc
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -172,6 +173,24 @@ def make_decoding() -> None:
     write("decoding.json", {"windows": decoded, "recordings": recordings})
 
 
+def make_demo_recordings(directory: Path = DEMO) -> None:
+    """Save transcriptions of spoken digits by the demo checkpoint, with the default options."""
+    from decoding_model import DEMO_RECORDINGS
+    from digits import compose_recording
+
+    from whisper_npu_cli.weights import WEIGHTS_FILE, load_checkpoint
+
+    checkpoint = load_checkpoint(directory)
+    model = load_original(checkpoint)
+    with vocabulary_of(checkpoint):
+        recordings = {
+            name: transcribe_original(model, compose_recording(*shape), {})
+            for name, shape in DEMO_RECORDINGS.items()
+        }
+    sha256 = hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()
+    write("demo_recordings.json", {"sha256": sha256, "recordings": recordings})
+
+
 def write(name: str, fields: dict[str, Any]) -> None:
     """Write a golden with what made it."""
     packages = ("openai-whisper", "torch", "numpy")
@@ -188,3 +207,4 @@ def _plain(value: Any) -> Any:
 
 if __name__ == "__main__":
     make_decoding()
+    make_demo_recordings()

@@ -77,6 +77,13 @@ LONG_CASES: dict[str, dict[str, Any]] = {
     },
 }
 
+# Recordings of spoken digits: seconds, longest gap in seconds.
+DEMO_RECORDINGS = {
+    "1 min, no gaps": (60.0, 0.0),
+    "3 min, gaps to 10 s": (180.0, 10.0),
+    "10 min, gaps to 40 s": (600.0, 40.0),
+}
+
 
 def lively_checkpoint() -> Checkpoint:
     """Return the checkpoint; its vocabulary is English-only."""

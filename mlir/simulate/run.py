@@ -53,4 +53,5 @@ def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.P
             "control": sequence.busy / cost.CLOCK_GHZ / 1e6,
         },
         link_bytes=links,
+        host_bytes=host,
     )
