@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.transcript import Segment, Word
-from whisper_npu_cli.words import in_order
+from whisper_npu_cli.words import WordOptions, in_order
 
 seconds = st.floats(-10, 100)
 words = st.lists(st.builds(Word, st.just(" one"), seconds, seconds, st.just(0.5)), max_size=4)
@@ -41,3 +44,13 @@ def test_times_never_run_backwards_or_out_of_bounds(
         spoken = [t for word in segment.words or () for t in (word.start, word.end)]
         times += [segment.start, *spoken, segment.end]
     assert all(a <= b for a, b in pairwise([*times, end_s]))
+
+
+def test_long_audio_is_batched_unless_silence_is_to_be_judged() -> None:
+    plain = TranscribeOptions()
+    assert plain.long_form_of(60.0) == "sequential"
+    assert plain.long_form_of(60.1) == "batched"
+    judged = TranscribeOptions(words=WordOptions(hallucination_silence_threshold=2.0))
+    assert judged.long_form_of(600.0) == "sequential"
+    with pytest.raises(UsageError, match="sequential"):
+        TranscribeOptions(words=judged.words, long_form="batched")

@@ -7,7 +7,7 @@ import pytest
 
 from whisper_npu_cli.errors import OutputError
 from whisper_npu_cli.transcript import Segment, Transcript
-from whisper_npu_cli.writers import WRITERS, format_timestamp, write_atomically
+from whisper_npu_cli.writers import format_timestamp, write_atomically, writers
 
 
 def segment(start: float, end: float, text: str, index: int = 0) -> Segment:
@@ -33,11 +33,11 @@ EXPECTED = {
 
 @pytest.mark.parametrize("suffix", EXPECTED)
 def test_format_is_openai_whispers(suffix: str) -> None:
-    assert WRITERS[suffix](TRANSCRIPT) == EXPECTED[suffix]
+    assert writers()[suffix](TRANSCRIPT) == EXPECTED[suffix]
 
 
 def test_json_has_openai_whispers_fields() -> None:
-    fields = json.loads(WRITERS["json"](TRANSCRIPT))
+    fields = json.loads(writers()["json"](TRANSCRIPT))
     assert list(fields) == ["text", "segments", "language"]
     assert fields["text"] == " seven\tthree one --> two"
     assert fields["segments"][1] == {
@@ -54,9 +54,9 @@ def test_json_has_openai_whispers_fields() -> None:
     }
 
 
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", writers())
 def test_silence_is_an_empty_transcript(suffix: str) -> None:
-    text = WRITERS[suffix](Transcript("en", 30.0, ()))
+    text = writers()[suffix](Transcript("en", 30.0, ()))
     empty = {"vtt": "WEBVTT\n\n", "tsv": "start\tend\ttext\n"}
     if suffix == "json":
         assert json.loads(text) == {"text": "", "segments": [], "language": "en"}

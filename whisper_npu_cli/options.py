@@ -31,6 +31,11 @@ class TranscribeOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError("the batch size must be at least 1")
+        if self.long_form == "batched" and self._drops_hallucinations:
+            raise UsageError(
+                "the hallucination silence threshold is for sequential long form",
+                hint="batched mode hears no silence: leave it out, or add --long-form sequential",
+            )
         if self.multilingual and self.language is not None:
             raise UsageError(
                 f"the language is given as {self.language!r} and is to be detected in every window",
@@ -41,4 +46,9 @@ class TranscribeOptions:
         """Return how audio of this length is transcribed."""
         if self.long_form != "auto":
             return self.long_form
-        return "batched" if duration_s > BATCHED_FROM_S else "sequential"
+        is_long = duration_s > BATCHED_FROM_S
+        return "batched" if is_long and not self._drops_hallucinations else "sequential"
+
+    @property
+    def _drops_hallucinations(self) -> bool:
+        return self.words is not None and self.words.hallucination_silence_threshold is not None

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from whisper_npu_cli.decoder.align import TimedWord
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.transcript import Segment, Word
 
@@ -28,6 +27,25 @@ class WordOptions:
     prepend_punctuations: str = "\"'“¿([{-"
     append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
     hallucination_silence_threshold: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word with the tokens that spell it, in seconds within its window.
+
+    `probability` is the mean over the tokens.
+    """
+
+    word: str
+    tokens: tuple[int, ...]
+    start: float
+    end: float
+    probability: float
+
+    @property
+    def duration(self) -> float:
+        """Seconds from start to end."""
+        return self.end - self.start
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from whisper_npu_cli.cli.console import (
@@ -12,6 +13,7 @@ from whisper_npu_cli.cli.console import (
     print_timings,
     progress_bar,
 )
+from whisper_npu_cli.cli.outputs import print_segment
 from whisper_npu_cli.errors import AudioError, OutputError
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.cli.outputs import Outputs
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber, Transcription
-    from whisper_npu_cli.transcript import Segment, Transcript
+    from whisper_npu_cli.transcript import Transcript
 
 
 class Interrupt:
@@ -59,6 +61,15 @@ class Interrupt:
         print_notice("interrupted: finishing the present windows; Ctrl-C again to quit at once")
 
 
+@dataclass(frozen=True)
+class Printing:
+    """What goes to stdout while inputs are transcribed."""
+
+    as_json: bool  # one document at the end, nothing before
+    colours: bool
+    has_titles: bool  # a line before each input
+
+
 class Run:
     """Inputs transcribed one after another with one loaded model."""
 
@@ -67,21 +78,20 @@ class Run:
         transcriber: Transcriber,
         options: TranscribeOptions,
         outputs: Outputs,
-        *,
-        as_json: bool,
-        n_inputs: int,
+        printing: Printing,
     ) -> None:
         self.results: list[dict[str, Any]] = []
         self.failed: list[str] = []
         self.is_interrupted = False
+        self._n_inputs = 0
         self._transcriber = transcriber
         self._options = options
         self._outputs = outputs
-        self._as_json = as_json
-        self._n_inputs = n_inputs
+        self._printing = printing
 
     def add_all(self, sources: Sequence[AudioSource], *, resume: bool) -> None:
         """Transcribe inputs until the last or until Ctrl-C; `resume` leaves out complete ones."""
+        self._n_inputs = len(sources)
         with Interrupt() as interrupt:
             for source in sources:
                 if interrupt.requested:
@@ -116,14 +126,14 @@ class Run:
     def _transcribe(self, source: AudioSource, interrupt: Interrupt) -> dict[str, Any]:
         from whisper_npu_cli.report import result_fields
 
-        if self._n_inputs > 1 and not self._as_json:
+        if self._printing.has_titles and not self._printing.as_json:
             print(f"==> {source.name} <==", flush=True)
         job = self._transcriber.transcribe(source, self._options)
         interrupt.watch(job)
         with progress_bar(source.name) as show:
             for segment in job:
-                if not self._as_json:
-                    print(segment_line(segment), flush=True)
+                if not self._printing.as_json:
+                    print_segment(segment, colours=self._printing.colours)
                 show(job.progress)
         with job.timings.measure("write"):
             if job.is_complete or job.progress:
@@ -141,11 +151,6 @@ def print_uncovered(name: str, transcript: Transcript) -> None:
             f"{_clock(start)} to {_clock(end)}" for start, end in transcript.uncovered
         )
         print_notice(f"warning: {name}: speech without text: {spans}")
-
-
-def segment_line(segment: Segment) -> str:
-    """Return a segment as openai/whisper prints it: `[00:00.000 --> 00:02.400] text`."""
-    return f"[{_clock(segment.start)} --> {_clock(segment.end)}] {segment.text}"
 
 
 def _clock(seconds: float) -> str:

@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from whisper_npu_cli.cli import decoding, longform
+from whisper_npu_cli.cli import decoding, longform, words
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.outputs import OutputFormat, Outputs
-from whisper_npu_cli.cli.run import Run
+from whisper_npu_cli.cli.run import Printing, Run
 from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.words import WordOptions
 
 
 def transcribe(
@@ -57,6 +58,9 @@ def transcribe(
         Path | None,
         typer.Option("--output-dir", "-o", help="Folder of the written files (default: here)."),
     ] = None,
+    stdin_name: Annotated[
+        str, typer.Option(help="Name of the files written for standard input.")
+    ] = "stdin",
     resume: Annotated[
         bool,
         typer.Option(
@@ -73,6 +77,15 @@ def transcribe(
     vad_max_speech_duration_s: longform.MaxSpeech = 30.0,
     vad_min_silence_duration_ms: longform.MinSilence = 160,
     vad_speech_pad_ms: longform.SpeechPad = 400,
+    word_timestamps: words.WordTimestamps = False,
+    highlight_words: words.HighlightWords = False,
+    max_line_width: words.MaxLineWidth = None,
+    max_line_count: words.MaxLineCount = None,
+    max_words_per_line: words.MaxWordsPerLine = None,
+    prepend_punctuations: words.PrependPunctuations = WordOptions.prepend_punctuations,
+    append_punctuations: words.AppendPunctuations = WordOptions.append_punctuations,
+    hallucination_silence_threshold: words.HallucinationSilenceThreshold = None,
+    print_colors: words.PrintColors = False,
     beam_size: decoding.BeamSize = 5,
     patience: decoding.Patience = None,
     length_penalty: decoding.LengthPenalty = None,
@@ -146,7 +159,8 @@ def transcribe(
     if exact:
         _choose_exact(device)
     sources = find_audio(paths)
-    outputs = Outputs(output_format, output_dir)
+    layout = words.subtitle_layout(context.params)
+    outputs = Outputs(output_format, output_dir, layout, stdin_name)
     if resume:
         outputs.check_resumable()
     outputs.check_names(sources)
@@ -156,6 +170,7 @@ def transcribe(
         multilingual=multilingual,
         task=task,
         clip_timestamps=decoding.clip_timestamps(clips),
+        words=words.word_options(context.params),
         decoding=decoding.decoding_options(context.params),
         long_form=long_form,
         batch_size=batch_size,
@@ -164,7 +179,8 @@ def transcribe(
     with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         if device == "auto":
             print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
-        run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
+        printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
+        run = Run(transcriber, options, outputs, printing)
         run.add_all(sources, resume=resume)
     if as_json:
         print(json.dumps(document(model, transcriber.engines, run.results), ensure_ascii=False))

@@ -21,28 +21,13 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.tokenizer import Tokenizer
+from whisper_npu_cli.words import TimedWord
 
 Array = NDArray[np.float32]
 
 MEDIAN_WIDTH = 7  # positions: 140 ms
 FRAMES_PER_POSITION = FRAMES_PER_SECOND // TOKENS_PER_SECOND  # 2
 _DIAGONAL, _NEXT_ROW, _NEXT_COLUMN = 0, 1, 2  # steps of a path
-
-
-@dataclass(frozen=True)
-class TimedWord:
-    """A word with the tokens that spell it; `probability` is the mean over them."""
-
-    word: str
-    tokens: tuple[int, ...]
-    start: float
-    end: float
-    probability: float
-
-    @property
-    def duration(self) -> float:
-        """Seconds from start to end."""
-        return self.end - self.start
 
 
 @dataclass(frozen=True)
