@@ -68,6 +68,11 @@ class Stages:
         """Begin the history of the audio."""
         return self._prompts.history()
 
+    @property
+    def has_prefix(self) -> bool:
+        """Whether the prompt of the first window is longer than the others."""
+        return bool(self._options.decoding.prefix)
+
     def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
         """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
         encoder = self._engines.encoder

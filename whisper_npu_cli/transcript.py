@@ -42,6 +42,7 @@ class Transcript:
     duration_s: float
     segments: tuple[Segment, ...]
     language_probs: Mapping[str, float] = field(default_factory=dict)  # empty where not detected
+    uncovered: tuple[tuple[float, float], ...] = ()  # start, end of speech without text, seconds
 
     @property
     def text(self) -> str:

@@ -88,7 +88,8 @@ def add_words(
         result.append(fitted)
         if words:
             around = replace(around, last_speech_s=fitted.end)
-    return in_order(result, around.end_s)
+    begin_s = segments[0].seek / FRAMES_PER_SECOND if segments else 0.0
+    return in_order(result, begin_s, around.end_s)
 
 
 def placed(words: Sequence[TimedWord], offset_s: float) -> list[Word]:
@@ -186,10 +187,10 @@ def shorten_after_pause(
     return [replace(first, start=max(0.0, first.end - lengths.max)), *rest]
 
 
-def in_order(segments: Sequence[Segment], end_s: float) -> list[Segment]:
-    """Cut times that run backwards or beyond `end_s`; a segment spans its words."""
+def in_order(segments: Sequence[Segment], begin_s: float, end_s: float) -> list[Segment]:
+    """Cut times that run backwards or out of the bounds; a segment spans its words."""
     result = []
-    now = segments[0].seek / FRAMES_PER_SECOND if segments else 0.0
+    now = begin_s
     for segment in segments:
         words = []
         first_s = min([segment.start, *(word.start for word in (segment.words or ())[:1])])
@@ -199,5 +200,6 @@ def in_order(segments: Sequence[Segment], end_s: float) -> list[Segment]:
             begun, now = now, min(max(word.end, now), end_s)
             words.append(replace(word, start=begun, end=now))
         now = min(max(segment.end, now), end_s)
-        result.append(replace(segment, start=start, end=now, words=tuple(words)))
+        ordered = None if segment.words is None else tuple(words)
+        result.append(replace(segment, start=start, end=now, words=ordered))
     return result

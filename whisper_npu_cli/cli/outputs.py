@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.writers import SubtitleLayout
 
 OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"]
+_PARTIAL = ".partial"  # in the names of files of an input that was interrupted
 _COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # from this probability
 
 
@@ -51,13 +52,42 @@ class Outputs:
                     hint="transcribe them in two runs with different --output-dir",
                 )
 
-    def write(self, source: AudioSource, transcript: Transcript) -> None:
-        """Write the files of one input, each replaced as a whole; raises OutputError."""
+    def check_resumable(self) -> None:
+        """Refuse to resume without files that tell what is complete: UsageError."""
+        if not self._suffixes:
+            raise UsageError(
+                "--resume finds out by the written files what is complete",
+                hint="name them with --output-format or --output-dir, as in the first run",
+            )
+
+    def are_complete(self, source: AudioSource) -> bool:
+        """Return whether all files of an input are there and none is older than the input.
+
+        Files appear under their names only when they are whole. Standard input has no age: it
+        is never complete.
+        """
+        try:
+            changed = Path(source.path).stat().st_mtime
+            return all(path.stat().st_mtime >= changed for path in self._paths(source))
+        except OSError:
+            return False
+
+    def write(self, source: AudioSource, transcript: Transcript, *, complete: bool) -> None:
+        """Write the files of one input, each replaced as a whole; raises OutputError.
+
+        What is not complete goes to `NAME.partial.SUFFIX`, which complete files replace.
+        """
         from whisper_npu_cli.writers import write_atomically
 
-        for suffix in self._suffixes:
-            path = self._folder / f"{self._stem(source)}.{suffix}"
-            write_atomically(path, self._writers[suffix](transcript))
+        partial = self._paths(source, _PARTIAL)
+        for path in self._paths(source) if complete else partial:
+            write_atomically(path, self._writers[path.suffix[1:]](transcript))
+        if complete:
+            for path in partial:
+                path.unlink(missing_ok=True)
+
+    def _paths(self, source: AudioSource, mark: str = "") -> list[Path]:
+        return [self._folder / f"{self._stem(source)}{mark}.{suffix}" for suffix in self._suffixes]
 
     def _stem(self, source: AudioSource) -> str:
         return self._stdin_name if source.path == "-" else Path(source.path).stem

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from whisper_npu_cli.cli import decoding, words
-from whisper_npu_cli.cli.console import (
-    print_device_times,
-    print_error,
-    print_notice,
-    print_timings,
-    progress_bar,
-)
-from whisper_npu_cli.cli.outputs import OutputFormat, Outputs, print_segment
-from whisper_npu_cli.errors import AudioError, OutputError, UsageError
+from whisper_npu_cli.cli import decoding, longform, words
+from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.outputs import OutputFormat, Outputs
+from whisper_npu_cli.cli.run import Printing, Run
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.words import WordOptions
-
-if TYPE_CHECKING:
-    from whisper_npu_cli.audio import AudioSource
-    from whisper_npu_cli.options import TranscribeOptions
-    from whisper_npu_cli.pipeline import Transcriber
 
 
 def transcribe(
@@ -72,6 +61,22 @@ def transcribe(
     stdin_name: Annotated[
         str, typer.Option(help="Name of the files written for standard input.")
     ] = "stdin",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Skip inputs whose files are all there, and newer than the input.",
+            rich_help_panel="Batch work",
+        ),
+    ] = False,
+    long_form: longform.Mode = "auto",
+    batch_size: longform.BatchSize = 8,
+    vad_threshold: longform.Threshold = 0.5,
+    vad_neg_threshold: longform.NegThreshold = None,
+    vad_min_speech_duration_ms: longform.MinSpeech = 0,
+    vad_max_speech_duration_s: longform.MaxSpeech = 30.0,
+    vad_min_silence_duration_ms: longform.MinSilence = 160,
+    vad_speech_pad_ms: longform.SpeechPad = 400,
     word_timestamps: words.WordTimestamps = False,
     highlight_words: words.HighlightWords = False,
     max_line_width: words.MaxLineWidth = None,
@@ -139,6 +144,8 @@ def transcribe(
     """Transcribe audio files to text.
 
     Segments are printed as they are decided; a file that fails does not stop the others.
+    Ctrl-C ends after the windows being decoded and writes what there is to NAME.partial.SUFFIX;
+    --resume goes on with what is not complete.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
     """
@@ -146,7 +153,7 @@ def transcribe(
     from whisper_npu_cli.engine import EngineOptions
     from whisper_npu_cli.languages import language_code
     from whisper_npu_cli.options import TranscribeOptions
-    from whisper_npu_cli.pipeline import load_transcriber
+    from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.report import document
 
     if exact:
@@ -154,6 +161,8 @@ def transcribe(
     sources = find_audio(paths)
     layout = words.subtitle_layout(context.params)
     outputs = Outputs(output_format, output_dir, layout, stdin_name)
+    if resume:
+        outputs.check_resumable()
     outputs.check_names(sources)
     engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
     options = TranscribeOptions(
@@ -163,21 +172,22 @@ def transcribe(
         clip_timestamps=decoding.clip_timestamps(clips),
         words=words.word_options(context.params),
         decoding=decoding.decoding_options(context.params),
+        long_form=long_form,
+        batch_size=batch_size,
+        vad=longform.vad_options(context.params),
     )
-    with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
+    with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         if device == "auto":
             print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
         printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
         run = Run(transcriber, options, outputs, printing)
-        for source in sources:
-            run.add(source)
+        run.add_all(sources, resume=resume)
     if as_json:
         print(json.dumps(document(model, transcriber.engines, run.results), ensure_ascii=False))
+    run.print_summary()
+    if run.is_interrupted:
+        raise typer.Exit(130)
     if run.failed:
-        if len(sources) > 1:
-            print_notice(f"failed: {len(run.failed)} of {len(sources)} inputs:")
-            for name in run.failed:
-                print_notice(f"  {name}")
         raise typer.Exit(1)
 
 
@@ -188,57 +198,3 @@ def _choose_exact(device: str) -> None:
     if device != "sim":
         raise UsageError("--exact needs --device sim")
     os.environ[EXACT_VARIABLE] = "1"
-
-
-@dataclass(frozen=True)
-class Printing:
-    """What goes to stdout while inputs are transcribed."""
-
-    as_json: bool  # one document at the end, nothing before
-    colours: bool
-    has_titles: bool  # a line before each input
-
-
-class Run:
-    """Inputs transcribed one after another with one loaded model."""
-
-    def __init__(
-        self,
-        transcriber: Transcriber,
-        options: TranscribeOptions,
-        outputs: Outputs,
-        printing: Printing,
-    ) -> None:
-        self.results: list[dict[str, Any]] = []
-        self.failed: list[str] = []
-        self._transcriber = transcriber
-        self._options = options
-        self._outputs = outputs
-        self._printing = printing
-
-    def add(self, source: AudioSource) -> None:
-        """Transcribe one input; a failure is reported, remembered, and not raised."""
-        try:
-            with source:
-                self.results.append(self._transcribe(source))
-        except (AudioError, OutputError) as error:
-            print_error(error)
-            self.failed.append(source.name)
-            self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
-
-    def _transcribe(self, source: AudioSource) -> dict[str, Any]:
-        from whisper_npu_cli.report import result_fields
-
-        if self._printing.has_titles and not self._printing.as_json:
-            print(f"==> {source.name} <==", flush=True)
-        job = self._transcriber.transcribe(source, self._options)
-        with progress_bar(source.name) as show:
-            for segment in job:
-                if not self._printing.as_json:
-                    print_segment(segment, colours=self._printing.colours)
-                show(job.progress)
-        with job.timings.measure("write"):
-            self._outputs.write(source, job.transcript)
-        print_timings(job.timings)
-        print_device_times([window.proof for window in job.windows])
-        return result_fields(source.path, job.transcript, job.timings, job.windows)
