@@ -48,11 +48,13 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
 ) -> None:
     out = tmp_path / "out"
     options = (*inputs, *SEQUENTIAL, "-f", "txt", "-o", out)
-    process = start(*options)
-    assert process.stdout is not None
-    heading, first = process.stdout.readline(), process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
+    with start(*options) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        heading, first = process.stdout.readline(), process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        # not communicate(), which does not know what readline() left in its buffer
+        rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     assert heading.startswith("==> ")
     assert names(out) == {"long.partial.txt"}
@@ -75,14 +77,13 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
 def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     long, short = inputs
-    process = start(short, long, *SEQUENTIAL, "-f", "all", "-o", out)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == f"==> {long} <==\n":
-            break
-    process.stdout.readline()  # the first segment of the second input
-    process.kill()
-    process.communicate(timeout=60)
+    with start(short, long, *SEQUENTIAL, "-f", "all", "-o", out) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == f"==> {long} <==\n":
+                break
+        process.stdout.readline()  # the first segment of the second input
+        process.kill()
     assert names(out) == {f"short.{suffix}" for suffix in ("txt", "srt", "vtt", "tsv", "json")}
 
 
