@@ -21,13 +21,13 @@ from decoding_goldens import (
 def make_words() -> None:
     """Save words of windows, of whole recordings, and subtitles of made-up segments."""
     from decoding_model import lively_checkpoint, noise
-    from words_model import LAYOUTS, WORD_CASES
+    from words_model import LAYOUTS, SECONDS, WORD_CASES
 
     checkpoint = lively_checkpoint()
     model = load_original(checkpoint)
     heads = list(checkpoint.generation.alignment_heads)
     set_heads(model, heads)
-    samples = noise(50)
+    samples = noise(SECONDS)
     with vocabulary_of(checkpoint):
         recordings = {
             name: transcribe_original(model, samples, {"word_timestamps": True, **case}, "words")

@@ -13,30 +13,23 @@ TEXTS = (
 )
 N_FRAMES = (3000, 3000, 1234, 501)  # of each window that are content
 
+# What the random checkpoint says is kept, however unlikely it is.
+_KEPT: dict[str, Any] = {
+    "beam_size": None,
+    "temperature_increment_on_fallback": None,
+    "compression_ratio_threshold": None,
+    "logprob_threshold": None,
+    "no_speech_threshold": None,
+}
 # Options of a whole transcription with words.
 WORD_CASES: dict[str, dict[str, Any]] = {
-    "greedy": {"beam_size": None, "temperature_increment_on_fallback": None},
-    "clips": {
-        "beam_size": None,
-        "temperature_increment_on_fallback": None,
-        "clip_timestamps": (3.0, 21.5, 30.0),
-    },
-    "skip silence": {
-        "beam_size": None,
-        "temperature_increment_on_fallback": None,
-        "hallucination_silence_threshold": 2.0,
-    },
-    "skip short silence": {
-        "beam_size": None,
-        "temperature_increment_on_fallback": None,
-        "hallucination_silence_threshold": 0.2,
-    },
-    "no timestamps": {
-        "beam_size": None,
-        "temperature_increment_on_fallback": None,
-        "without_timestamps": True,
-    },
+    "words": _KEPT,
+    "clips": _KEPT | {"clip_timestamps": (3.0, 11.5, 30.0)},
+    "no timestamps": _KEPT | {"without_timestamps": True},
+    "skip long silence": _KEPT | {"hallucination_silence_threshold": 2.0},
+    "skip short silence": _KEPT | {"hallucination_silence_threshold": 0.2},
 }
+SECONDS = 40.0  # of the recording
 
 # Layouts of subtitles, by openai-whisper's names.
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -47,10 +47,13 @@ def to_tsv(transcript: Transcript) -> str:
 
 def to_json(transcript: Transcript) -> str:
     """Return openai/whisper's result: text, segments and language."""
+    segments = [segment_fields(segment) for segment in transcript.segments]
+    for fields in segments:
+        del fields["language"]  # of the window, which openai/whisper does not tell
     return json.dumps(
         {
             "text": transcript.text,
-            "segments": [segment_fields(segment) for segment in transcript.segments],
+            "segments": segments,
             "language": transcript.language,
         }
     )
