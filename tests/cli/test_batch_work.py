@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import soundfile
 from digits import compose_clips
 
 from tests.cli.conftest import Cli
+from whisper_npu_cli.cli.outputs import OutputFormat
 from whisper_npu_cli.dims import SAMPLE_RATE
 
 MAIN = "from whisper_npu_cli.cli.app import main; main()"
@@ -84,7 +86,7 @@ def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path
                 break
         process.stdout.readline()  # the first segment of the second input
         process.kill()
-    assert names(out) == {f"short.{suffix}" for suffix in ("txt", "srt", "vtt", "tsv", "json")}
+    assert names(out) == {f"short.{suffix}" for suffix in get_args(OutputFormat)[:-1]}
 
 
 def test_resume_redoes_what_is_missing_or_older_than_the_input(
