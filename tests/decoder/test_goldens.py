@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import GOLDEN
 from decoding_model import LONG_CASES, WINDOW_CASES, lively_checkpoint, noise, windows
+from memory_audio import Samples
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
@@ -32,18 +32,6 @@ LOGPROB_TOLERANCE = 1e-4
 @pytest.fixture(scope="module")
 def golden() -> Any:
     return json.loads((GOLDEN / "decoding.json").read_text())
-
-
-class Samples:
-    """An audio source in memory."""
-
-    path = name = "samples"
-
-    def __init__(self, samples: NDArray[np.float32]) -> None:
-        self._samples = samples
-
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        yield self._samples
 
 
 class CachingEncoder(ReferenceEncoder):
