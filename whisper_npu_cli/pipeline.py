@@ -60,11 +60,7 @@ def load_transcriber(
     timings = Timings()
     with timings.measure("load"):
         checkpoint = open_checkpoint(model, offline=offline)
-        tokenizer = Tokenizer(
-            checkpoint.tokenizer_json,
-            is_multilingual=checkpoint.generation.is_multilingual,
-            source=checkpoint.name,
-        )
+        tokenizer = checkpoint.tokenizer()
         engines = load_engines(checkpoint, engine, notice)
     return Transcriber(checkpoint.dims, tokenizer, engines, timings)
 
