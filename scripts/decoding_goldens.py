@@ -132,7 +132,9 @@ def decode_windows(model: Any, mels: list[NDArray[np.float32]], case: dict[str, 
     ]
 
 
-def transcribe_original(model: Any, samples: NDArray[np.float32], case: dict[str, Any]) -> Any:
+def transcribe_original(
+    model: Any, samples: NDArray[np.float32], case: dict[str, Any], *also_kept: str
+) -> Any:
     """Return the segments of openai-whisper's command line, with the options of `case`."""
     import whisper
 
@@ -150,6 +152,7 @@ def transcribe_original(model: Any, samples: NDArray[np.float32], case: dict[str
         **case,
     )
     kept = ("seek", "start", "end", "tokens", "temperature", "avg_logprob", "no_speech_prob")
+    kept += also_kept
     return [
         {key: _plain(segment[key]) for key in kept}
         for segment in result["segments"]
@@ -200,8 +203,12 @@ def write(name: str, fields: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [int(item) for item in value]
+        return [_plain(item) for item in value]
+    if isinstance(value, np.integer):
+        return int(value)
     return float(value) if isinstance(value, np.floating) else value
 
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoder.align import Spoken, align_words
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
@@ -20,6 +22,8 @@ from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
+from whisper_npu_cli.transcript import Segment
+from whisper_npu_cli.words import Surroundings, add_words
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Stages:
         self, engines: Engines, tokenizer: Tokenizer, options: TranscribeOptions, timings: Timings
     ) -> None:
         self.tokenizer = tokenizer
+        self.words = options.words
         self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
@@ -62,6 +67,11 @@ class Stages:
     def history(self) -> History:
         """Begin the history of the audio."""
         return self._prompts.history()
+
+    @property
+    def has_prefix(self) -> bool:
+        """Whether the prompt of the first window is longer than the others."""
+        return bool(self._options.decoding.prefix)
 
     def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
         """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
@@ -87,6 +97,23 @@ class Stages:
             decoded = self._decoder.decode(tasks)
             stage.tokens += sum(len(window.tokens) for window in decoded)
         return decoded
+
+    def add_words(
+        self,
+        window: EncodedWindow,
+        segments: Sequence[Segment],  # all of the window
+        n_frames: int,  # of the window that are content
+        around: Surroundings,
+    ) -> list[Segment]:
+        """Return the segments with their words, where words are asked for."""
+        if self.words is None or not segments:
+            return list(segments)
+        texts = [[t for t in segment.tokens if t < self.tokenizer.eot] for segment in segments]
+        spoken = Spoken(list(chain(*texts)), segments[0].language, self._options.task, n_frames)
+        with self._timings.measure("align", self._engines.decoder.name):
+            timed = align_words(self._engines.decoder, window, self.tokenizer, spoken)
+        n_tokens = [len(text) for text in texts]
+        return add_words(segments, n_tokens, timed, self.words, around)
 
     def is_silence(self, window: DecodedWindow) -> bool:
         """Return whether the window is to be skipped."""

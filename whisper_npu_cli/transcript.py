@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word with the space before it; `start` and `end` in seconds from the beginning."""
+
+    word: str
+    start: float
+    end: float
+    probability: float  # mean over its tokens
+
+
+@dataclass(frozen=True)
 class Segment:
     """A stretch of speech: `start` and `end` in seconds from the beginning of the audio."""
 
@@ -21,6 +31,7 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     language: str = ""  # of the window
+    words: tuple[Word, ...] | None = None  # None where they were not asked for
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Transcript:
     duration_s: float
     segments: tuple[Segment, ...]
     language_probs: Mapping[str, float] = field(default_factory=dict)  # empty where not detected
+    uncovered: tuple[tuple[float, float], ...] = ()  # start, end of speech without text, seconds
 
     @property
     def text(self) -> str:

@@ -184,10 +184,10 @@ def attend(
     return from_a(out)
 
 
+# scores that are not finite have no order, so they have no softmax to agree on
+@pytest.mark.parametrize("case", sorted(ADVERSARIAL.keys() - {"infinite", "nan"}))
 @pytest.mark.parametrize("valid", [4, 64, 92, 128])
 def test_attention_bits(kernels: KernelLibrary, case: str, valid: int) -> None:
-    if case in ("infinite", "nan"):
-        pytest.skip("scores that are not finite have no order")
     scale = F32(2**-68 if case in ("largest", "wide") else 1)  # so that scores are finite
     q, v = matrix(case, 9) * scale, matrix("normal", 10)
     k = np.concatenate([matrix("normal", 11), matrix(case, 12)]) * scale
