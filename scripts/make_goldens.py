@@ -6,6 +6,7 @@ Each file says what made it. Recordings are read from ../shared beside the check
 
 from __future__ import annotations
 
+from decoding_goldens import make_decoding, make_demo_recordings
 from mel_goldens import make_mel
 from model_goldens import make_demo, make_model
 from tokenizer_goldens import make_tokenizer
@@ -14,4 +15,6 @@ if __name__ == "__main__":
     make_mel()
     make_tokenizer()
     make_model()
+    make_decoding()
+    make_demo_recordings()
     make_demo()

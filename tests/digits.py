@@ -55,6 +55,27 @@ def _compose(rng: np.random.Generator, speaker: str) -> DigitClip:
     return DigitClip(samples, " ".join(WORDS[digit] for digit in digits))
 
 
+def compose_recording(
+    duration_s: float, longest_gap_s: float, seed: int = 0
+) -> NDArray[np.float32]:
+    """Return samples (n,) at SAMPLE_RATE: digits with pauses up to `longest_gap_s` over hiss.
+
+    Short pauses are much more frequent than long ones, and a speaker says a few digits at a time.
+    """
+    rng = np.random.default_rng(seed)
+    recordings, rate = load_recordings()
+    pieces: list[NDArray[np.float32]] = []
+    while sum(map(len, pieces)) < duration_s * rate:
+        speaker = rng.choice(SPEAKERS)
+        for _ in range(rng.integers(1, 9)):
+            pieces.append(recordings[f"{rng.integers(10)}_{speaker}_{rng.integers(5)}"])
+            pieces.append(np.zeros(int(rng.uniform(0, 0.5) * rate), np.float32))
+        pieces.append(np.zeros(int(longest_gap_s * rng.random() ** 3 * rate), np.float32))
+    said = np.concatenate(pieces)[: int(duration_s * rate)]
+    hiss = rng.standard_normal(len(said), np.float32) * np.float32(3e-4)
+    return soxr.resample(said + hiss, rate, SAMPLE_RATE)
+
+
 @cache
 def load_recordings() -> tuple[dict[str, NDArray[np.float32]], int]:
     """Return name -> samples of single digits, and their rate in Hz."""

@@ -13,12 +13,14 @@ MAX_LINES = 500
 
 # Lower layers first; a module imports lower layers, or its own package.
 LAYERS = [
-    {"__init__", "errors", "dims", "timing", "transcript", "findings"},
+    {"errors", "dims", "timing", "transcript", "findings"},
     {"overlay", "languages"},
     {
         "audio",
         "audio_readers",
         "mel",
+        "silero",
+        "vad",
         "tokenizer",
         "tensor_files",
         "weights",
@@ -26,9 +28,14 @@ LAYERS = [
         "save_checkpoint",
         "checkpoints",
     },
-    {"encoder", "decoder", "npu", "reference", "longform"},
-    {"engine", "report", "writers", "diagnose"},
+    {"encoder", "decoder", "npu", "reference", "words", "longform", "hallucinations", "options"},
+    {"engine", "writers"},
+    {"stages"},
+    {"sequential"},
+    {"batched"},
     {"pipeline", "bench"},
+    {"report"},
+    {"diagnose", "__init__"},
     {"cli"},
 ]
 ONLY_IN = {"typer": "cli", "pyxrt": "npu/xrt.py", "aie": "(nowhere)"}

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_model import TINY_DIMS
 
+from whisper_npu_cli.decoder.fallback import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.longform import split_window
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.longform import clip_frames, split_window, window_segments
+from whisper_npu_cli.random_checkpoint import random_checkpoint
 
+TOKENIZER = random_checkpoint(TINY_DIMS).tokenizer()
 BEGIN = 100  # the first timestamp token
 
 
@@ -63,3 +69,31 @@ def test_any_window_moves_forward_and_keeps_order(tokens: list[int], n_frames: i
     joined = [token for span in spans for token in span.tokens]
     assert joined == tokens[: len(joined)]
     assert all(token >= BEGIN for token in tokens[len(joined) :])  # no text is lost
+
+
+def test_clips_are_pairs_within_the_audio() -> None:
+    assert clip_frames((), 5000) == [(0, 5000)]
+    assert clip_frames((0.0,), 5000) == [(0, 5000)]
+    assert clip_frames((1.0, 2.5, 30.0), 5000) == [(100, 250), (3000, 5000)]
+    assert clip_frames((10.0, 1000.0), 5000) == [(1000, 5000)]
+    assert clip_frames((90.0, 100.0), 5000) == [(5000, 5000)]
+
+
+@pytest.mark.parametrize("clips", [(-1.0, 2.0), (5.0, 3.0), (0.0, 9.0, 8.0)])
+def test_clips_that_run_backwards_are_refused(clips: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError):
+        clip_frames(clips, 5000)
+
+
+@given(decoded(), st.integers(1, N_FRAMES), st.integers(0, 10**6))
+def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek: int) -> None:
+    shifted = tuple(t - BEGIN + TOKENIZER.timestamp_begin if t >= BEGIN else t for t in tokens)
+    window = DecodedWindow("en", shifted, 0.0, -0.5, 1.0, 0.0)
+    segments, advance = window_segments(window, TOKENIZER, seek, n_frames)
+    start, end = seek / 100, (seek + n_frames) / 100
+    assert 0 < advance <= n_frames
+    # Sums of hundredths in floating point.
+    assert all(start <= s.start <= s.end <= end + 1e-9 for s in segments)
+    assert all(a.end <= b.start for a, b in pairwise(segments))
+    assert all(s.text.strip() for s in segments)
+    assert [s.id for s in segments] == list(range(len(segments)))

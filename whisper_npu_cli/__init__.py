@@ -1,3 +1,42 @@
-"""Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere."""
+"""Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.
+
+The names below are the Python API. They are imported when they are used, so that `--help`
+stays fast.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.decoder.options import DecodingOptions as DecodingOptions
+    from whisper_npu_cli.engine import EngineOptions as EngineOptions
+    from whisper_npu_cli.errors import WhisperNpuError as WhisperNpuError
+    from whisper_npu_cli.options import TranscribeOptions as TranscribeOptions
+    from whisper_npu_cli.pipeline import Transcriber as Transcriber
+    from whisper_npu_cli.pipeline import Transcription as Transcription
+    from whisper_npu_cli.transcript import Segment as Segment
+    from whisper_npu_cli.transcript import Transcript as Transcript
+    from whisper_npu_cli.vad import VadOptions as VadOptions
 
 __version__ = "0.1.0"
+
+_MODULES = {
+    "DecodingOptions": "decoder.options",
+    "EngineOptions": "engine",
+    "Segment": "transcript",
+    "TranscribeOptions": "options",
+    "Transcriber": "pipeline",
+    "Transcript": "transcript",
+    "Transcription": "pipeline",
+    "VadOptions": "vad",
+    "WhisperNpuError": "errors",
+}
+__all__ = sorted(_MODULES)  # noqa: PLE0605, one list of names
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

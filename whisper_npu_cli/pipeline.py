@@ -1,103 +1,91 @@
-"""The arrows of the data flow in order: audio → mel → encode → decode → segments, each timed.
+"""The arrows of the data flow in order: audio → speech, mel → encode → decode → segments, timed.
 
 Knows every stage by its seam and none by its engine. A file is read twice: openai/whisper
 clamps the log-mel against the maximum over the whole file, and holding a long file in memory
-is what this avoids; the first pass finds the maximum, and every fault of the file.
+is what this avoids; the first pass finds the maximum, the speech, and every fault of the file.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio import AudioSource
+from whisper_npu_cli.batched import transcribe_batched
 from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.decoder.rules import Rule, SuppressBlank, SuppressTokens, TimestampRules
-from whisper_npu_cli.decoder.search import (
-    Hypothesis,
-    SpecialTokens,
-    decode_greedy,
-    detect_language,
-)
-from whisper_npu_cli.dims import (
-    FRAMES_PER_SECOND,
-    TOKENS_PER_SECOND,
-    ModelDims,
-)
-from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
-from whisper_npu_cli.engine import EngineOptions, Engines, load_engines
-from whisper_npu_cli.longform import split_window, window_size
-from whisper_npu_cli.mel import MelStream, scan
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.engine import EngineOptions, load_engines
+from whisper_npu_cli.longform import clip_frames
+from whisper_npu_cli.mel import MelStats, MelStream, scan
+from whisper_npu_cli.options import LongForm, TranscribeOptions
+from whisper_npu_cli.sequential import Decided, transcribe_sequential
+from whisper_npu_cli.stages import Stages, WindowRecord
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
+from whisper_npu_cli.vad import Bounds, SpeechFinder, make_windows, uncovered, within
+from whisper_npu_cli.words import in_order
 
-
-@dataclass(frozen=True)
-class TranscribeOptions:
-    """What to transcribe; names and defaults are openai/whisper's."""
-
-    language: str | None = None  # a code such as "en"; None: detected in the first window
-    task: str = "transcribe"  # or "translate", into English
-    no_speech_threshold: float = 0.6
-    logprob_threshold: float = -1.0
-    condition_on_previous_text: bool = True
-    max_initial_timestamp_s: float = 1.0
+_UNCOVERED_FRAMES = 100  # speech without text is reported from 1 s: timestamps are not exact
 
 
 class Transcriber:
-    """A loaded model. Give it audio, one source after another."""
+    """A loaded model; a context manager. Give it audio, one after another."""
 
     def __init__(
-        self, dims: ModelDims, tokenizer: Tokenizer, engines: Engines, timings: Timings
+        self,
+        model: str = "base",
+        engine: EngineOptions | None = None,
+        *,
+        offline: bool = False,
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.dims = dims
-        self.tokenizer = tokenizer
-        self.engines = engines
-        self._timings = timings  # of loading: a row of the first transcription, which waited for it
+        """Find, read and load `model`; `notice` gets a line before anything slow.
 
-    def transcribe(self, source: AudioSource, options: TranscribeOptions) -> Transcription:
-        """Begin a transcription; iterate over it for the segments."""
+        Raises CheckpointError for a model that cannot be had, DeviceError for an engine that
+        cannot.
+        """
+        self._timings = Timings()  # of loading: a row of the first transcription
+        with self._timings.measure("load"):
+            checkpoint = open_checkpoint(model, offline=offline)
+            self.tokenizer = Tokenizer(
+                checkpoint.tokenizer_json,
+                is_multilingual=checkpoint.generation.is_multilingual,
+                source=checkpoint.name,
+            )
+            self.engines = load_engines(checkpoint, engine or EngineOptions(), notice)
+        self.dims = checkpoint.dims
+
+    def transcribe(
+        self, audio: str | Path | AudioSource, options: TranscribeOptions | None = None
+    ) -> Transcription:
+        """Begin a transcription; iterate over it for the segments.
+
+        UsageError where `options` ask for what the model does not have.
+        """
+        source = audio if isinstance(audio, AudioSource) else AudioSource(str(audio))
         timings, self._timings = self._timings, Timings()
-        return Transcription(self, source, options, timings)
+        return Transcription(self, source, options or TranscribeOptions(), timings)
+
+    def close(self) -> None:
+        """Release the engines."""
+        self.engines.close()
 
     def __enter__(self) -> Transcriber:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.engines.close()
-
-
-def load_transcriber(
-    model: str, engine: EngineOptions, *, offline: bool, notice: Callable[[str], None]
-) -> Transcriber:
-    """Find, read and load `model`; `notice` gets a line before anything slow.
-
-    Raises CheckpointError for a model that cannot be had, DeviceError for an engine that cannot.
-    """
-    timings = Timings()
-    with timings.measure("load"):
-        checkpoint = open_checkpoint(model, offline=offline)
-        tokenizer = Tokenizer(
-            checkpoint.tokenizer_json,
-            is_multilingual=checkpoint.generation.is_multilingual,
-            source=checkpoint.name,
-        )
-        engines = load_engines(checkpoint, engine, notice)
-    return Transcriber(checkpoint.dims, tokenizer, engines, timings)
-
-
-@dataclass(frozen=True)
-class WindowRecord:
-    """Which engine encoded the window at frame `seek`, and how a device proved it."""
-
-    seek: int
-    engine: str
-    proof: DeviceProof | None
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Transcription:
@@ -110,43 +98,110 @@ class Transcription:
         options: TranscribeOptions,
         timings: Timings,
     ) -> None:
-        # An impossible language or task is an error of the whole run: found before any audio.
-        if options.language is not None:
-            transcriber.tokenizer.sot_sequence(options.language, options.task)
         self.timings = timings
-        self.windows: list[WindowRecord] = []
+        self.is_complete = False
         self._source = source
         self._options = options
-        self._engines = transcriber.engines
-        self._tokenizer = transcriber.tokenizer
-        self._dims = transcriber.dims
-        self._rules = token_rules(transcriber.tokenizer, options)
-        self._language = options.language
+        self._n_mels = transcriber.dims.n_mels
+        self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, timings)
         self._segments: list[Segment] = []
-        self._history: list[int] = []  # tokens of earlier segments, the next window's prompt
-        self._seek = 0
-        self._n_frames = 0
+        self._speech: list[Bounds] = []
+        self._n_decided = self._n_frames = 0
+        self._is_stopped = False
 
     def __iter__(self) -> Iterator[Segment]:
         """Yield segments as they are decided. Raises AudioError before the first one, or never."""
-        with self.timings.measure("mel"):
-            stats = scan(self._timed_blocks(), self._dims.n_mels)
-        self.timings.audio_s, self._n_frames = stats.duration_s, stats.n_frames
-        stream = MelStream(self._timed_blocks(), stats)
-        while self._seek < self._n_frames:
-            with self.timings.measure("mel"):
-                mel = stream.window(self._seek)
-            yield from self._decode_window(mel)
+        stats = self._scan()
+        windows = TimedWindows(MelStream(self._timed_blocks(), stats), self.timings)
+        decided_windows = self._decide(windows)
+        end_s = 0.0
+        while not self._is_stopped:
+            decided = next(decided_windows, None)
+            if decided is None:
+                self._n_decided = stats.n_frames
+                self.is_complete = True
+                return
+            for segment in decided.segments:
+                (ordered,) = in_order([segment], end_s, stats.duration_s)
+                self._segments.append(replace(ordered, id=len(self._segments)))
+                end_s = ordered.end
+                yield self._segments[-1]
+            self._n_decided = decided.end_frame
+
+    def stop(self) -> None:
+        """End the iteration after the segments of the windows that are being decoded."""
+        self._is_stopped = True
+
+    @property
+    def long_form(self) -> LongForm:
+        """How the audio is transcribed; known once the first segment is."""
+        return self._options.long_form_of(self.timings.audio_s)
+
+    @property
+    def windows(self) -> list[WindowRecord]:
+        """What encoded each window."""
+        return self._stages.windows
 
     @property
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
-        return min(1.0, self._seek / self._n_frames) if self._n_frames else 0.0
+        return min(1.0, self._n_decided / self._n_frames) if self._n_frames else 0.0
 
     @property
     def transcript(self) -> Transcript:
         """What has been decided so far."""
-        return Transcript(self._language or "", self.timings.audio_s, tuple(self._segments))
+        stages = self._stages
+        return Transcript(
+            language=stages.language or "",
+            duration_s=self.timings.audio_s,
+            segments=tuple(self._segments),
+            language_probs=stages.language_probs,
+            uncovered=self._uncovered(),
+        )
+
+    def _scan(self) -> MelStats:
+        """Read the audio once: its length, its peak and its speech."""
+        finder = SpeechFinder(self._options.vad)
+
+        def watched() -> Iterator[NDArray[np.float32]]:
+            for block in self._timed_blocks():
+                with self.timings.measure("vad", "silero"):
+                    finder.add(block)
+                yield block
+
+        with self.timings.measure("mel"):
+            stats = scan(watched(), self._n_mels)
+        with self.timings.measure("vad", "silero"):
+            self._speech = finder.finish()
+        self.timings.audio_s, self._n_frames = stats.duration_s, stats.n_frames
+        return stats
+
+    def _decide(self, windows: TimedWindows) -> Iterator[Decided]:
+        options = self._options
+        if self.long_form == "sequential":
+            return transcribe_sequential(windows, self._stages, self._clips())
+        speech_windows = [
+            window
+            for clip in self._clips()
+            for window in make_windows(self._speech, clip, options.vad)
+        ]
+        return transcribe_batched(windows, self._stages, speech_windows, options.batch_size)
+
+    def _clips(self) -> list[Bounds]:
+        return clip_frames(self._options.clip_timestamps, self._n_frames)
+
+    def _uncovered(self) -> tuple[tuple[float, float], ...]:
+        """Return the speech within what is decided that has no text, in seconds."""
+        clips = within(self._clips(), (0, self._n_decided))
+        speech = [span for clip in clips for span in within(self._speech, clip)]
+        text = [
+            (round(s.start * FRAMES_PER_SECOND), round(s.end * FRAMES_PER_SECOND))
+            for s in self._segments
+        ]
+        return tuple(
+            (start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND)
+            for start, end in uncovered(speech, text, _UNCOVERED_FRAMES)
+        )
 
     def _timed_blocks(self) -> Iterator[NDArray[np.float32]]:
         blocks = self._source.blocks()
@@ -157,97 +212,15 @@ class Transcription:
                 return
             yield block
 
-    def _decode_window(self, mel: NDArray[np.float32]) -> list[Segment]:
-        """Decode the window at `seek`, move on, and return its segments that have text."""
-        encoder, seek = self._engines.encoder, self._seek
-        size = window_size(seek, self._n_frames)
-        with self.timings.measure("encode", encoder.name):
-            encoded = encoder.encode(mel)
-        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
-        with self.timings.measure("decode", self._engines.decoder.name) as stage:
-            hypothesis = self._search(encoded)
-            stage.tokens += len(hypothesis.tokens)
-        if self._is_silence(hypothesis):
-            self._seek += size
-            return []
-        spans, advance = split_window(hypothesis.tokens, self._tokenizer.timestamp_begin, size)
-        self._seek += advance
-        n_before = len(self._segments)
-        for span in spans:
-            text = self._tokenizer.decode(span.tokens)
-            if span.start_s == span.end_s or not text.strip():
-                continue  # openai/whisper empties such a segment; here it is left out
-            self._history.extend(span.tokens)
-            offset = seek / FRAMES_PER_SECOND
-            self._segments.append(
-                Segment(
-                    id=len(self._segments),
-                    seek=seek,
-                    start=offset + span.start_s,
-                    end=offset + span.end_s,
-                    text=text,
-                    tokens=span.tokens,
-                    temperature=0.0,
-                    avg_logprob=hypothesis.avg_logprob,
-                    compression_ratio=compression_ratio(self._tokenizer.decode(hypothesis.tokens)),
-                    no_speech_prob=hypothesis.no_speech_prob,
-                )
-            )
-        return self._segments[n_before:]
 
-    def _search(self, encoded: EncodedWindow) -> Hypothesis:
-        tokenizer, decoder = self._tokenizer, self._engines.decoder
-        if self._language is None:
-            self._language = self._detect(encoded)
-        prompt = tokenizer.sot_sequence(self._language, self._options.task)
-        if self._options.condition_on_previous_text and self._history:
-            n_previous = self._dims.n_text_ctx // 2 - 1
-            prompt = (tokenizer.sot_prev, *self._history[-n_previous:], *prompt)
-        special = SpecialTokens(tokenizer.sot, tokenizer.eot, tokenizer.no_speech)
-        (hypothesis,) = decode_greedy(decoder, [encoded], np.array([prompt]), self._rules, special)
-        return hypothesis
+class TimedWindows:
+    """The windows of one audio, timed as stage `mel`."""
 
-    def _detect(self, encoded: EncodedWindow) -> str:
-        if not self._tokenizer.is_multilingual:
-            return "en"
-        tokenizer = self._tokenizer
-        probs = detect_language(
-            self._engines.decoder, encoded, tokenizer.sot, tokenizer.language_ids
-        )
-        return next(iter(probs))
+    def __init__(self, stream: MelStream, timings: Timings) -> None:
+        self._stream = stream
+        self._timings = timings
 
-    def _is_silence(self, hypothesis: Hypothesis) -> bool:
-        options = self._options
-        return (
-            hypothesis.no_speech_prob > options.no_speech_threshold
-            and hypothesis.avg_logprob <= options.logprob_threshold
-        )
-
-
-def token_rules(tokenizer: Tokenizer, options: TranscribeOptions) -> list[Rule]:
-    """Return Whisper's rules for decoding with timestamps."""
-    never = {
-        *tokenizer.non_speech_tokens,
-        tokenizer.transcribe,
-        tokenizer.translate,
-        tokenizer.sot,
-        tokenizer.sot_prev,
-        tokenizer.sot_lm,
-        tokenizer.no_speech,
-    }
-    return [
-        SuppressBlank((*tokenizer.encode(" "), tokenizer.eot)),
-        SuppressTokens(tuple(sorted(never))),
-        TimestampRules(
-            tokenizer.timestamp_begin,
-            tokenizer.eot,
-            tokenizer.no_timestamps,
-            round(options.max_initial_timestamp_s * TOKENS_PER_SECOND),
-        ),
-    ]
-
-
-def compression_ratio(text: str) -> float:
-    """Return how well `text` compresses: above 2.4 it is most likely a loop (openai/whisper)."""
-    data = text.strip().encode()
-    return len(data) / len(zlib.compress(data))
+    def window(self, seek: int) -> NDArray[np.float32]:
+        """Return (n_mels, N_FRAMES) from frame `seek`."""
+        with self._timings.measure("mel"):
+            return self._stream.window(seek)

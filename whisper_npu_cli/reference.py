@@ -50,23 +50,34 @@ def conv1d(x: Array, weight: Array, bias: Array, stride: int) -> Array:
     return columns @ weight.reshape(len(weight), -1).T + bias
 
 
-def attention(q: Array, k: Array, v: Array, n_head: int, mask: Array | None = None) -> Array:
-    """Return multi-head attention (..., n_q, n_state) of `q` over `k` and `v` (..., n_kv, n_state).
+def split_heads(x: Array, n_head: int) -> Array:
+    """Return x (..., n_ctx, n_state) as (..., n_head, n_ctx, head_size)."""
+    return x.reshape(*x.shape[:-1], n_head, -1).swapaxes(-2, -3)
+
+
+def attention_weights(q: Array, k: Array, n_head: int, mask: Array | None = None) -> Array:
+    """Return where `q` (..., n_q, n_state) looks in `k`: (..., n_head, n_q, n_kv), sums of 1.
 
     `mask` (n_q, n_kv) is added to the scores: 0 where a query may look, -inf where not.
     """
+    q, k = split_heads(q, n_head), split_heads(k, n_head)
+    scaled: Array = q * np.float32(q.shape[-1] ** -0.5)
+    scores: Array = scaled @ k.swapaxes(-1, -2)
+    return softmax(scores if mask is None else scores + mask)
 
-    def split_heads(x: Array) -> Array:  # (..., n_ctx, n_state) -> (..., n_head, n_ctx, head_size)
-        return x.reshape(*x.shape[:-1], n_head, -1).swapaxes(-2, -3)
 
-    q, k, v = split_heads(q), split_heads(k), split_heads(v)
-    scale = np.float32(q.shape[-1] ** -0.5)
-    scaled: Array = q * scale
-    scores: Array = scaled @ k.swapaxes(-1, -2)  # (..., n_head, n_q, n_kv)
-    if mask is not None:
-        scores = scores + mask
-    mixed = (softmax(scores) @ v).swapaxes(-2, -3)  # (..., n_q, n_head, head_size)
+def attend(weights: Array, v: Array) -> Array:
+    """Return the sums (..., n_q, n_state) of `v` (..., n_kv, n_state) by `weights`, per head."""
+    mixed = (weights @ split_heads(v, weights.shape[-3])).swapaxes(-2, -3)
     return mixed.reshape(*mixed.shape[:-2], -1)
+
+
+def attention(q: Array, k: Array, v: Array, n_head: int, mask: Array | None = None) -> Array:
+    """Return multi-head attention (..., n_q, n_state) of `q` over `k` and `v` (..., n_kv, n_state).
+
+    `mask` is that of `attention_weights`.
+    """
+    return attend(attention_weights(q, k, n_head, mask), v)
 
 
 class _Layers:
@@ -151,12 +162,23 @@ class ReferenceDecoder:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.dims = checkpoint.dims
         self.layers = _Layers(checkpoint)
+        self._heads = checkpoint.generation.alignment_heads
 
     def start(
         self, windows: Sequence[EncodedWindow], max_rows: int | None = None
     ) -> ReferenceSession:
         """Begin decoding `windows`, one row each; `max_rows` bounds later gathers."""
         return ReferenceSession(self, windows, len(windows) if max_rows is None else max_rows)
+
+    def align(self, window: EncodedWindow, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
+
+        The weights have the shape (n_heads, n_tokens, n_audio_ctx).
+        """
+        session = self.start([window])
+        logits = session.prefill(tokens[None], range(len(tokens)))[0]
+        weights = [session.cross_weights[layer][0][head] for layer, head in self._heads]
+        return logits, np.stack(weights)
 
     def close(self) -> None:
         """Do nothing: there is no device to release."""
@@ -174,6 +196,8 @@ class ReferenceSession:
         empty = np.zeros((len(windows), 0, self._dims.n_text_state), np.float32)
         # Per layer the self-attention keys and values, each (n_rows, n_positions, n_text_state).
         self._cache = [(empty, empty)] * self._dims.n_text_layer
+        # Per layer and row where the tokens fed last look: (n_head, n_new, n_audio_ctx).
+        self.cross_weights: list[list[Array]] = [[]] * self._dims.n_text_layer
 
     def prefill(self, prompts: NDArray[np.int64], logits_at: Sequence[int]) -> Array:
         """Feed `prompts` (n_rows, n_prompt); return logits (n_rows, len(logits_at), n_vocab)."""
@@ -226,8 +250,12 @@ class ReferenceSession:
         layer = f"model.decoder.layers.{i}"
         normal = self._layers.layer_norm(f"{layer}.encoder_attn_layer_norm", x)
         queries = self._layers.linear(f"{layer}.encoder_attn.q_proj", normal)
-        mixed = [
-            attention(q, window.cross_keys[i], window.cross_values[i], self._dims.n_text_head)
+        self.cross_weights[i] = [
+            attention_weights(q, window.cross_keys[i], self._dims.n_text_head)
             for q, window in zip(queries, self._windows, strict=True)
+        ]
+        mixed = [
+            attend(weights, window.cross_values[i])
+            for weights, window in zip(self.cross_weights[i], self._windows, strict=True)
         ]
         return self._layers.linear(f"{layer}.encoder_attn.out_proj", np.stack(mixed))

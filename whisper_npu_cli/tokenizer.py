@@ -144,7 +144,10 @@ class Tokenizer:
                 )
             return (self.sot,)
         if language not in self.language_ids:
-            raise UsageError(f"the model has no language {language!r}")
+            raise UsageError(
+                f"the model has no language {language!r}",
+                hint=f"it has {', '.join(self.language_ids)}",
+            )
         task_id = self.transcribe if task == "transcribe" else self.translate
         return (self.sot, self.language_ids[language], task_id)
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with the space before it; `start` and `end` in seconds from the beginning."""
+
+    word: str
+    start: float
+    end: float
+    probability: float  # mean over its tokens
 
 
 @dataclass(frozen=True)
@@ -19,6 +30,8 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    language: str = ""  # of the window
+    words: tuple[Word, ...] | None = None  # None where they were not asked for
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,8 @@ class Transcript:
     language: str
     duration_s: float
     segments: tuple[Segment, ...]
+    language_probs: Mapping[str, float] = field(default_factory=dict)  # empty where not detected
+    uncovered: tuple[tuple[float, float], ...] = ()  # start, end of speech without text, seconds
 
     @property
     def text(self) -> str:

@@ -65,7 +65,9 @@ def make_fifos() -> tuple[list[ObjectFifo], list[ObjectFifo], list[ObjectFifo], 
     """Return the shim's ends of A, B and C by column, and the cores' ends by (column, row).
 
     A: one stream per row of cores, broadcast to its four columns. B: one per column, broadcast
-    to its four rows. C: four cores' tiles joined in the memory tile of their column.
+    to its four rows. C: four cores' tiles joined in the memory tile of their column. Memory tiles
+    hold four elements of A and of B: in the simulator two do as well, which knows no latency of
+    device memory.
     """
     a_in = [ObjectFifo(ELEMENT, depth=4, name=f"a{row}") for row in range(ROWS)]
     b_in = [ObjectFifo(ELEMENT, depth=4, name=f"b{column}") for column in range(COLUMNS)]

@@ -17,7 +17,7 @@ import soundfile
 import soxr
 
 from mlir.simulate import operators, report
-from mlir.simulate.run import run_stream
+from mlir.simulate.run import design, run_stream
 from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.dims import N_SAMPLES, SAMPLE_RATE
 from whisper_npu_cli.encoder.npu import NpuEncoder
@@ -36,6 +36,7 @@ def predict(size: str) -> None:
         spec: run_stream(spec, [np.zeros(a.size_bytes // 4, np.int32) for a in spec.arguments])
         for spec in plan.specs
     }
+    print(report.core_memory(design().program(plan.specs[0])))
     print(report.table([(step.spec, memory[step.spec]) for step in plan.steps]))
 
 
@@ -54,6 +55,7 @@ def encode(path: str, model: str) -> None:
         found = encoder.encode(mel)
         seconds = time.perf_counter() - started
     wanted = ReferenceEncoder(checkpoint).encode(mel)
+    print(report.core_memory(design().program(rows[0][0])))
     print(report.table(rows))
     print(f"simulated in {seconds:.1f} s")
     for name in ("states", "cross_keys", "cross_values"):

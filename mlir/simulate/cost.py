@@ -35,6 +35,7 @@ class Prediction:
     cycles: float  # from the first parameter to the last await
     parts_ms: dict[str, float]  # compute, stream, memory, control: each alone
     link_bytes: dict[str, int]  # by fifo
+    host_bytes: int  # between device memory and the array
 
     @property
     def array_ms(self) -> float:
@@ -50,11 +51,6 @@ class Prediction:
     def bottleneck(self) -> str:
         """The part that would have to become shorter."""
         return max(self.parts_ms, key=lambda part: self.parts_ms[part])
-
-    @property
-    def host_bytes(self) -> int:
-        """Bytes between device memory and the array."""
-        return sum(n for name, n in self.link_bytes.items() if "_core" not in name)
 
 
 @cache

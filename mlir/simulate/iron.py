@@ -61,18 +61,20 @@ class Handle:
         self.link: Link | None = None
         self.port: Any = None
 
-    def acquire(self, n: int) -> Any:
-        """Wait until `n` elements are held; return the element, or a list of several."""
-        if n > self.depth:
-            raise DesignError(f"{self.fifo.name}: acquire({n}) exceeds depth {self.depth}")
-        held = self.port.acquire(n)
-        return held[0] if n == 1 else held
+    def acquire(self, num_elem: int) -> Any:
+        """Wait until so many elements are held; return the element, or a list of several."""
+        if num_elem > self.depth:
+            raise DesignError(f"{self.fifo.name}: acquire({num_elem}) exceeds depth {self.depth}")
+        held = self.port.acquire(num_elem)
+        return held[0] if num_elem == 1 else held
 
-    def release(self, n: int) -> None:
-        """Give back the `n` oldest elements held."""
-        self.port.release(n)
+    def release(self, num_elem: int) -> None:
+        """Give back the oldest elements held."""
+        self.port.release(num_elem)
 
-    def forward(self, tile: Tile, depth: int | None = None, name: str | None = None) -> ObjectFifo:
+    def forward(
+        self, tile: Tile, *, depth: int | None = None, name: str | None = None
+    ) -> ObjectFifo:
         """Send every element on from a memory tile."""
         names = [name or f"{self.fifo.name}_fwd"]
         return self.split([0], tile, [depth or self.depth], [self.fifo.obj_type], names)[0]
@@ -161,7 +163,7 @@ class ObjectFifo:
 class Buffer:
     """Memory of a core; with `use_write_rtp` the sequence may write it."""
 
-    def __init__(self, type: Any, name: str, use_write_rtp: bool = False) -> None:
+    def __init__(self, type: Any, *, name: str, use_write_rtp: bool = False) -> None:
         self.name = name
         self.size_bytes = size_bytes(type)
         self.writable = use_write_rtp
@@ -211,7 +213,12 @@ class Worker:
     """The endless program of a core."""
 
     def __init__(
-        self, core_fn: Callable[..., None], fn_args: list[Any], tile: Tile, stack_size: int = 1024
+        self,
+        core_fn: Callable[..., None],
+        fn_args: list[Any],
+        tile: Tile,
+        *,
+        stack_size: int = 1024,
     ) -> None:
         self.core_fn = core_fn
         self.fn_args = fn_args

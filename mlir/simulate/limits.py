@@ -31,12 +31,12 @@ class Limit:
     memory_bytes: int
     channels: int  # DMA channels per direction
     descriptors: int
-    locks: int
 
 
-SHIM = Limit("shim", 0, 2, 16, 16)
-MEMORY = Limit("memory tile", 512 * 1024, 6, 48, 64)
-CORE = Limit("core", 64 * 1024, 2, 16, 16)
+SHIM = Limit("shim", 0, 2, 16)
+MEMORY = Limit("memory tile", 512 * 1024, 6, 48)
+CORE = Limit("core", 64 * 1024, 2, 16)
+CORE_LOCKS = 16  # a memory tile's 64 cannot run out before its channels do
 DESCRIPTORS_PER_PARITY = 24  # a memory tile's even channels reach half of them, the odd the rest
 MAX_ARGUMENTS = 5  # bo0 to bo4 of every xclbin
 WORD_BYTES = 4
@@ -114,8 +114,8 @@ def _check_workers(workers: list[Worker]) -> None:
             raise DesignError(f"{worker.tile}: two workers")
         places.add(worker.tile)
         locks = 2 * len(worker.of(Handle)) + len(worker.of(WorkerRuntimeBarrier))
-        if locks > CORE.locks:
-            raise DesignError(f"{worker.tile}: {locks} locks, at most {CORE.locks}")
+        if locks > CORE_LOCKS:
+            raise DesignError(f"{worker.tile}: {locks} locks, at most {CORE_LOCKS}")
 
 
 def _check_channels(fifos: list[ObjectFifo]) -> None:

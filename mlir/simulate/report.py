@@ -6,9 +6,18 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mlir.simulate.cost import CLOCK_GHZ, Prediction
+from mlir.simulate.limits import CORE, memory_map
+from mlir.simulate.runtime import Program
 from whisper_npu_cli.overlay import StreamSpec
 
 Row = tuple[StreamSpec, Prediction]
+
+
+def core_memory(program: Program) -> str:
+    """Return where the bytes of a core go."""
+    rows = memory_map(program.runtime.workers[0])
+    used = ", ".join(f"{name} {size}" for name, size in rows.items())
+    return f"core memory: {used}; {sum(rows.values())} of {CORE.memory_bytes} bytes"
 
 
 def table(rows: Iterable[Row]) -> str:

@@ -37,8 +37,7 @@ def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.P
     cycles = {name: cost.kernel_cycles(kernel) for name, kernel in kernels.items()}
     machine = Machine(program, load(), cycles)
     try:
-        words = [np.asarray(buffer).reshape(-1).view(np.int32) for buffer in buffers]
-        sequence = Sequence(machine, words)
+        sequence = Sequence(machine, [_words(buffer) for buffer in buffers])
         sequence.run(program)
     finally:
         machine.close()
@@ -53,4 +52,12 @@ def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.P
             "control": sequence.busy / cost.CLOCK_GHZ / 1e6,
         },
         link_bytes=links,
+        host_bytes=host,
     )
+
+
+def _words(buffer: NDArray[Any]) -> NDArray[np.int32]:
+    """View a buffer as words; a copy would lose what the array writes."""
+    if not buffer.flags.c_contiguous:
+        raise ValueError("device buffers are contiguous")
+    return buffer.reshape(-1).view(np.int32)

@@ -87,20 +87,20 @@ class Runtime:
     groups: list[TaskGroup] = field(default_factory=list)
 
     @contextmanager
-    def sequence(self, *types: Any) -> Iterator[Any]:
+    def sequence(self, *input_types: Any) -> Iterator[Any]:
         """Yield the host buffers: one alone, several as a tuple."""
-        self.data = [Data(index, array_type) for index, array_type in enumerate(types)]
-        yield self.data[0] if len(types) == 1 else tuple(self.data)
+        self.data = [Data(index, array_type) for index, array_type in enumerate(input_types)]
+        yield self.data[0] if len(input_types) == 1 else tuple(self.data)
         if any(not group.finished for group in self.groups):
             raise DesignError("sequence: a task group is not finished")
 
-    def start(self, *workers: Worker) -> None:
+    def start(self, *args: Worker) -> None:
         """Start workers."""
-        self.workers.extend(workers)
+        self.workers.extend(args)
 
-    def inline_ops(self, function: Callable[..., None], arguments: list[Any]) -> None:
-        """Run `function` in the sequence: it writes run-time parameters."""
-        self.steps.append(Step("inline", function, arguments))
+    def inline_ops(self, inline_func: Callable[..., None], inline_args: list[Any]) -> None:
+        """Run `inline_func` in the sequence: it writes run-time parameters."""
+        self.steps.append(Step("inline", inline_func, inline_args))
 
     def set_barrier(self, barrier: WorkerRuntimeBarrier, value: int) -> None:
         """Let the barrier's worker pass."""
@@ -111,10 +111,10 @@ class Runtime:
         self.groups.append(TaskGroup())
         return self.groups[-1]
 
-    def finish_task_group(self, group: TaskGroup) -> None:
+    def finish_task_group(self, task_group: TaskGroup) -> None:
         """Await what waits, then free the descriptors of all."""
-        group.finished = True
-        self.steps.append(Step("finish", group))
+        task_group.finished = True
+        self.steps.append(Step("finish", task_group))
 
     def fill(
         self,

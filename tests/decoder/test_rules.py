@@ -2,8 +2,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from whisper_npu_cli.decoder.rules import SuppressBlank, SuppressTokens, TimestampRules
+from whisper_npu_cli.decoder.rules import (
+    NoRepeatNgram,
+    RepetitionPenalty,
+    SuppressBlank,
+    SuppressTokens,
+    TimestampRules,
+)
 
 EOT, NO_TIMESTAMPS, BEGIN, N_VOCAB = 10, 14, 15, 40
 RULES = TimestampRules(BEGIN, EOT, NO_TIMESTAMPS, max_initial_index=5)
@@ -61,3 +69,25 @@ def test_suppressed_tokens_are_forbidden_always(row: int) -> None:
     logits = np.zeros((2, N_VOCAB), np.float32)
     SuppressTokens((1, 7)).apply(logits, [[], [5]])
     assert set(np.flatnonzero(logits[row] == -np.inf)) == {1, 7}
+
+
+def test_repetition_penalty_makes_each_sampled_token_less_likely_once() -> None:
+    logits = np.array([[2.0, -2.0, 1.0, 4.0]], np.float32)
+    RepetitionPenalty(2.0).apply(logits, [[0, 1, 0]])
+    assert logits.tolist() == [[1.0, -4.0, 1.0, 4.0]]
+
+
+def test_no_repeat_ngram_forbids_what_would_complete_one() -> None:
+    logits = np.zeros((3, 6), np.float32)
+    NoRepeatNgram(3).apply(logits, [[1, 2, 3, 1, 2, 4, 1, 2], [1, 2], []])
+    assert [set(np.flatnonzero(row == -np.inf)) for row in logits] == [{3, 4}, set(), set()]
+
+
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(1, 4))
+def test_no_ngram_comes_twice(sampled: list[int], size: int) -> None:
+    logits = np.zeros((1, 4), np.float32)
+    NoRepeatNgram(size).apply(logits, [sampled])
+    known = {tuple(sampled[i : i + size]) for i in range(len(sampled) - size + 1)}
+    last = tuple(sampled[len(sampled) - size + 1 :]) if size > 1 else ()
+    for token in range(4):
+        assert (logits[0, token] == -np.inf) == ((*last, token) in known)

@@ -21,28 +21,25 @@ ROW: dict[str, Any] = {
     "columns": 4,
     "models": ["tiny"],
 }
-AIECC = """#!{python}
-import pathlib, sys
-with open("{log}", "a") as log:
-    log.write(" ".join(sys.argv[1:]) + "\\n")
-if "FAIL" in pathlib.Path(sys.argv[-1]).read_text():
-    sys.exit("aiecc: no room")
-for argument in sys.argv[1:]:
-    name, _, value = argument.partition("=")
-    if name in ("--npu-insts-name", "--xclbin-name"):
-        pathlib.Path(value).write_bytes((argument + sys.argv[-1]).encode())
-work = pathlib.Path("work")
-work.mkdir(exist_ok=True)
-(work / "core_0_2.elf").write_bytes(b"elf")
+AIECC = """#!/bin/sh
+echo "$@" >> {log}
+for source; do :; done
+if grep -q FAIL "$source"; then echo "aiecc: no room" >&2; exit 1; fi
+for argument; do
+  case $argument in
+    --npu-insts-name=*|--xclbin-name=*) echo "$argument $source" > "${{argument#*=}}";;
+  esac
+done
+mkdir -p work
+echo elf > work/core_0_2.elf
 """
-CLANG = """#!{python}
-import pathlib, sys
-out = pathlib.Path(sys.argv[-1])
-out.write_bytes(b"object")
-out.with_suffix(".su").write_text("kernel.cc:1:f\\t{stack}\\tstatic\\n")
+CLANG = """#!/bin/sh
+for out; do :; done
+echo object > "$out"
+printf 'kernel.cc:1:f\\t{stack}\\tstatic\\n' > "${{out%.o}}.su"
 """
-SIZE = """#!{python}
-print("section size addr\\n.text {text} 0\\n.data 64 0")
+SIZE = """#!/bin/sh
+printf 'section size addr\\n.text {text} 0\\n.data 64 0\\n'
 """
 
 
@@ -54,12 +51,12 @@ class Tools:
         (folder / "bin").mkdir(parents=True)
         self.bin = folder / "bin"
         self.set_sizes()
-        self._write("aiecc", AIECC.format(python=sys.executable, log=self.log))
+        self._write("aiecc", AIECC.format(log=self.log))
         self.found = Toolchain(str(self.bin / "aiecc"), folder, folder, {"mlir-aie": "1.4.2"})
 
     def set_sizes(self, stack: int = 256, text: int = 12_000) -> None:
-        self._write("clang++", CLANG.format(python=sys.executable, stack=stack))
-        self._write("llvm-size", SIZE.format(python=sys.executable, text=text))
+        self._write("clang++", CLANG.format(stack=stack))
+        self._write("llvm-size", SIZE.format(text=text))
 
     def runs(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from mlir.simulate import limits
 from mlir.simulate.iron import DesignError
 from mlir.simulate.run import design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
@@ -110,7 +112,16 @@ def test_device_memory_moves_what_the_shapes_say() -> None:
     columns = N // 256
     wanted = spec.arguments[0].size_bytes * columns  # A once per pass of columns
     wanted += spec.arguments[1].size_bytes + spec.arguments[2].size_bytes
-    assert sum(n for name, n in prediction.link_bytes.items() if "_core" not in name) == wanted
+    assert prediction.host_bytes == wanted
+    out = sum(prediction.link_bytes[f"c{column}"] for column in range(4))
+    assert out == spec.arguments[2].size_bytes
+
+
+def test_the_memory_of_a_core_is_what_the_readme_says() -> None:
+    worker = design().program(StreamSpec("gemm", M, K, N, "f32")).runtime.workers[0]
+    used = sum(limits.memory_map(worker).values())
+    readme = (Path(limits.__file__).parents[1] / "README.md").read_text()
+    assert f"| free | {limits.CORE.memory_bytes - used} of 65536 |" in readme
 
 
 def test_a_swapped_block_order_is_caught() -> None:

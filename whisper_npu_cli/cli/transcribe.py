@@ -5,31 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Literal
 
 import typer
 
-from whisper_npu_cli.cli.console import (
-    print_device_times,
-    print_error,
-    print_notice,
-    print_timings,
-    progress_bar,
-)
-from whisper_npu_cli.errors import AudioError, OutputError, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from whisper_npu_cli.audio import AudioSource
-    from whisper_npu_cli.pipeline import TranscribeOptions, Transcriber
-    from whisper_npu_cli.transcript import Segment, Transcript
-
-
-OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "all"]
+from whisper_npu_cli.cli import decoding, longform, words
+from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.outputs import OutputFormat, Outputs
+from whisper_npu_cli.cli.run import Printing, Run
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.words import WordOptions
 
 
 def transcribe(
+    context: typer.Context,
     paths: Annotated[
         list[str],
         typer.Argument(metavar="PATH...", help="Audio or video files, folders, or - for stdin."),
@@ -47,10 +36,17 @@ def transcribe(
         str | None,
         typer.Option("--language", "-l", help="Code or name; detected where not given."),
     ] = None,
+    multilingual: Annotated[
+        bool, typer.Option("--multilingual", help="Detect the language of every window.")
+    ] = False,
     task: Annotated[
         Literal["transcribe", "translate"],
         typer.Option(help="Write the words as spoken, or in English."),
     ] = "transcribe",
+    clips: Annotated[
+        str,
+        typer.Option("--clip-timestamps", help="Only these parts: start,end,start,… in seconds."),
+    ] = "0",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
     ] = False,
@@ -62,6 +58,55 @@ def transcribe(
         Path | None,
         typer.Option("--output-dir", "-o", help="Folder of the written files (default: here)."),
     ] = None,
+    stdin_name: Annotated[
+        str, typer.Option(help="Name of the files written for standard input.")
+    ] = "stdin",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Skip inputs whose files are all there, and newer than the input.",
+            rich_help_panel="Batch work",
+        ),
+    ] = False,
+    long_form: longform.Mode = "auto",
+    batch_size: longform.BatchSize = 8,
+    vad_threshold: longform.Threshold = 0.5,
+    vad_neg_threshold: longform.NegThreshold = None,
+    vad_min_speech_duration_ms: longform.MinSpeech = 0,
+    vad_max_speech_duration_s: longform.MaxSpeech = 30.0,
+    vad_min_silence_duration_ms: longform.MinSilence = 160,
+    vad_speech_pad_ms: longform.SpeechPad = 400,
+    word_timestamps: words.WordTimestamps = False,
+    highlight_words: words.HighlightWords = False,
+    max_line_width: words.MaxLineWidth = None,
+    max_line_count: words.MaxLineCount = None,
+    max_words_per_line: words.MaxWordsPerLine = None,
+    prepend_punctuations: words.PrependPunctuations = WordOptions.prepend_punctuations,
+    append_punctuations: words.AppendPunctuations = WordOptions.append_punctuations,
+    hallucination_silence_threshold: words.HallucinationSilenceThreshold = None,
+    print_colors: words.PrintColors = False,
+    beam_size: decoding.BeamSize = 5,
+    patience: decoding.Patience = None,
+    length_penalty: decoding.LengthPenalty = None,
+    best_of: decoding.BestOf = 5,
+    seed: decoding.Seed = 0,
+    suppress_tokens: decoding.SuppressTokens = "-1",
+    suppress_blank: decoding.SuppressBlank = True,
+    without_timestamps: decoding.WithoutTimestamps = False,
+    max_initial_timestamp: decoding.MaxInitialTimestamp = 1.0,
+    repetition_penalty: decoding.RepetitionPenalty = 1.0,
+    no_repeat_ngram_size: decoding.NoRepeatNgramSize = 0,
+    temperature: decoding.Temperature = 0.0,
+    temperature_increment_on_fallback: decoding.TemperatureIncrement = 0.2,
+    compression_ratio_threshold: decoding.CompressionRatioThreshold = 2.4,
+    logprob_threshold: decoding.LogprobThreshold = -1.0,
+    no_speech_threshold: decoding.NoSpeechThreshold = 0.6,
+    condition_on_previous_text: decoding.ConditionOnPreviousText = True,
+    initial_prompt: decoding.InitialPrompt = None,
+    carry_initial_prompt: decoding.CarryInitialPrompt = False,
+    prefix: decoding.Prefix = None,
+    hotwords: decoding.Hotwords = None,
     device: Annotated[
         Literal["auto", "npu", "cpu", "reference", "sim"],
         typer.Option(
@@ -99,35 +144,50 @@ def transcribe(
     """Transcribe audio files to text.
 
     Segments are printed as they are decided; a file that fails does not stop the others.
+    Ctrl-C ends after the windows being decoded and writes what there is to NAME.partial.SUFFIX;
+    --resume goes on with what is not complete.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
     """
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions
     from whisper_npu_cli.languages import language_code
-    from whisper_npu_cli.pipeline import TranscribeOptions, load_transcriber
+    from whisper_npu_cli.options import TranscribeOptions
+    from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.report import document
 
     if exact:
         _choose_exact(device)
     sources = find_audio(paths)
-    outputs = Outputs(output_format, output_dir)
+    layout = words.subtitle_layout(context.params)
+    outputs = Outputs(output_format, output_dir, layout, stdin_name)
+    if resume:
+        outputs.check_resumable()
     outputs.check_names(sources)
     engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
-    options = TranscribeOptions(language=language_code(language) if language else None, task=task)
-    with load_transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
+    options = TranscribeOptions(
+        language=language_code(language) if language else None,
+        multilingual=multilingual,
+        task=task,
+        clip_timestamps=decoding.clip_timestamps(clips),
+        words=words.word_options(context.params),
+        decoding=decoding.decoding_options(context.params),
+        long_form=long_form,
+        batch_size=batch_size,
+        vad=longform.vad_options(context.params),
+    )
+    with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         if device == "auto":
             print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
-        run = Run(transcriber, options, outputs, as_json=as_json, n_inputs=len(sources))
-        for source in sources:
-            run.add(source)
+        printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
+        run = Run(transcriber, options, outputs, printing)
+        run.add_all(sources, resume=resume)
     if as_json:
         print(json.dumps(document(model, transcriber.engines, run.results), ensure_ascii=False))
+    run.print_summary()
+    if run.is_interrupted:
+        raise typer.Exit(130)
     if run.failed:
-        if len(sources) > 1:
-            print_notice(f"failed: {len(run.failed)} of {len(sources)} inputs:")
-            for name in run.failed:
-                print_notice(f"  {name}")
         raise typer.Exit(1)
 
 
@@ -138,100 +198,3 @@ def _choose_exact(device: str) -> None:
     if device != "sim":
         raise UsageError("--exact needs --device sim")
     os.environ[EXACT_VARIABLE] = "1"
-
-
-class Outputs:
-    """The transcript files to write, beside what goes to stdout."""
-
-    def __init__(self, output_format: OutputFormat | None, folder: Path | None) -> None:
-        from whisper_npu_cli.writers import WRITERS
-
-        if folder is not None and output_format is None:
-            output_format = "all"
-        self._folder = folder or Path()
-        self._suffixes: list[str] = []
-        if output_format is not None:
-            self._suffixes = list(WRITERS) if output_format == "all" else [output_format]
-
-    def check_names(self, sources: Sequence[AudioSource]) -> None:
-        """Refuse inputs that would overwrite each other's files: UsageError."""
-        seen: dict[str, AudioSource] = {}
-        for source in sources if self._suffixes else ():
-            other = seen.setdefault(output_stem(source), source)
-            if other is not source:
-                raise UsageError(
-                    f"{other.name} and {source.name} would be written to the same files",
-                    hint="transcribe them in two runs with different --output-dir",
-                )
-
-    def write(self, source: AudioSource, transcript: Transcript) -> None:
-        """Write the files of one input, each replaced as a whole; raises OutputError."""
-        from whisper_npu_cli.writers import WRITERS, write_atomically
-
-        for suffix in self._suffixes:
-            path = self._folder / f"{output_stem(source)}.{suffix}"
-            write_atomically(path, WRITERS[suffix](transcript))
-
-
-class Run:
-    """Inputs transcribed one after another with one loaded model."""
-
-    def __init__(
-        self,
-        transcriber: Transcriber,
-        options: TranscribeOptions,
-        outputs: Outputs,
-        *,
-        as_json: bool,
-        n_inputs: int,
-    ) -> None:
-        self.results: list[dict[str, Any]] = []
-        self.failed: list[str] = []
-        self._transcriber = transcriber
-        self._options = options
-        self._outputs = outputs
-        self._as_json = as_json
-        self._n_inputs = n_inputs
-
-    def add(self, source: AudioSource) -> None:
-        """Transcribe one input; a failure is reported, remembered, and not raised."""
-        try:
-            with source:
-                self.results.append(self._transcribe(source))
-        except (AudioError, OutputError) as error:
-            print_error(error)
-            self.failed.append(source.name)
-            self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
-
-    def _transcribe(self, source: AudioSource) -> dict[str, Any]:
-        from whisper_npu_cli.report import result_fields
-
-        if self._n_inputs > 1 and not self._as_json:
-            print(f"==> {source.name} <==", flush=True)
-        job = self._transcriber.transcribe(source, self._options)
-        with progress_bar(source.name) as show:
-            for segment in job:
-                if not self._as_json:
-                    print(segment_line(segment), flush=True)
-                show(job.progress)
-        with job.timings.measure("write"):
-            self._outputs.write(source, job.transcript)
-        print_timings(job.timings)
-        print_device_times([window.proof for window in job.windows])
-        return result_fields(source.path, job.transcript, job.timings, job.windows)
-
-
-def output_stem(source: AudioSource) -> str:
-    """Return the name of an input's files, without suffix."""
-    return "stdin" if source.path == "-" else Path(source.path).stem
-
-
-def segment_line(segment: Segment) -> str:
-    """Return a segment as openai/whisper prints it: `[00:00.000 --> 00:02.400] text`."""
-    from whisper_npu_cli.writers import format_timestamp
-
-    start, end = (
-        format_timestamp(seconds, hours=False, decimal_marker=".")
-        for seconds in (segment.start, segment.end)
-    )
-    return f"[{start} --> {end}] {segment.text}"

@@ -55,6 +55,19 @@ class Decoder(Protocol):
         """
         ...
 
+    def align(
+        self,
+        window: EncodedWindow,
+        tokens: NDArray[np.int64],  # (n_tokens,)
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Feed `tokens` of `window` at once; return logits, and where the alignment heads look.
+
+        That is logits (n_tokens, n_vocab) and, of the heads that the checkpoint names, the
+        weights of the cross-attention (n_heads, n_tokens, n_audio_ctx), which sum to 1 over the
+        window. Ends the session that is live.
+        """
+        ...
+
     def close(self) -> None:
         """Release what the decoder holds. Calling it twice is allowed."""
         ...

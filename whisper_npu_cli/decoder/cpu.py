@@ -47,6 +47,7 @@ class NumbaDecoder:
         self.dims = checkpoint.dims
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
+        self._heads = checkpoint.generation.alignment_heads
         self._allocate(n_windows=1, n_slots=1)
         self._compile(on_compile)
         self.session: NumbaSession | None = None
@@ -104,6 +105,8 @@ class NumbaDecoder:
             mlp=_zeros(n_x, 4 * n_state),
             queries=_zeros(n_head, n_x, head_size),
             scores=_zeros(n_head, n_x, max(dims.n_audio_ctx, dims.n_text_ctx)),
+            capture_index=np.full((n_layer, n_head), -1),
+            captured=_zeros(0, 0, dims.n_audio_ctx),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
 
@@ -125,6 +128,27 @@ class NumbaDecoder:
             else:
                 heads = x.reshape(*expected[:2], dims.n_text_head, dims.head_size)
                 cache[:, index] = heads.transpose(0, 2, 3, 1)
+
+    def align(self, window: EncodedWindow, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
+
+        The weights have the shape (n_heads, n_tokens, n_audio_ctx). Ends the session before.
+        """
+        session, dims = self.start([window]), self.dims
+        index = np.full((dims.n_text_layer, dims.n_text_head), -1)
+        for i, head in enumerate(self._heads):
+            index[head] = i
+        captured = _zeros(len(self._heads), PREFILL_SIZE, dims.n_audio_ctx)
+        plain = self.scratch
+        self.scratch = plain._replace(capture_index=index, captured=captured)
+        parts = []
+        logits = _zeros(len(tokens), dims.n_vocab)
+        for first in range(0, len(tokens), PREFILL_SIZE):
+            fed = tokens[first : first + PREFILL_SIZE]
+            logits[first : first + len(fed)] = session.prefill(fed[None], range(len(fed)))[0]
+            parts.append(captured[:, : len(fed)].copy())
+        self.scratch = plain
+        return logits, np.concatenate(parts, axis=1)
 
 
 def _zeros(*shape: int) -> Array:

@@ -88,6 +88,8 @@ class Scratch(NamedTuple):
     mlp: F32Array  # (n_x, 4 * n_state)
     queries: F32Array  # (n_head, n_x, head_size)
     scores: F32Array  # (n_head, n_x, max(n_audio_ctx, n_text_ctx))
+    capture_index: NDArray[np.int64]  # (n_layer, n_head), where a head is kept; -1: nowhere
+    captured: F32Array  # (n_captured, n_x, n_audio_ctx), cross-attention weights of those heads
 
 
 # Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises.
@@ -339,6 +341,11 @@ def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-u
         for j in range(queries.shape[0]):
             for d in range(head_size):
                 s.attended[row * n_new + j, start + d] = queries[j, d] * value_scale[d]
+        if s.capture_index[layer, head] >= 0:
+            kept = s.captured[s.capture_index[layer, head]]
+            for j in range(queries.shape[0]):
+                for t in range(n_audio_ctx):
+                    kept[row * n_new + j, t] = scores[j, t]
         row = end
 
 
@@ -371,6 +378,8 @@ def forward(tokens, weights, caches, buffers, rows, length, logits):  # type: ig
         buffers.mlp[:n_x],
         buffers.queries,
         buffers.scores,
+        buffers.capture_index,
+        buffers.captured,
     )
     for j in range(n_x):
         token, position = tokens[j // n_new, j % n_new], length + j % n_new

@@ -1,7 +1,7 @@
 """Token rules: which tokens Whisper may choose next, as masks on the logits.
 
-The rules are those of openai/whisper `decoding.py` (SuppressBlank, SuppressTokens,
-ApplyTimestampRules), applied in that order. They know token ids, never text.
+Three rules are openai/whisper's (`decoding.py`: SuppressBlank, SuppressTokens,
+ApplyTimestampRules), two are CTranslate2's. They know token ids, never text.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 
 class Rule(Protocol):
-    """Set logits of forbidden tokens to minus infinity, in place."""
+    """Change logits in place: those of forbidden tokens become minus infinity."""
 
     def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
-        """Mask `logits` (n_rows, n_vocab), given the tokens that each row has sampled so far."""
+        """Change `logits` (n_rows, n_vocab), given the tokens that each row has sampled so far."""
         ...
 
 
@@ -90,3 +90,36 @@ class TimestampRules:
         # The softmax denominator is common to both sides, so raw logits are compared.
         if peak + np.log(np.exp(timestamps - peak).sum()) > text.max():
             text.fill(-np.inf)
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty:
+    """Make sampled tokens less likely: positive logits are divided, negative ones multiplied.
+
+    Keskar et al. 2019, "CTRL", section 4.1, as CTranslate2 and faster-whisper apply it.
+    """
+
+    penalty: float
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Scale the logits of the tokens that a row has sampled, each once."""
+        factor = np.float32(self.penalty)
+        for row, tokens in zip(logits, sampled, strict=True):
+            ids = list(set(tokens))
+            row[ids] = np.where(row[ids] < 0, row[ids] * factor, row[ids] / factor)
+
+
+@dataclass(frozen=True)
+class NoRepeatNgram:
+    """Forbid the token that would complete an n-gram that the row has sampled (CTranslate2)."""
+
+    size: int
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Mask what followed earlier occurrences of the last `size` - 1 tokens."""
+        n_before = self.size - 1
+        for row, tokens in zip(logits, sampled, strict=True):
+            last = list(tokens[len(tokens) - n_before :])
+            for start in range(len(tokens) - n_before):
+                if list(tokens[start : start + n_before]) == last:
+                    row[tokens[start + n_before]] = -np.inf

@@ -1,12 +1,15 @@
-"""Choosing tokens: encoded windows and prompts in, one decoded token sequence a window out.
+"""Searching token sequences: encoded windows and prompts in, the likeliest sequence of each out.
 
-Greedy search with Whisper's token rules. Knows no text, no seconds and no files.
+This is the loop over tokens. What is chosen at each is a policy's business (`sampling.py`,
+`beam.py`). Knows no text, no seconds and no files.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,89 +18,126 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.decoder.rules import Rule
 from whisper_npu_cli.encoder.base import EncodedWindow
 
+_ZERO = np.float32(0)
+
 
 @dataclass(frozen=True)
-class SpecialTokens:
-    """Ids that the search must know."""
+class Candidate:
+    """Tokens sampled for one window, without the end of text."""
 
-    sot: int
-    eot: int
-    no_speech: int | None
-
-
-@dataclass
-class Hypothesis:
-    """The tokens sampled for one window, without the end of text."""
-
-    no_speech_prob: float
-    tokens: list[int] = field(default_factory=list)
-    sum_logprob: float = 0.0
+    tokens: tuple[int, ...] = ()
+    sum_logprob: np.float32 = _ZERO  # fp32 as in openai/whisper: near ties fall alike
 
     @property
     def avg_logprob(self) -> float:
         """Mean log-probability, the end of text counted as a token (openai/whisper)."""
-        return self.sum_logprob / (len(self.tokens) + 1)
+        return float(self.sum_logprob) / (len(self.tokens) + 1)
 
 
-def decode_greedy(
+class WindowSearch(Protocol):
+    """The search over one window. It begins with one row, which has sampled nothing."""
+
+    rows: list[Candidate]  # alive, in the order of the session's rows
+    done: bool
+
+    def update(self, logprobs: NDArray[np.float32]) -> list[int]:
+        """Choose the next tokens, given the log-probabilities (n_rows, n_vocab) of `rows`.
+
+        Returns for each new row the index of the row that it continues.
+        """
+        ...
+
+    def candidates(self) -> list[Candidate]:
+        """Return the sequences to choose from, once the search is over."""
+        ...
+
+
+class Policy(Protocol):
+    """How to search: a factory of searches."""
+
+    @property
+    def group_size(self) -> int:
+        """Most rows of one window."""
+        ...
+
+    def start(self) -> WindowSearch:
+        """Begin the search over one window."""
+        ...
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What the decoder is fed before it samples, and where it tells the chance of silence."""
+
+    tokens: NDArray[np.int64]  # (n_windows, n_prompt)
+    sot_index: int  # position of <|startoftranscript|>
+    no_speech: int  # the token whose probability there is that of silence
+
+
+def search(
     decoder: Decoder,
     windows: Sequence[EncodedWindow],
-    prompts: NDArray[np.int64],  # (n_windows, n_prompt), holding `special.sot` at one position
+    prompts: Prompts,
+    policy: Policy,
     rules: Sequence[Rule],
-    special: SpecialTokens,
-) -> list[Hypothesis]:
-    """Decode `windows` together, each token the likeliest one that the rules allow.
+) -> tuple[list[list[Candidate]], NDArray[np.float32]]:
+    """Decode `windows` together; return each one's candidates and its probability of silence.
 
-    A window samples at most half of the text context, as in openai/whisper; a finished one
+    A row samples at most half of the text context, as in openai/whisper. A window that is done
     leaves the batch.
     """
-    n_prompt = prompts.shape[1]
-    sot_index = int(np.flatnonzero(prompts[0] == special.sot)[0])
-    session = decoder.start(windows)
-    logits_at_sot, logits = np.moveaxis(session.prefill(prompts, (sot_index, n_prompt - 1)), 1, 0)
-    hypotheses = [Hypothesis(prob) for prob in _no_speech_probs(logits_at_sot, special)]
-    active = list(hypotheses)
+    n_prompt, n_text_ctx = prompts.tokens.shape[1], decoder.dims.n_text_ctx
+    max_sampled = min(n_text_ctx // 2, n_text_ctx + 1 - n_prompt)
+    session = decoder.start(windows, max_rows=len(windows) * policy.group_size)
+    prefilled = session.prefill(prompts.tokens, (prompts.sot_index, n_prompt - 1))
+    no_speech_probs = np.exp(log_softmax(prefilled[:, 0])[:, prompts.no_speech])
+    logits = prefilled[:, 1]
+    searches = [policy.start() for _ in windows]
+    active = list(searches)
 
-    for _ in range(decoder.dims.n_text_ctx // 2):
+    for n_sampled in range(1, max_sampled + 1):
         for rule in rules:
-            rule.apply(logits, [hypothesis.tokens for hypothesis in active])
-        tokens = logits.argmax(axis=1)
-        logprobs = np.take_along_axis(logits, tokens[:, None], axis=1)[:, 0] - logsumexp(logits)
-        for hypothesis, token, logprob in zip(active, tokens, logprobs, strict=True):
-            hypothesis.sum_logprob += float(logprob)
-            if token != special.eot:
-                hypothesis.tokens.append(int(token))
-        going_on = np.flatnonzero(tokens != special.eot)
-        active = [active[row] for row in going_on]
-        if not active or n_prompt + len(active[0].tokens) > decoder.dims.n_text_ctx:
+            rule.apply(logits, [row.tokens for one in active for row in one.rows])
+        sources = _update(active, log_softmax(logits))
+        active = [one for one in active if not one.done]
+        if not active or n_sampled == max_sampled:
             break
-        if len(going_on) < len(tokens):
-            session.gather(going_on)
-        logits = session.step(tokens[going_on])
-    return hypotheses
+        if not np.array_equal(sources, np.arange(len(logits))):
+            session.gather(sources)
+        logits = session.step(np.array([row.tokens[-1] for one in active for row in one.rows]))
+    return [one.candidates() for one in searches], no_speech_probs
 
 
-def detect_language(
-    decoder: Decoder, window: EncodedWindow, sot: int, language_ids: dict[str, int]
-) -> dict[str, float]:
-    """Return the probability of each language for `window`, likeliest first."""
-    logits = decoder.start([window]).prefill(np.array([[sot]]), (0,))[:, 0]
-    among = logits[:, list(language_ids.values())]
-    probs = np.exp(among - logsumexp(among)[:, None])[0]
-    ranked = sorted(zip(language_ids, probs, strict=True), key=lambda item: -item[1])
-    return {code: float(prob) for code, prob in ranked}
+def _update(
+    active: Sequence[WindowSearch], logprobs: NDArray[np.float32]
+) -> NDArray[np.int64]:  # the row that each row of a window not done continues
+    starts = [0, *accumulate(len(one.rows) for one in active)]
+    sources: list[int] = []
+    for one, first, last in zip(active, starts, starts[1:], strict=False):
+        continued = one.update(logprobs[first:last])
+        if not one.done:
+            sources.extend(first + row for row in continued)
+    return np.array(sources, np.int64)
 
 
-def logsumexp(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return log(sum(exp(logits))) of each row: (n_rows, n) to (n_rows,)."""
-    peak = logits.max(axis=1, keepdims=True)
-    total: NDArray[np.float32] = np.log(np.exp(logits - peak).sum(axis=1)) + peak[:, 0]
-    return total
+def likeliest(candidates: Sequence[Candidate], length_penalty: float | None) -> Candidate:
+    """Return the candidate of the highest log-probability per token, the first of equal ones.
+
+    With `length_penalty` alpha the divisor is ((5 + length) / 6) ** alpha instead of the length
+    (Wu et al. 2016, "Google's Neural Machine Translation System", equation 14).
+    """
+
+    def score(candidate: Candidate) -> float:
+        # openai/whisper divides by zero where nothing was sampled.
+        length = max(len(candidate.tokens), 1)
+        divisor = length if length_penalty is None else ((5 + length) / 6) ** length_penalty
+        return float(candidate.sum_logprob) / divisor
+
+    return max(candidates, key=score)
 
 
-def _no_speech_probs(
-    logits: NDArray[np.float32], special: SpecialTokens
-) -> list[float]:  # one a window
-    if special.no_speech is None:
-        return [0.0] * len(logits)
-    return [float(p) for p in np.exp(logits[:, special.no_speech] - logsumexp(logits))]
+def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the log-probabilities of each row: (n_rows, n) to (n_rows, n)."""
+    shifted: NDArray[np.float32] = logits - logits.max(axis=1, keepdims=True)
+    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted

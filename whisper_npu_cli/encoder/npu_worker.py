@@ -87,7 +87,10 @@ def open_encoder(options: WorkerOptions) -> NpuEncoder:
 def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:
     windows: dict[int, SharedWindow] = {}
     while True:
-        message, files, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 1)
+        try:
+            message, files, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 1)
+        except ConnectionResetError:  # the parent hung up with beats unread
+            return
         if not message:
             return
         number = json.loads(message)["window"]

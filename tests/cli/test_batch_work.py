@@ -1,0 +1,112 @@
+"""`whisper-npu transcribe` on many files: --resume, Ctrl-C and kill, with real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from digits import compose_clips
+
+from tests.cli.conftest import Cli
+from whisper_npu_cli.dims import SAMPLE_RATE
+
+MAIN = "from whisper_npu_cli.cli.app import main; main()"
+SEQUENTIAL = ("--model", "demo", "--beam-size", "none", "--long-form", "sequential")
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> list[Path]:
+    """A file of several windows, and a short one."""
+    clips = [clip.samples for clip in compose_clips(16)]
+    paths = [tmp_path / "long.wav", tmp_path / "short.wav"]
+    soundfile.write(paths[0], np.concatenate(clips), SAMPLE_RATE)
+    soundfile.write(paths[1], clips[0], SAMPLE_RATE)
+    return paths
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", MAIN, "transcribe", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.exists() else set()
+
+
+def test_ctrl_c_writes_what_there_is_and_resume_finishes(
+    cli: Cli, inputs: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = (*inputs, *SEQUENTIAL, "-f", "txt", "-o", out)
+    process = start(*options)
+    assert process.stdout is not None
+    heading, first = process.stdout.readline(), process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert heading.startswith("==> ")
+    assert names(out) == {"long.partial.txt"}
+    printed = [line.split("] ", 1)[1].strip() for line in (first + rest).splitlines()]
+    assert (out / "long.partial.txt").read_text().splitlines() == printed
+    assert "interrupted: 0 of 2 inputs are complete" in errors
+
+    assert cli("transcribe", *options, "--resume").status == 0
+    assert names(out) == {"long.txt", "short.txt"}
+    complete = (out / "long.txt").read_text().splitlines()
+    assert complete[: len(printed)] == printed
+    assert len(complete) > len(printed)
+
+    again = cli("transcribe", *options, "--resume", "--json")
+    assert again.status == 0
+    assert [result["skipped"] for result in again.document["results"]] == [True, True]
+    assert f"{inputs[0]}: complete, skipped" in again.stderr
+
+
+def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    long, short = inputs
+    process = start(short, long, *SEQUENTIAL, "-f", "all", "-o", out)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == f"==> {long} <==\n":
+            break
+    process.stdout.readline()  # the first segment of the second input
+    process.kill()
+    process.communicate(timeout=60)
+    assert names(out) == {f"short.{suffix}" for suffix in ("txt", "srt", "vtt", "tsv", "json")}
+
+
+def test_resume_redoes_what_is_missing_or_older_than_the_input(
+    cli: Cli, inputs: list[Path], tmp_path: Path
+) -> None:
+    short = inputs[1]
+    options = ("transcribe", short, "-m", "demo", "-o", tmp_path / "out", "--resume", "--json")
+
+    def is_skipped() -> bool:
+        (result,) = cli(*options).document["results"]
+        assert result["complete"]
+        return result.get("skipped", False)
+
+    assert not is_skipped()
+    assert is_skipped()
+    (tmp_path / "out" / "short.srt").unlink()
+    assert not is_skipped()
+    changed = short.stat().st_mtime + 60
+    os.utime(short, (changed, changed))
+    assert not is_skipped()
+
+
+def test_resume_needs_files(cli: Cli, inputs: list[Path]) -> None:
+    result = cli("transcribe", *inputs, "-m", "demo", "--resume")
+    assert (result.status, result.stdout) == (2, "")
+    assert "--output-format" in result.stderr

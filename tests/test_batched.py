@@ -1,0 +1,148 @@
+"""Batched long form against a model that is a table: what is said in each frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from whisper_npu_cli.batched import transcribe_batched
+from whisper_npu_cli.decoder.fallback import DecodedWindow
+from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.stages import Stages
+from whisper_npu_cli.transcript import Segment
+from whisper_npu_cli.vad import Window
+
+BEGIN = 1000  # the first timestamp token
+
+
+class Frames:
+    """Windows whose only mel band tells the frame, counted from 1; zero is silence."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def window(self, seek: int) -> NDArray[np.float32]:
+        assert seek >= self._last, "a stream cannot go back"
+        self._last = seek
+        return np.arange(seek + 1, seek + 1 + N_FRAMES, dtype=np.float32)[None]
+
+
+class Model:
+    """Says a word of 50 frames for each of `words`, at most `n_said` in a window.
+
+    As Whisper does, it may end a window with a segment that has begun but not ended.
+    """
+
+    def __init__(self, words: Sequence[int], n_said: int, prefix: bool = False) -> None:
+        self.batches: list[int] = []
+        self.firsts: list[bool] = []
+        self.has_prefix = prefix
+        self.tokenizer = SimpleNamespace(
+            timestamp_begin=BEGIN,
+            decode=lambda tokens: " ".join(str(token) for token in tokens if token < BEGIN),
+        )
+        self._words = words
+        self._n_said = n_said
+
+    def history(self) -> Any:
+        return SimpleNamespace(tokens=[])
+
+    def encode(self, mel: NDArray[np.float32], _seek: int) -> NDArray[np.float32]:
+        return mel[0].copy()
+
+    def add_words(self, _: object, segments: list[Segment], *__: object) -> list[Segment]:
+        return segments
+
+    def is_silence(self, window: DecodedWindow) -> bool:
+        return not window.tokens
+
+    def decode(
+        self, windows: Sequence[NDArray[np.float32]], _previous: Sequence[int], *, first: bool
+    ) -> list[DecodedWindow]:
+        self.batches.append(len(windows))
+        self.firsts.append(first)
+        return [DecodedWindow("en", self._say(window), 0.0, -0.1, 1.0, 0.0) for window in windows]
+
+    def _say(self, window: NDArray[np.float32]) -> tuple[int, ...]:
+        tokens: list[int] = []
+        first, n_frames = int(window[0]) - 1, int(np.count_nonzero(window))
+        heard = [
+            (i, word - first)
+            for i, word in enumerate(self._words)
+            if first <= word and word + 50 <= first + n_frames
+        ]
+        for i, at in heard[: self._n_said]:
+            tokens += [BEGIN + at // 2, i, BEGIN + at // 2 + 25]
+        if len(heard) > self._n_said:
+            tokens += [BEGIN + heard[self._n_said][1] // 2]  # a segment that has only begun
+        return tuple(tokens)
+
+
+def said(model: Model, spans: Sequence[tuple[int, int]], batch_size: int) -> list[str]:
+    windows = [Window(start, end, end) for start, end in spans]
+    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size))
+    assert [one.end_frame for one in decided] == [end for _, end in spans]
+    segments = [segment for one in decided for segment in one.segments]
+    assert all(a.end <= b.start + 1e-9 for a, b in pairwise(segments))  # sums of floats
+    for (start, end), one in zip(spans, decided, strict=True):
+        frames = [(round(s.start * 100), round(s.end * 100)) for s in one.segments]
+        assert all(start <= a < b <= end for a, b in frames)
+    return [segment.text for segment in segments]
+
+
+@st.composite
+def layouts(draw: st.DrawFn) -> tuple[list[int], list[tuple[int, int]]]:
+    """Words of 50 frames, and windows that hold all of them."""
+    gaps = draw(st.lists(st.integers(0, 400).map(lambda n: 2 * n), min_size=1, max_size=20))
+    words, at = [], 0
+    for gap in gaps:
+        words.append(at + gap)
+        at += gap + 50
+    windows: list[tuple[int, int]] = []
+    for word in words:
+        if windows and word + 50 - windows[-1][0] <= N_FRAMES and draw(st.booleans()):
+            windows[-1] = (windows[-1][0], word + 50)
+        else:
+            windows.append((word, word + 50))
+    return words, windows
+
+
+@given(layouts(), st.integers(1, 4), st.integers(1, 5))
+def test_every_word_comes_once_and_in_order(
+    layout: tuple[list[int], list[tuple[int, int]]], n_said: int, batch_size: int
+) -> None:
+    words, windows = layout
+    model = Model(words, n_said)
+    assert said(model, windows, batch_size) == [str(i) for i in range(len(words))]
+    assert max(model.batches) <= batch_size
+
+
+def test_silent_windows_have_no_text() -> None:
+    assert said(Model([], 1), [(0, 3000), (3000, 4000)], 8) == []
+
+
+def test_no_windows_no_work() -> None:
+    model = Model([], 1)
+    assert said(model, [], 8) == []
+    assert model.batches == []
+
+
+def test_windows_are_decoded_together() -> None:
+    model = Model([0, 1000, 2000], 1)
+    said(model, [(0, 50), (1000, 1050), (2000, 2050)], 2)
+    assert model.batches == [2, 1]
+    assert model.firsts == [True, False]
+
+
+def test_the_prefix_is_for_the_first_window_alone() -> None:
+    model = Model([0, 1000, 2000], 1, prefix=True)
+    said(model, [(0, 50), (1000, 1050), (2000, 2050)], 8)
+    assert model.batches == [1, 2]
+    assert model.firsts == [True, False]

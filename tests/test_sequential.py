@@ -1,0 +1,90 @@
+"""Recordings of spoken digits, as openai-whisper transcribes them with the demo checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import GOLDEN
+from decoding_model import DEMO_RECORDINGS
+from digits import compose_recording
+from memory_audio import Samples
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints import open_checkpoint
+from whisper_npu_cli.decoder.options import DecodingOptions
+from whisper_npu_cli.decoder.sampling import SamplingPolicy
+from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
+from whisper_npu_cli.engine import Engines
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.pipeline import Transcriber
+from whisper_npu_cli.reference import ReferenceDecoder
+from whisper_npu_cli.timing import Timings
+from whisper_npu_cli.weights import WEIGHTS_FILE, Checkpoint
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return open_checkpoint("demo", offline=True)
+
+
+@pytest.fixture(scope="module")
+def transcriber(checkpoint: Checkpoint) -> Transcriber:
+    """All in fp32, as in the golden; the reference encoder would take minutes."""
+    encoder = OpenVinoEncoder(checkpoint, precision="f32")
+    engines = Engines(encoder, ReferenceDecoder(checkpoint), "reference", "")
+    return Transcriber(checkpoint.dims, checkpoint.tokenizer(), engines, Timings())
+
+
+@pytest.fixture(scope="module")
+def golden(checkpoint: Checkpoint) -> Any:
+    fields = json.loads((GOLDEN / "demo_recordings.json").read_text())
+    assert checkpoint.path is not None
+    weights = (checkpoint.path / WEIGHTS_FILE).read_bytes()
+    assert fields["sha256"] == hashlib.sha256(weights).hexdigest(), "another demo: make goldens"
+    return fields["recordings"]
+
+
+@pytest.mark.parametrize("name", DEMO_RECORDINGS)
+def test_recording_is_openai_whispers(
+    name: str, golden: Any, transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def likeliest(_: SamplingPolicy, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.array(logprobs.argmax(axis=1))
+
+    # As in the golden: random draws cannot be equal, what is decided by them can.
+    monkeypatch.setattr(SamplingPolicy, "choose", likeliest)
+    duration_s, longest_gap_s = DEMO_RECORDINGS[name]
+    source: Any = Samples(compose_recording(duration_s, longest_gap_s))
+    segments = list(transcriber.transcribe(source, TranscribeOptions(language="en")))
+    assert [list(s.tokens) for s in segments] == [s["tokens"] for s in golden[name]]
+    for segment, expected in zip(segments, golden[name], strict=True):
+        # Times are sums of hundredths; the last segment of openai-whisper may pass the end.
+        assert segment.start == pytest.approx(min(expected["start"], duration_s), abs=1e-6)
+        assert segment.end == pytest.approx(min(expected["end"], duration_s), abs=1e-6)
+        assert segment.temperature == expected["temperature"]
+    assert all(a.end <= b.start for a, b in pairwise(segments))
+
+
+def test_what_the_model_lacks_is_refused_before_any_audio(transcriber: Transcriber) -> None:
+    source: Any = Samples(np.zeros(16, np.float32))
+    with pytest.raises(UsageError, match="no language 'de'"):
+        transcriber.transcribe(source, TranscribeOptions(language="de"))
+    with pytest.raises(UsageError, match="detected in every window"):
+        TranscribeOptions(language="en", multilingual=True)
+
+
+def test_language_is_detected_once_or_in_each_window(transcriber: Transcriber) -> None:
+    source: Any = Samples(compose_recording(40.0, 1.0))
+    greedy = DecodingOptions(beam_size=None, temperature_increment_on_fallback=None)
+    for multilingual in (False, True):
+        options = TranscribeOptions(multilingual=multilingual, decoding=greedy)
+        job = transcriber.transcribe(source, options)
+        assert {segment.language for segment in job} == {"en"}
+        assert job.transcript.language == "en"
+        assert job.transcript.language_probs == {"en": 1.0}  # the demo knows no other

@@ -1,0 +1,125 @@
+"""Where transcripts go: files beside stdout, and segments on stdout as they are decided."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from whisper_npu_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whisper_npu_cli.audio import AudioSource
+    from whisper_npu_cli.transcript import Segment, Transcript
+    from whisper_npu_cli.writers import SubtitleLayout
+
+OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"]
+_PARTIAL = ".partial"  # in the names of files of an input that was interrupted
+_COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # from this probability
+
+
+class Outputs:
+    """The transcript files to write, beside what goes to stdout."""
+
+    def __init__(
+        self,
+        output_format: OutputFormat | None,
+        folder: Path | None,
+        layout: SubtitleLayout,
+        stdin_name: str,  # of the files of standard input, without suffix
+    ) -> None:
+        from whisper_npu_cli.writers import writers
+
+        if folder is not None and output_format is None:
+            output_format = "all"
+        self._folder = folder or Path()
+        self._stdin_name = stdin_name
+        self._writers = writers(layout)
+        self._suffixes: list[str] = []
+        if output_format is not None:
+            self._suffixes = list(self._writers) if output_format == "all" else [output_format]
+
+    def check_names(self, sources: Sequence[AudioSource]) -> None:
+        """Refuse inputs that would overwrite each other's files: UsageError."""
+        seen: dict[str, AudioSource] = {}
+        for source in sources if self._suffixes else ():
+            other = seen.setdefault(self._stem(source), source)
+            if other is not source:
+                raise UsageError(
+                    f"{other.name} and {source.name} would be written to the same files",
+                    hint="transcribe them in two runs with different --output-dir",
+                )
+
+    def check_resumable(self) -> None:
+        """Refuse to resume without files that tell what is complete: UsageError."""
+        if not self._suffixes:
+            raise UsageError(
+                "--resume finds out by the written files what is complete",
+                hint="name them with --output-format or --output-dir, as in the first run",
+            )
+
+    def are_complete(self, source: AudioSource) -> bool:
+        """Return whether all files of an input are there and none is older than the input.
+
+        Files appear under their names only when they are whole. Standard input has no age: it
+        is never complete.
+        """
+        try:
+            changed = Path(source.path).stat().st_mtime
+            return all(path.stat().st_mtime >= changed for path in self._paths(source))
+        except OSError:
+            return False
+
+    def write(self, source: AudioSource, transcript: Transcript, *, complete: bool) -> None:
+        """Write the files of one input, each replaced as a whole; raises OutputError.
+
+        What is not complete goes to `NAME.partial.SUFFIX`, which complete files replace.
+        """
+        from whisper_npu_cli.writers import write_atomically
+
+        partial = self._paths(source, _PARTIAL)
+        for path in self._paths(source) if complete else partial:
+            write_atomically(path, self._writers[path.suffix[1:]](transcript))
+        if complete:
+            for path in partial:
+                path.unlink(missing_ok=True)
+
+    def _paths(self, source: AudioSource, mark: str = "") -> list[Path]:
+        return [self._folder / f"{self._stem(source)}{mark}.{suffix}" for suffix in self._suffixes]
+
+    def _stem(self, source: AudioSource) -> str:
+        return self._stdin_name if source.path == "-" else Path(source.path).stem
+
+
+def print_segment(segment: Segment, *, colours: bool) -> None:
+    """Print a segment on stdout as openai/whisper does: `[00:00.000 --> 00:02.400] text`."""
+    from whisper_npu_cli.writers import format_timestamp
+
+    start, end = (
+        format_timestamp(seconds, hours=False, decimal_marker=".")
+        for seconds in (segment.start, segment.end)
+    )
+    times = f"[{start} --> {end}] "
+    if colours and sys.stdout.isatty():
+        _print_coloured(times, segment)
+    else:
+        print(times + segment.text, flush=True)
+
+
+def _print_coloured(times: str, segment: Segment) -> None:
+    from math import exp
+
+    from rich.console import Console
+    from rich.text import Text
+
+    parts = [(word.word, word.probability) for word in segment.words or ()]
+    parts = parts or [(segment.text, exp(segment.avg_logprob))]
+    line = Text.assemble(times, *((text, colour(probability)) for text, probability in parts))
+    Console(highlight=False).print(line, soft_wrap=True)
+
+
+def colour(probability: float) -> str:
+    """Return the colour of a confidence, 0 to 1."""
+    return next(name for floor, name in _COLOURS if probability >= floor)

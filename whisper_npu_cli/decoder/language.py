@@ -1,0 +1,32 @@
+"""Which language a window is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.search import log_softmax
+from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.tokenizer import Tokenizer
+
+
+def detect_language(
+    decoder: Decoder, windows: Sequence[EncodedWindow], tokenizer: Tokenizer
+) -> list[dict[str, float]]:
+    """Return for each window the probability of each language code, likeliest first.
+
+    An English-only model knows English: it is not asked.
+    """
+    if not tokenizer.is_multilingual:
+        return [{"en": 1.0} for _ in windows]
+    prompts = np.full((len(windows), 1), tokenizer.sot)
+    logits = decoder.start(windows).prefill(prompts, (0,))[:, 0]
+    among = logits[:, list(tokenizer.language_ids.values())]
+    return [_ranked(tokenizer, row) for row in np.exp(log_softmax(among))]
+
+
+def _ranked(tokenizer: Tokenizer, probs: np.ndarray) -> dict[str, float]:
+    ranked = sorted(zip(tokenizer.language_ids, probs, strict=True), key=lambda item: -item[1])
+    return {code: float(prob) for code, prob in ranked}

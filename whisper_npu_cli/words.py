@@ -1,0 +1,205 @@
+"""Words of segments: timed words of a window in, its segments with words and better bounds out.
+
+The rules are those of openai/whisper `timing.py`: punctuation belongs to a word, and a word that
+seems too long has a pause in it. Knows no arrays and no audio.
+
+One thing differs: times never run backwards and never leave the content of the window. The rules
+below can do both by fractions of a second, and openai/whisper lets them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.transcript import Segment, Word
+
+SENTENCE_ENDS = ".。!！?？"
+MAX_MEDIAN_S = 0.7  # no word is typically longer
+
+
+@dataclass(frozen=True)
+class WordOptions:
+    """What is asked of word timestamps; named as in openai/whisper `transcribe`."""
+
+    prepend_punctuations: str = "\"'“¿([{-"
+    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
+    hallucination_silence_threshold: float | None = None  # seconds
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word with the tokens that spell it, in seconds within its window.
+
+    `probability` is the mean over the tokens.
+    """
+
+    word: str
+    tokens: tuple[int, ...]
+    start: float
+    end: float
+    probability: float
+
+    @property
+    def duration(self) -> float:
+        """Seconds from start to end."""
+        return self.end - self.start
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the words of a window are, in seconds."""
+
+    median: float
+    max: float  # a longer word has a pause in it
+
+    @staticmethod
+    def of(words: Sequence[TimedWord]) -> Lengths:
+        """Measure `words`, leaving out those without duration."""
+        durations = [word.duration for word in words if word.duration]
+        typical = min(MAX_MEDIAN_S, median(durations)) if durations else 0.0
+        return Lengths(typical, 2 * typical)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the bounds of a window's words depend on, in seconds of the audio."""
+
+    last_speech_s: float  # end of the last word before the window
+    end_s: float  # of the window's content
+
+
+def add_words(
+    segments: Sequence[Segment],  # of one window
+    n_tokens: Sequence[int],  # text tokens of each
+    timed: Sequence[TimedWord],  # of all of them
+    options: WordOptions,
+    around: Surroundings,
+) -> list[Segment]:
+    """Return `segments` with their words, and with bounds that follow from these."""
+    lengths = Lengths.of(timed)
+    merged = merge_punctuation(limit_sentence_ends(timed, lengths.max), options)
+    result = []
+    for segment, own in zip(segments, distribute(merged, n_tokens), strict=True):
+        words = placed(own, segment.seek / FRAMES_PER_SECOND)
+        fitted = fit(replace(segment, words=tuple(words)), lengths, around.last_speech_s)
+        result.append(fitted)
+        if words:
+            around = replace(around, last_speech_s=fitted.end)
+    begin_s = segments[0].seek / FRAMES_PER_SECOND if segments else 0.0
+    return in_order(result, begin_s, around.end_s)
+
+
+def placed(words: Sequence[TimedWord], offset_s: float) -> list[Word]:
+    """Return the words of a window that begins at `offset_s`, times rounded to 10 ms."""
+    return [
+        Word(w.word, round(offset_s + w.start, 2), round(offset_s + w.end, 2), w.probability)
+        for w in words
+    ]
+
+
+def limit_sentence_ends(words: Sequence[TimedWord], max_s: float) -> list[TimedWord]:
+    """Cut words longer than `max_s` that end a sentence, or begin one."""
+    limited = list(words)
+    for i in range(1, len(limited) if max_s else 0):
+        if limited[i].duration <= max_s:
+            continue
+        if limited[i].word in SENTENCE_ENDS:
+            limited[i] = replace(limited[i], end=limited[i].start + max_s)
+        elif limited[i - 1].word in SENTENCE_ENDS:
+            limited[i] = replace(limited[i], start=limited[i].end - max_s)
+    return limited
+
+
+def merge_punctuation(words: Sequence[TimedWord], options: WordOptions) -> list[TimedWord]:
+    """Join punctuation to the word after it, or before it; times are those of the word."""
+    merged: list[TimedWord] = []
+    for word in reversed(words):
+        opens = word.word.startswith(" ") and word.word.strip() in options.prepend_punctuations
+        if merged and opens:
+            merged[-1] = _joined(word, merged[-1], times_of=merged[-1])
+        else:
+            merged.append(word)
+    openers_joined, merged = merged[::-1], []
+    for word in openers_joined:
+        closes = word.word in options.append_punctuations
+        if merged and closes and not merged[-1].word.endswith(" "):
+            merged[-1] = _joined(merged[-1], word, times_of=merged[-1])
+        else:
+            merged.append(word)
+    return merged
+
+
+def _joined(first: TimedWord, second: TimedWord, times_of: TimedWord) -> TimedWord:
+    return replace(times_of, word=first.word + second.word, tokens=first.tokens + second.tokens)
+
+
+def distribute(words: Sequence[TimedWord], n_tokens: Sequence[int]) -> list[list[TimedWord]]:
+    """Return the words of segments of `n_tokens` tokens each.
+
+    A word whose tokens lie on both sides of a bound belongs to the segment where it begins.
+    """
+    remaining = list(words)[::-1]
+    result = []
+    for n_missing in n_tokens:
+        own: list[TimedWord] = []
+        while remaining and n_missing > sum(len(word.tokens) for word in own):
+            own.append(remaining.pop())
+        result.append(own)
+    return result
+
+
+def fit(segment: Segment, lengths: Lengths, last_speech_s: float) -> Segment:
+    """Fit the first and last word of a segment, and its bounds, to each other."""
+    if not segment.words:
+        return segment
+    words = shorten_after_pause(segment.words, lengths, last_speech_s)
+    first, start, end = words[0], segment.start, segment.end
+    # The timestamp that the model wrote is preferred where the word is too long.
+    if start < first.end and start - 0.5 > first.start:
+        words[0] = replace(first, start=max(0.0, min(first.end - lengths.median, start)))
+    else:
+        start = first.start
+    last = words[-1]
+    if end > last.start and end + 0.5 < last.end:
+        words[-1] = replace(last, end=max(last.start + lengths.median, end))
+    else:
+        end = last.end
+    return replace(segment, start=start, end=end, words=tuple(words))
+
+
+def shorten_after_pause(
+    words: Sequence[Word], lengths: Lengths, last_speech_s: float
+) -> list[Word]:
+    """Let the first two words after a pause last at most twice the median each."""
+    first, *rest = words
+    if first.end - last_speech_s <= 4 * lengths.median:
+        return list(words)
+    both = rest[0].end - first.start if rest else 0.0
+    if first.end - first.start <= lengths.max and both <= 2 * lengths.max:
+        return list(words)
+    if rest and rest[0].end - rest[0].start > lengths.max:
+        # Half of the end time: openai/whisper's way not to fall below zero.
+        bound = max(rest[0].end / 2, rest[0].end - lengths.max)
+        first, rest[0] = replace(first, end=bound), replace(rest[0], start=bound)
+    return [replace(first, start=max(0.0, first.end - lengths.max)), *rest]
+
+
+def in_order(segments: Sequence[Segment], begin_s: float, end_s: float) -> list[Segment]:
+    """Cut times that run backwards or out of the bounds; a segment spans its words."""
+    result = []
+    now = begin_s
+    for segment in segments:
+        words = []
+        first_s = min([segment.start, *(word.start for word in (segment.words or ())[:1])])
+        start = now = min(max(first_s, now), end_s)
+        for word in segment.words or ():
+            now = min(max(word.start, now), end_s)
+            begun, now = now, min(max(word.end, now), end_s)
+            words.append(replace(word, start=begun, end=now))
+        now = min(max(segment.end, now), end_s)
+        ordered = None if segment.words is None else tuple(words)
+        result.append(replace(segment, start=start, end=now, words=ordered))
+    return result

@@ -1,0 +1,41 @@
+"""Transcript files: a transcript in, the text of each format out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from whisper_npu_cli.transcript import Transcript
+from whisper_npu_cli.writers.files import write_atomically
+from whisper_npu_cli.writers.subtitles import SubtitleLayout, format_timestamp, to_srt, to_vtt
+from whisper_npu_cli.writers.texts import (
+    segment_fields,
+    to_json,
+    to_lrc,
+    to_markdown,
+    to_tsv,
+    to_txt,
+)
+
+__all__ = [
+    "SubtitleLayout",
+    "format_timestamp",
+    "segment_fields",
+    "to_json",
+    "write_atomically",
+    "writers",
+]
+
+
+def writers(layout: SubtitleLayout | None = None) -> dict[str, Callable[[Transcript], str]]:
+    """Return what writes each format, by the suffix of its files; `layout` is for words."""
+    layout = layout or SubtitleLayout()
+    return {
+        "txt": to_txt,
+        "srt": partial(to_srt, layout=layout),
+        "vtt": partial(to_vtt, layout=layout),
+        "tsv": to_tsv,
+        "json": to_json,
+        "lrc": to_lrc,
+        "md": to_markdown,
+    }
