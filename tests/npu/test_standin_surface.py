@@ -5,21 +5,22 @@ Where the real binding can be imported (`make test-xrt`), it is held to the same
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+from whisper_npu_cli.npu.locate import find_pyxrt
 from whisper_npu_cli.npu.standin import pyxrt
 from whisper_npu_cli.npu.xrt import import_pyxrt
 
 SURFACE: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "pyxrt_surface.json").read_text()
 )
-HAS_PYXRT = importlib.util.find_spec("pyxrt") is not None
+HAS_PYXRT = any(file.fits(sys.version_info.minor) for file in find_pyxrt())
 
 
 @pytest.fixture(
