@@ -7,10 +7,11 @@ Each file says what made it. Recordings are read from ../shared beside the check
 from __future__ import annotations
 
 from mel_goldens import make_mel
-from model_goldens import make_model
+from model_goldens import make_demo, make_model
 from tokenizer_goldens import make_tokenizer
 
 if __name__ == "__main__":
     make_mel()
     make_tokenizer()
     make_model()
+    make_demo()

@@ -106,38 +106,41 @@ def make_model() -> None:
 def make_demo(directory: Path = DEMO, n_clips: int = 200) -> None:
     """Save what transformers makes of the demo checkpoint on clips of spoken digits.
 
-    Tokens of all clips by `generate` with timestamps; states and logits of the first clip.
+    The tokens of all clips by `generate` with timestamps; of the first clip also the states, and
+    the logits after the prompt and each token.
     """
     import torch
     from digits import compose_clips
 
     model = load_peer(directory)
-    prompt = model.generation_config
-    mels = [
-        torch.from_numpy(clip.mel(model.config.num_mel_bins)) for clip in compose_clips(n_clips)
+    config = model.generation_config
+    prompt = [
+        config.decoder_start_token_id,
+        config.lang_to_id["<|en|>"],
+        config.task_to_id["transcribe"],
     ]
+    mels = torch.from_numpy(
+        np.stack([clip.mel(model.config.num_mel_bins) for clip in compose_clips(n_clips)])
+    )
     with torch.inference_mode():
         rows = [
             model.generate(mel[None], return_timestamps=True, language="en", task="transcribe")[0]
             for mel in mels
         ]
-        states = model.model.encoder(mels[0][None]).last_hidden_state
-        logits = model(encoder_outputs=(states,), decoder_input_ids=rows[0][None]).logits
-    kept = [row[row != prompt.eos_token_id].numpy() for row in rows]
+        states = model.model.encoder(mels[:1]).last_hidden_state
+        fed = torch.tensor([prompt + rows[0].tolist()])
+        logits = model(encoder_outputs=(states,), decoder_input_ids=fed).logits
     np.savez_compressed(
         GOLDEN / "demo.npz",
-        provenance=f"generate(return_timestamps=True) on {sha256(directory)} by {_versions()}",
-        tokens=np.concatenate(kept),
-        lengths=np.array([len(row) for row in kept]),
+        provenance=f"generate(return_timestamps=True) and forward passes in {_versions()}",
+        sha256=hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest(),
+        prompt=np.array(prompt),
+        tokens=np.concatenate([row.numpy() for row in rows]),
+        lengths=np.array([len(row) for row in rows]),
         positions=POSITIONS,
         states=states.numpy()[0, POSITIONS],
         logits=logits.numpy()[0],
     )
-
-
-def sha256(directory: Path) -> str:
-    """Return the digest of a checkpoint's weights, so that a test can tell another one."""
-    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _versions() -> str:
