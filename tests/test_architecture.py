@@ -28,7 +28,7 @@ LAYERS = [
     },
     {"encoder", "decoder", "npu", "reference", "longform"},
     {"engine", "report", "writers", "diagnose"},
-    {"pipeline"},
+    {"pipeline", "bench"},
     {"cli"},
 ]
 ONLY_IN = {"typer": "cli", "pyxrt": "npu/xrt.py", "aie": "(nowhere)"}

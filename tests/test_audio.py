@@ -198,8 +198,8 @@ def test_sample_rate_beyond_sense_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
 def test_bad_input_is_named_with_a_remedy(tmp_path: Path, bad: BadInput) -> None:
     path = bad.make(tmp_path / bad.name)
-    (source,) = find_audio([str(path)])
     with unprivileged(bad.unprivileged), pytest.raises(AudioError) as caught:
+        (source,) = find_audio([str(path)])
         for _ in source.blocks():
             pass
     message = str(caught.value)
@@ -220,6 +220,14 @@ def test_mp3_cut_behind_its_tag_is_noticed(tmp_path: Path) -> None:
         read(cut(path, 0.7))
 
 
+def test_mp3_with_a_latin1_tag_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "tagged.mp3"
+    soundfile.write(path, tone(), RATE)
+    tag = b"TAG" + "Café".encode("latin-1").ljust(125, b"\0")
+    path.write_bytes(path.read_bytes() + tag)
+    assert read(path).size == 2 * RATE
+
+
 def test_directory_is_searched_recursively_in_order(tmp_path: Path) -> None:
     for name in ("b.WAV", "a/z.mp3", "a/y.txt", ".hidden.wav", ".git/x.wav", "c.flac"):
         path = tmp_path / name
@@ -233,10 +241,8 @@ def test_directory_is_searched_recursively_in_order(tmp_path: Path) -> None:
 def test_directory_that_cannot_be_listed_is_not_passed_over(tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir()
     (tmp_path / "open.wav").touch()
-    tmp_path.chmod(0o755)
     (tmp_path / "locked").chmod(0)
-    parents = [parent for parent in tmp_path.parents if parent != Path("/tmp")]
-    for parent in parents[:2]:
+    for parent in (tmp_path, *tmp_path.parents[:2]):  # pytest's own folders
         parent.chmod(0o755)
     with unprivileged():
         locked, _ = find_audio([str(tmp_path)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 README = Path(__file__).parent.parent / "README.md"
-COMMANDS = ["transcribe", "doctor", "models", "models list", "models pull", "models path"]
+COMMANDS = ["transcribe", "bench", "doctor", "models", "models list", "models pull", "models path"]
 
 
 def help_of(command: str) -> str:
@@ -31,7 +31,7 @@ def test_command_has_help_and_is_documented(command: str) -> None:
     assert f"whisper-npu {command.split(maxsplit=1)[0]}" in README.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("command", ["transcribe", "doctor", "models pull"])
+@pytest.mark.parametrize("command", ["transcribe", "bench", "doctor", "models pull"])
 def test_command_has_an_example(command: str) -> None:
     assert f"Example: whisper-npu {command.split(maxsplit=1)[0]}" in help_of(command)
 

@@ -120,6 +120,11 @@ def test_truncated_file_states_expected_and_found_bytes(good: Path, tmp_path: Pa
     assert str(caught.value).endswith(f"found {len(content) - 10}")
 
 
+def test_file_that_cannot_be_read_is_a_checkpoint_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent: cannot be read: No such file"):
+        read_header(tmp_path / "absent")
+
+
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_any_damage_to_a_header_is_a_checkpoint_error(

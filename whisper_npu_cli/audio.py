@@ -43,7 +43,8 @@ def find_audio(paths: Sequence[str]) -> list[AudioSource]:
     """
     found: list[AudioSource] = []
     for path in paths:
-        is_directory = path != STDIN and Path(path).is_dir()
+        # not Path.is_dir, which raises where a parent is locked
+        is_directory = path != STDIN and os.path.isdir(path)  # noqa: PTH112
         names = (_search(path) or [path]) if is_directory else [path]
         found.extend(AudioSource(name) for name in names)
     return found

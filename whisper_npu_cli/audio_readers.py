@@ -25,6 +25,7 @@ _BLOCK_FRAMES = 65_536  # 1.4 s at 48 kHz: large enough to hide the cost of a Py
 _SLACK_S = 0.5  # muxers round durations up by a few frames of 20-100 ms
 _LENGTH_UNSURE = ("MP3", "OGG")  # libsndfile's names, see above
 _STATED_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv")  # FFmpeg's names
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile gives 2**63 - 1 for flac that was written into a pipe
 _COPY_AGAIN = "copy or download the file again"
 _CONVERTIBLE = "give a recording, for example wav, flac, mp3, m4a, ogg, opus, mp4 or webm"
 
@@ -52,9 +53,7 @@ def read_blocks(path: Path) -> Iterator[Block]:
         if sound is not None:
             with sound:
                 _check_log(sound.extra_info)
-                if (
-                    sound.format not in _LENGTH_UNSURE and sound.frames < 1 << 62
-                ):  # flac from a pipe
+                if sound.format not in _LENGTH_UNSURE and sound.frames < _UNKNOWN_FRAMES:
                     yield from _read_sndfile(sound)
                     return
     yield from _read_ffmpeg(path)
@@ -100,12 +99,15 @@ def _read_ffmpeg(path: Path) -> Iterator[Block]:
     import av  # 0.1 s, not needed for wav and flac
 
     try:
-        # only local files: a playlist must not reach for the network
-        container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path}",
+            options={"protocol_whitelist": "file"},  # a playlist must not reach for the network
+            metadata_errors="replace",  # ID3v1 tags are Latin-1
+        )
     except av.FFmpegError as error:
         raise _unreadable(path) from error
     with container:
-        stream = next(iter(container.streams.audio), None)
+        stream = container.streams.best("audio")
         if stream is None:
             raise AudioError("has no audio track", hint="give a recording with sound")
         decoder = _Decoder(container, stream)

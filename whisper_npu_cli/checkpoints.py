@@ -14,7 +14,13 @@ from pathlib import Path
 
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.random_checkpoint import RANDOM_PREFIX, random_checkpoint, random_dims
-from whisper_npu_cli.weights import INDEX_FILE, WEIGHTS_FILE, Checkpoint, load_checkpoint
+from whisper_npu_cli.weights import (
+    INDEX_FILE,
+    OTHER_WEIGHTS,
+    WEIGHTS_FILE,
+    Checkpoint,
+    load_checkpoint,
+)
 
 # huggingface_hub reads it when it is first imported.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -79,8 +85,8 @@ def resolve(name: str, *, offline: bool) -> Path:
         )
     _download(name, repository)
     found = find_cached(repository)
-    if not found:
-        raise _no_weights(name, repository)
+    if not found:  # the client of the hub is content with a part when the network breaks down
+        raise _not_downloaded(name, "incomplete")
     return found
 
 
@@ -148,15 +154,20 @@ def _hub_is_offline() -> bool:
 
 def _download(name: str, repository: str) -> None:
     """Fetch what is needed, with progress on stderr where that is a terminal."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import model_info, snapshot_download
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     if not sys.stderr.isatty():
         disable_progress_bars()
     try:
+        # Not list_repo_files: without a network it tries for half a minute.
+        files = {file.rfilename for file in model_info(repository).siblings or ()}
+        _check_files(name, repository, files)
         for patterns in (_SMALL_FILES, _WEIGHTS_FILES):
             snapshot_download(repository, allow_patterns=patterns)
+    except CheckpointError:
+        raise
     except GatedRepoError as error:
         raise CheckpointError(
             f"model {name}: the repository {repository} asks for a login",
@@ -168,27 +179,25 @@ def _download(name: str, repository: str) -> None:
             hint="`whisper-npu models list` shows the aliases",
         ) from error
     except Exception as error:  # what the client raises depends on its version and HTTP library
-        raise CheckpointError(
-            f"model {name} is not in the cache {cache_folder()} and cannot be downloaded"
-            f" ({type(error).__name__})",
-            hint=f"check the network, or use --model {DEMO}",
-        ) from error
+        reason = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
+        raise _not_downloaded(name, reason) from error
 
 
-def _no_weights(name: str, repository: str) -> CheckpointError:
-    """Return the error for a repository without safetensors or tokenizer.json."""
-    from huggingface_hub import list_repo_files
-
-    files = set(list_repo_files(repository))
-    if "config.json" not in files:
-        lacking = "config.json"
-    elif "tokenizer.json" not in files:
-        lacking = "tokenizer.json"
-    else:
-        lacking = WEIGHTS_FILE
-    weights = sorted(f for f in files if Path(f).suffix in {".bin", ".pt", ".h5", ".msgpack"})
-    found = f", found {', '.join(weights)}" if weights else ""
+def _not_downloaded(name: str, reason: str) -> CheckpointError:
     return CheckpointError(
-        f"model {name}: {repository} has no {lacking}{found}",
-        hint="convert it with transformers: save_pretrained(DIRECTORY), then --model DIRECTORY",
+        f"model {name} is not in the cache {cache_folder()} and cannot be downloaded ({reason})",
+        hint=f"check the network, or use --model {DEMO}",
     )
+
+
+def _check_files(name: str, repository: str, files: set[str]) -> None:
+    """Raise CheckpointError where a repository lacks what is needed, before any download."""
+    weights = WEIGHTS_FILE if INDEX_FILE not in files else INDEX_FILE
+    for needed in ("config.json", "tokenizer.json", weights):
+        if needed not in files:
+            others = sorted(file for file in files if Path(file).suffix in OTHER_WEIGHTS)
+            found = f", found {', '.join(others)}" if others else ""
+            raise CheckpointError(
+                f"model {name}: {repository} has no {needed}{found}",
+                hint="convert it with transformers: save_pretrained(DIRECTORY), then give that",
+            )

@@ -15,12 +15,13 @@ from functools import lru_cache
 
 import numpy as np
 import scipy.fft
+import scipy.sparse
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, SAMPLE_RATE
 
 _PAD = N_FFT // 2  # frame t is centred on sample t * HOP_LENGTH, so it begins 200 samples earlier
-_CHUNK_FRAMES = 1000  # the spectrum of a chunk stays in the cache; 3000 at once took 1.3 x longer
+_CHUNK_FRAMES = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
 _FLOOR = 1e-10  # smallest mel power, as in openai-whisper
 _RANGE = 8.0  # log10 units kept below the peak of the whole audio, as in openai-whisper
 _HANN = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic
@@ -138,15 +139,21 @@ def _log_mel_chunks(
     blocks: Iterable[NDArray[np.float32]], stats: MelStats
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the log-mel in chunks (n_mels, k), scaled as Whisper was trained on it."""
+    floor = np.float32(max(_FLOOR, 10 ** (stats.peak - _RANGE)))
     for power in _mel_power(blocks, stats.n_mels):
-        # NumPy's log is vectorised and its log10 is not: 0.5 and 1.6 ms per 30 s
-        log10 = np.log(np.maximum(power, _FLOOR)) * np.float32(1 / math.log(10))
-        yield (np.maximum(log10, np.float32(stats.peak - _RANGE)) + np.float32(4)) / np.float32(4)
+        # (log10(power) + 4) / 4, in place. NumPy's log is vectorised and its log10 is not: 0.5
+        # and 1.6 ms per 30 s
+        mel = np.maximum(power, floor, out=power)
+        np.log(mel, out=mel)
+        np.multiply(mel, np.float32(0.25 / math.log(10)), out=mel)
+        yield np.add(mel, np.float32(1), out=mel)
 
 
 def _mel_power(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> Iterator[NDArray[np.float32]]:
     """Yield the mel power in chunks (n_mels, k), up to the last frame that touches the audio."""
-    filters = mel_filters(n_mels)
+    # Sparse, because a bin is in two filters at most: 0.6 ms per 30 s, where the dense product
+    # takes 1.1 (128 mels: 1.7) and, in two threads on a busy machine, 30
+    filters = scipy.sparse.csr_array(mel_filters(n_mels))
     for samples in _chunks(_padded(blocks)):
         frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
         # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -24,9 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from whisper_npu_cli.encoder.base import EncodedWindow, check_mel
-
-if TYPE_CHECKING:
-    from whisper_npu_cli.weights import Checkpoint
+from whisper_npu_cli.weights import Checkpoint
 
 Array = NDArray[np.float32]
 

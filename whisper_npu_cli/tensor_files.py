@@ -69,16 +69,19 @@ class StoredTensors(Mapping[str, NDArray[np.float32]]):
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """Return what `path` stores; CheckpointError where the file is damaged or truncated."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        n_header = int.from_bytes(file.read(8), "little")
-        if size < 8 or not 2 <= n_header <= min(_MAX_HEADER_BYTES, size - 8):
-            raise CheckpointError(
-                f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
-                f" found {n_header} in a file of {size} bytes",
-                hint=_PULL_AGAIN,
-            )
-        header = file.read(n_header)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            n_header = int.from_bytes(file.read(8), "little")
+            header = file.read(min(n_header, _MAX_HEADER_BYTES))
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    if not 2 <= n_header == len(header):
+        raise CheckpointError(
+            f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
+            f" found {n_header} in a file of {size} bytes",
+            hint=_PULL_AGAIN,
+        )
     try:
         fields = json.loads(header)
         fields.pop("__metadata__", None)

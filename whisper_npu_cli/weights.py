@@ -23,6 +23,7 @@ from whisper_npu_cli.tokenizer import Tokenizer
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+OTHER_WEIGHTS = frozenset({".bin", ".pt", ".h5", ".msgpack"})  # suffixes of what is not read
 _NOT_WHISPER = "give a directory of Hugging Face Whisper, for example of openai/whisper-base"
 _NOT_SAFETENSORS = "convert the weights with transformers: model.save_pretrained(DIRECTORY)"
 # Vocabularies from here on are multilingual (openai/whisper `model.py`, `is_multilingual`).

@@ -20,6 +20,7 @@ from hub_server import HubServer, serve
 from whisper_npu_cli.weights import WEIGHTS_FILE, load_checkpoint
 
 REPOSITORY = "someone/whisper-small-one"
+NOBODY = "http://127.0.0.1:9"  # the discard port, where nobody listens
 MAIN = "from whisper_npu_cli.cli.app import main; main()"
 NO_SOCKETS = """
 import socket
@@ -134,7 +135,13 @@ def test_interrupted_download_is_not_taken_for_complete(machine: Machine, hub: H
     interrupted = machine.run("path", REPOSITORY)
     assert interrupted.returncode == 1
     assert "is not in the cache" in interrupted.stderr
+    endpoint, machine.env["HF_ENDPOINT"] = machine.env["HF_ENDPOINT"], NOBODY
+    unreachable = machine.run("pull", REPOSITORY)
+    assert unreachable.returncode == 1
+    assert "cannot be downloaded" in unreachable.stderr
+    assert "Traceback" not in unreachable.stderr
     hub.stall_after = None
+    machine.env["HF_ENDPOINT"] = endpoint
     resumed = machine.run("pull", REPOSITORY)
     assert resumed.returncode == 0, resumed.stderr
     assert load_checkpoint(Path(resumed.stdout.rstrip("\n"))).tensors
@@ -149,11 +156,12 @@ def test_repository_that_does_not_exist(machine: Machine) -> None:
 
 
 def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
-    machine.env["HF_ENDPOINT"] = "http://127.0.0.1:9"  # the discard port: nobody listens
+    machine.env["HF_ENDPOINT"] = NOBODY
     failed = machine.run("pull", "base")
     assert failed.returncode == 1
-    for phrase in ("model base", str(machine.cache), "--model demo"):
+    for phrase in ("model base", str(machine.cache), "refused", "--model demo"):
         assert phrase in failed.stderr, failed.stderr
+    assert len(failed.stderr.splitlines()) == 2  # the error and the hint
     assert hub.requests == []
 
 
@@ -174,7 +182,7 @@ def test_repository_with_pytorch_weights_only(
     failed = machine.run("pull", "someone/old")
     assert failed.returncode == 1
     assert "has no model.safetensors, found pytorch_model.bin" in failed.stderr
-    assert "pytorch_model.bin" not in hub.downloads
+    assert hub.downloads == set()
 
 
 def test_local_directory(machine: Machine, published: Path, hub: HubServer) -> None:

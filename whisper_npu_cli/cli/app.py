@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import doctor, models, transcribe
+from whisper_npu_cli.cli import bench, doctor, models, transcribe
 from whisper_npu_cli.cli.console import print_error
 from whisper_npu_cli.errors import WhisperNpuError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
     epilog="Try: `whisper-npu transcribe samples/*.wav --model demo`",
 )
 app.command("transcribe")(transcribe.transcribe)
+app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 

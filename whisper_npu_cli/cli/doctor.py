@@ -17,6 +17,8 @@ def doctor(
     """Check this machine: versions, CPU, cache, model, and a computation on each engine.
 
     Exit status 0 where transcription works, 1 where it does not.
+
+    Example: whisper-npu doctor --model small
     """
     from dataclasses import asdict
 

@@ -79,7 +79,7 @@ def transcribe(
 
     Segments are printed as they are decided; a file that fails does not stop the others.
 
-    Example: `whisper-npu transcribe talk.mp3 --model base --output-format srt`
+    Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
     """
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions

@@ -1,0 +1,1 @@
+"""Measure the engines beside the machine's own limits, in one interleaved run."""

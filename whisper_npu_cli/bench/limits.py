@@ -1,0 +1,70 @@
+"""What this machine can do at most: the rates of matrix products and of reading memory.
+
+An engine's time means little on a shared machine; its share of these limits, measured in the
+same run, means something. Knows nothing of Whisper.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+import numba
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+GEMM_ROWS, GEMM_DEPTH, GEMM_COLUMNS = 1536, 1024, 2048  # 6.4 GFLOP, a shape of the encoder
+READ_BYTES = 256 * 1024**2  # far more than the last cache of any desktop processor
+
+
+class Gemm:
+    """A matrix product on OpenVINO's CPU device in one precision ("f32" or "bf16")."""
+
+    def __init__(self, precision: str, n_threads: int | None = None) -> None:
+        rng = np.random.default_rng(0)
+        self._x = rng.random((GEMM_ROWS, GEMM_DEPTH), np.float32)
+        weight = ops.constant(rng.random((GEMM_DEPTH, GEMM_COLUMNS), np.float32))
+        x = ops.parameter([GEMM_ROWS, GEMM_DEPTH], np.float32)
+        config: dict[str, str | int] = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if n_threads is not None:
+            config["INFERENCE_NUM_THREADS"] = n_threads
+        model = ov.Model([ops.matmul(x, weight, False, False)], [x])
+        self._request = ov.Core().compile_model(model, "CPU", config).create_infer_request()
+
+    def gflops(self) -> float:
+        """Return the rate of one product in GFLOP/s."""
+        start = perf_counter()
+        self._request.infer([self._x], share_inputs=True)
+        seconds = perf_counter() - start
+        return 2e-9 * GEMM_ROWS * GEMM_DEPTH * GEMM_COLUMNS / seconds
+
+
+def supports_bf16() -> bool:
+    """Tell if OpenVINO computes in bf16 on this CPU, rather than emulating it."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@numba.njit(parallel=True, fastmath=True, cache=True)
+def _sum(values):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for i in numba.prange(values.size):
+        total += values[i]
+    return total
+
+
+class MemoryRead:
+    """Reading an array that no cache holds, on all threads."""
+
+    def __init__(self) -> None:
+        self._values: NDArray[np.float32] = np.ones(READ_BYTES // 4, np.float32)
+        _sum(self._values)  # compiled here
+
+    def gb_s(self) -> float:
+        """Return the rate of one pass in GB/s."""
+        start = perf_counter()
+        _sum(self._values)
+        return READ_BYTES / 1e9 / (perf_counter() - start)

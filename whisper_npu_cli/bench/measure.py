@@ -1,0 +1,209 @@
+"""Measure one device: encoder, decoder and whole windows, interleaved with the machine's limits.
+
+Each run takes every measurement once, so that whatever else the machine does falls on all of
+them alike; shares of a limit are taken within a run.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median, quantiles
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.bench.limits import Gemm, MemoryRead, supports_bf16
+from whisper_npu_cli.bench.work import encoder_flop, step_bytes
+from whisper_npu_cli.checkpoints import open_checkpoint
+from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
+from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.engine import EngineOptions, Engines, load_engines
+from whisper_npu_cli.mel import log_mel
+from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
+from whisper_npu_cli.weights import Checkpoint
+
+N_PROMPT = 4  # start, language, task and one more
+Array = NDArray[np.float32]
+Timer = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What to measure."""
+
+    model: str
+    n_runs: int
+    n_tokens: int  # decoded for each window
+    shapes: tuple[tuple[int, int], ...]  # (batch, beam): windows together, and rows for each
+
+
+def bench_device(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:
+    """Return the machine's rates and the device's times, JSON-ready. Run it in a fresh process.
+
+    The peak of memory is that of the process, taken before the reference engine checks the
+    numbers. Raises CheckpointError or DeviceError where the engine cannot be loaded.
+    """
+    checkpoint = open_checkpoint(options.model, offline=False)
+    dims = checkpoint.dims
+    engines = load_engines(checkpoint, engine, notice=lambda _: None)
+    samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
+    mel = log_mel(samples, dims.n_mels)
+    encoded = engines.encoder.encode(mel)
+
+    timers: dict[str, Timer] = {
+        "mel": lambda: _ms(lambda: log_mel(samples, dims.n_mels)),
+        "encode": lambda: _ms(lambda: engines.encoder.encode(mel)),
+    }
+    for batch, beam in options.shapes:
+        timers[f"{batch}x{beam}"] = _step_timer(
+            engines.decoder, encoded, (batch, beam), options.n_tokens
+        )
+    for timer in timers.values():
+        timer()  # warm-up
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    limits = _limits(engine.n_threads)
+    measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
+    for run in range(options.n_runs):
+        for name, take in (limits | timers).items():
+            measured[name][run] = take()
+    return {
+        "machine": {name: median(measured[name]) for name in limits},
+        "device": {
+            "name": engines.device,
+            "engines": {"encode": engines.encoder.name, "decode": engines.decoder.name},
+            "mel": _statistics(measured["mel"], "ms_per_window"),
+            "encode": _encode_row(checkpoint, engines, measured),
+            "decode": [
+                _decode_row(checkpoint, engine, shape, measured) for shape in options.shapes
+            ],
+            "window": _window_row(options, measured),
+            "peak_memory_mb": peak_mb,
+            "accuracy": _accuracy(checkpoint, engines, mel),
+        },
+    }
+
+
+def _limits(n_threads: int | None) -> dict[str, Timer]:
+    limits: dict[str, Timer] = {
+        "gemm_fp32_gflops": Gemm("f32", n_threads).gflops,
+        "memory_read_gb_s": MemoryRead().gb_s,
+    }
+    if supports_bf16():
+        limits["gemm_bf16_gflops"] = Gemm("bf16", n_threads).gflops
+    return limits
+
+
+def _ms(work: Callable[[], object]) -> float:
+    start = perf_counter()
+    work()
+    return 1000 * (perf_counter() - start)
+
+
+def _step_timer(
+    decoder: Decoder, encoded: EncodedWindow, shape: tuple[int, int], n_tokens: int
+) -> Timer:
+    """Return a function that decodes `n_tokens` and gives the milliseconds of one step."""
+    batch, beam = shape
+    tokens = np.random.default_rng(1).integers(
+        decoder.dims.n_vocab, size=(N_PROMPT + n_tokens, batch * beam)
+    )
+    # In a search beams change places; here each group of rows is turned round by one.
+    turned = (np.arange(beam) + 1) % beam + beam * np.arange(batch)[:, None]
+
+    def take() -> float:
+        session = decoder.start([encoded] * batch, batch * beam)
+        session.prefill(tokens[:N_PROMPT, :batch].T, (N_PROMPT - 1,))
+        session.gather(np.repeat(np.arange(batch), beam))
+        start = perf_counter()
+        for row in tokens[N_PROMPT:]:
+            session.step(row)
+            if beam > 1:
+                session.gather(turned.ravel())
+        return 1000 * (perf_counter() - start) / n_tokens
+
+    return take
+
+
+def _statistics(values: NDArray[np.float64], unit: str) -> dict[str, float]:
+    """Return median, minimum and 95th percentile of the runs, named with the unit."""
+    p95 = quantiles(values, n=20)[-1] if len(values) > 1 else values[0]
+    return {
+        unit: float(median(values)),
+        f"min_{unit}": float(values.min()),
+        f"p95_{unit}": float(p95),
+    }
+
+
+def _against_limit(
+    times: NDArray[np.float64], limits: NDArray[np.float64], name: str
+) -> dict[str, float]:
+    """Return the time at the limit, and the median over the runs of its share of the time."""
+    return {name: float(median(limits)), "share_of_limit": float(median(limits / times))}
+
+
+def _encode_row(
+    checkpoint: Checkpoint, engines: Engines, measured: dict[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    precision = "bf16" if "bf16" in engines.encoder.name else "fp32"
+    limits = encoder_flop(checkpoint.dims) / 1e6 / measured[f"gemm_{precision}_gflops"]
+    times = measured["encode"]
+    return _statistics(times, "ms_per_window") | _against_limit(times, limits, "limit_ms")
+
+
+def _decode_row(
+    checkpoint: Checkpoint,
+    engine: EngineOptions,
+    shape: tuple[int, int],
+    measured: dict[str, NDArray[np.float64]],
+) -> dict[str, float]:
+    batch, beam = shape
+    is_reference = engine.device == "reference"  # fp32 throughout
+    weight_bytes = 4 if is_reference else 1
+    cross_bytes = 4 if is_reference or engine.cross_kv == "f32" else 1
+    n_bytes = step_bytes(checkpoint.dims, batch, weight_bytes, cross_bytes)
+    floors = n_bytes / 1e6 / measured["memory_read_gb_s"]
+    times = measured[f"{batch}x{beam}"]
+    return (
+        {"batch": batch, "beam": beam}
+        | _statistics(times, "ms_per_step")
+        | _against_limit(times, floors, "floor_ms")
+    )
+
+
+def _window_row(
+    options: BenchOptions, measured: dict[str, NDArray[np.float64]]
+) -> dict[str, float]:
+    """Return a whole window by stage; its steps are shared by the windows of the largest batch."""
+    batch, beam = max(options.shapes)
+    stages = {
+        "mel": measured["mel"],
+        "encode": measured["encode"],
+        "decode": measured[f"{batch}x{beam}"] * options.n_tokens / batch,
+    }
+    row = _statistics(sum(stages.values(), np.zeros(options.n_runs)), "ms_per_window")
+    row |= {f"{stage}_ms": float(median(times)) for stage, times in stages.items()}
+    return row | {"batch": batch, "beam": beam, "speed": 1000 * CHUNK_S / row["ms_per_window"]}
+
+
+def _accuracy(checkpoint: Checkpoint, engines: Engines, mel: Array) -> dict[str, float]:
+    """Return the distance from the reference engine: of states, and of a prompt's logits."""
+    expected = ReferenceEncoder(checkpoint).encode(mel)
+    encoded = engines.encoder.encode(mel)
+    prompt = np.arange(N_PROMPT)[None]
+    at = range(N_PROMPT)
+    logits = engines.decoder.start([encoded]).prefill(prompt, at)
+    oracle = ReferenceDecoder(checkpoint).start([expected]).prefill(prompt, at)
+    return {
+        "states_relative_l2": _relative_l2(encoded.states, expected.states),
+        "logits_relative_l2": _relative_l2(logits, oracle),
+    }
+
+
+def _relative_l2(values: Array, oracle: Array) -> float:
+    return float(np.linalg.norm(values - oracle) / np.linalg.norm(oracle))

@@ -1,0 +1,65 @@
+"""The bench's chart: one stacked bar a device, as a small SVG file of plain shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.sax.saxutils import escape
+
+STAGES = ("mel", "encode", "decode")
+# Okabe and Ito's palette: distinct also to colour-blind readers.
+COLOURS = {"mel": "#009E73", "encode": "#0072B2", "decode": "#E69F00"}
+_LEFT, _WIDTH, _BAR, _GAP, _TOP = 150, 520, 26, 18, 64
+
+
+def plot_svg(document: dict[str, Any]) -> str:
+    """Return the chart of a bench document: milliseconds of one 30 s window, by stage."""
+    devices = document["devices"]
+    longest = max(sum(device["window"][f"{stage}_ms"] for stage in STAGES) for device in devices)
+    scale = _WIDTH / longest
+    height = _TOP + len(devices) * (_BAR + _GAP) + 12
+    body = [
+        _text(_LEFT, 22, f"{document['model']}: ms for 30 s of audio", size=15),
+        *_legend(),
+    ]
+    for row, device in enumerate(devices):
+        body += _bar(device, _TOP + row * (_BAR + _GAP), scale)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + 150} {height}"'
+        f' font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
+        f"{''.join(body)}</svg>\n"
+    )
+
+
+def _legend() -> list[str]:
+    shapes = []
+    for i, stage in enumerate(STAGES):
+        x = _LEFT + 100 * i
+        shapes += [_rect(x, 34, 12, COLOURS[stage], 12), _text(x + 18, 45, stage)]
+    return shapes
+
+
+def _bar(device: dict[str, Any], y: float, scale: float) -> list[str]:
+    window = device["window"]
+    shapes = [_text(_LEFT - 10, y + 18, device["name"], anchor="end")]
+    x = float(_LEFT)
+    for stage in STAGES:
+        width = window[f"{stage}_ms"] * scale
+        shapes.append(_rect(x, y, width, COLOURS[stage], _BAR))
+        if width > 40:
+            shapes.append(_text(x + 6, y + 18, f"{window[f'{stage}_ms']:.0f}", fill="white"))
+        x += width
+    total = f"{window['ms_per_window']:.0f} ms, {window['speed']:.0f}x realtime"
+    return [*shapes, _text(x + 8, y + 18, total)]
+
+
+def _rect(x: float, y: float, width: float, fill: str, height: float) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
+
+
+def _text(
+    x: float, y: float, text: str, *, size: int = 13, anchor: str = "start", fill: str = "#222"
+) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
+        f' fill="{fill}">{escape(text)}</text>'
+    )

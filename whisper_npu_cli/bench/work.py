@@ -1,0 +1,31 @@
+"""How much work a Whisper of given dimensions is: operations of a window, bytes of a step."""
+
+from __future__ import annotations
+
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
+
+
+def encoder_flop(dims: ModelDims) -> float:
+    """Return the operations of one window: encoder and the decoder's cross-attention K and V.
+
+    A multiply-add is two. Matrix products and convolutions only: the rest is under 1 %.
+    """
+    n, width = dims.n_audio_ctx, dims.n_audio_state
+    convolutions = 3 * width * (N_FRAMES * dims.n_mels + n * width)
+    projections = 12 * n * width**2  # q, k, v, out: 4; MLP: 8
+    attention = 2 * n**2 * width
+    cross = 2 * n * width * dims.n_text_state * dims.n_text_layer
+    return 2.0 * (convolutions + dims.n_audio_layer * (projections + attention) + cross)
+
+
+def step_bytes(dims: ModelDims, n_windows: int, weight_bytes: int, cross_bytes: int) -> int:
+    """Return the bytes that a decoder step must read, however many rows it has.
+
+    Weights of `weight_bytes` each, once for all rows; cross-attention keys and values of
+    `cross_bytes` each, once for every window. Self-attention caches, norms and biases are under
+    2 % and left out.
+    """
+    width = dims.n_text_state
+    n_weights = 14 * width**2 * dims.n_text_layer + dims.n_vocab * width
+    n_cross = 2 * dims.n_text_layer * dims.n_audio_ctx * width
+    return weight_bytes * n_weights + cross_bytes * n_windows * n_cross

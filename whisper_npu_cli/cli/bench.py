@@ -1,0 +1,138 @@
+"""`whisper-npu bench`: how fast each device is, beside what the machine can do at most."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.bench.measure import BenchOptions
+    from whisper_npu_cli.engine import Device
+
+
+def bench(
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Any model; random:SIZE needs no download.")
+    ] = "random:base",
+    device: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DEVICE", help="cpu or reference; may be given several times (default: cpu)."
+        ),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Runs after a warm-up.")] = 7,
+    tokens: Annotated[int, typer.Option(min=1, max=440, help="Tokens for each window.")] = 90,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, help="Windows together; several (default: 1 and 8).")
+    ] = None,
+    beam: Annotated[
+        list[int] | None, typer.Option(min=1, help="Beams a window; several (default: 1 and 5).")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads (default: physical cores).")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Write a chart of the windows.")
+    ] = None,
+) -> None:
+    """Measure the stages of transcription and the machine's own limits, in one run.
+
+    Every batch is measured with one beam, and every beam with one window.
+
+    Example: whisper-npu bench --model random:base --runs 5 --plot base.svg
+    """
+    from whisper_npu_cli.bench.measure import BenchOptions
+    from whisper_npu_cli.bench.plot import plot_svg
+    from whisper_npu_cli.writers import write_atomically
+
+    shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}
+    options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)))
+    results = [_measure(options, _known(name), threads) for name in device or ["cpu"]]
+    document = _document(options, results)
+    if plot:
+        write_atomically(plot, plot_svg(document))
+    if as_json:
+        print(json.dumps(document))
+    else:
+        _print_tables(document)
+
+
+def _known(device: str) -> Device:
+    """Check a device's name, which Typer cannot do for an option given several times."""
+    from whisper_npu_cli.engine import Device
+
+    if device not in get_args(Device):
+        raise typer.BadParameter(f"{device!r} is none of {', '.join(get_args(Device))}")
+    return cast("Device", device)
+
+
+def _measure(options: BenchOptions, device: Device, threads: int | None) -> dict[str, Any]:
+    """Measure one device in a process of its own, so that its peak of memory is its own."""
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from whisper_npu_cli.bench.measure import bench_device
+    from whisper_npu_cli.engine import EngineOptions
+
+    engine = EngineOptions(device=device, n_threads=threads)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(bench_device, options, engine).result()
+
+
+def _document(options: BenchOptions, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return everything measured; the machine's rates are the medians over the devices."""
+    from statistics import median
+
+    from whisper_npu_cli.report import versions
+
+    machines = [result["machine"] for result in results]
+    return {
+        "schema_version": 1,
+        "model": options.model,
+        "runs": options.n_runs,
+        "tokens": options.n_tokens,
+        "versions": versions(),
+        "machine": {name: median(rates[name] for rates in machines) for name in machines[0]},
+        "devices": [result["device"] for result in results],
+    }
+
+
+def _print_tables(document: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
+    console.print(f"{document['model']}, median of {document['runs']} runs; machine: {rates}")
+    for device in document["devices"]:
+        engines, window, accuracy = device["engines"], device["window"], device["accuracy"]
+        title = f"{device['name']}: {engines['encode']}, {engines['decode']}"
+        table = Table(title=title, title_justify="left", box=None)
+        table.add_column("stage", no_wrap=True)
+        for heading in ("ms", "min", "p95", "limit ms", "share of limit"):
+            table.add_column(heading, justify="right")
+        table.add_row("mel, a window", *_cells(device["mel"], "ms_per_window"))
+        table.add_row("encode, a window", *_cells(device["encode"], "ms_per_window", "limit_ms"))
+        for row in device["decode"]:
+            stage = f"decode, a step, batch {row['batch']} beam {row['beam']}"
+            table.add_row(stage, *_cells(row, "ms_per_step", "floor_ms"))
+        stage = f"window of {document['tokens']} tokens, batch {window['batch']}"
+        table.add_row(stage, *_cells(window, "ms_per_window"))
+        console.print(table)
+        console.print(
+            f"{window['speed']:.1f} x realtime; peak memory {device['peak_memory_mb']:.0f} MB; "
+            "distance from the reference engine: "
+            f"states {accuracy['states_relative_l2']:.1e}, "
+            f"logits {accuracy['logits_relative_l2']:.1e}\n"
+        )
+
+
+def _cells(row: dict[str, float], unit: str, limit: str | None = None) -> list[str]:
+    cells = [f"{row[name]:.2f}" for name in (unit, f"min_{unit}", f"p95_{unit}")]
+    if limit:
+        cells += [f"{row[limit]:.2f}", f"{row['share_of_limit']:.0%}"]
+    return cells
