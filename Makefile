@@ -41,8 +41,11 @@ mlir-check: $(STAMP) ## Lower the NPU designs with an installed mlir-aie
 simulate: $(STAMP) ## Encode a recording on the simulated array (needs g++)
 	$(BIN)/python -m mlir.simulate $(firstword $(wildcard samples/*.wav) tests/data/digits.flac)
 
+test-xrt: ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
+	scripts/test_xrt.sh
+
 train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and flite)
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	$(BIN)/python scripts/train_demo.py
 
-.PHONY: help setup demo test check goldens xclbins mlir-check simulate train-demo
+.PHONY: help setup demo test check goldens xclbins mlir-check simulate test-xrt train-demo

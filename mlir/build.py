@@ -22,7 +22,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from mlir.toolchain import Toolchain, ToolchainError, find_toolchain, read_toml
+from mlir.toolchain import Toolchain, ToolchainError, find_aie_opt, find_toolchain, read_toml
 from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.encoder.npu_plan import plan_encoder
 from whisper_npu_cli.errors import OverlayError, WhisperNpuError
@@ -215,16 +215,15 @@ def _run(command: list[str], cwd: Path) -> str:
     return result.stdout
 
 
-def check(tools: Toolchain, row: dict[str, Any]) -> None:
+def check(aie_opt: Path, row: dict[str, Any]) -> None:
     """Run the designs on the real IRON and lower them with aie-opt, without Peano's part."""
-    optimise = shutil.which("aie-opt") or str(Path(tools.aiecc).parent / "aie-opt")
     passes = "aie-place-tiles,aie-objectFifo-stateful-transform{dynamic-objFifos=true}"
+    pipeline = f"--pass-pipeline=builtin.module(aie.device({passes}))"
     for spec in wanted_specs(row["models"]):
         with TemporaryDirectory() as folder:
             source = Path(folder) / "stream.mlir"
             source.write_text(mlir_of(spec, row["design"]), encoding="utf-8")
-            pipeline = f"--pass-pipeline=builtin.module(aie.device({passes}))"
-            _run([optimise, pipeline, str(source)], cwd=Path(folder))
+            _run([str(aie_opt), pipeline, source.name], cwd=Path(folder))
         print(f"lowered {spec.name}", file=sys.stderr)
 
 
@@ -236,12 +235,11 @@ def main() -> int:
     arguments = parser.parse_args()
     overlays = read_toml(MLIR / "overlays.toml")
     try:
-        tools = find_toolchain()
         for name, row in overlays.items():
             if arguments.check:
-                check(tools, row)
+                check(find_aie_opt(), row)
             else:
-                print(build(tools, name, row, arguments.xclbins), file=sys.stderr)
+                print(build(find_toolchain(), name, row, arguments.xclbins), file=sys.stderr)
     except (ToolchainError, BuildError, WhisperNpuError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ToolchainError) else 1

@@ -40,17 +40,26 @@ def read_toml(path: Path) -> dict[str, Any]:
 def find_toolchain() -> Toolchain:
     """Return the tools; ToolchainError names each one that is missing or of another version."""
     lock = read_toml(LOCK)
-    problems = [*_wheel_problems(lock), *_program_problems()]
+    problems = _wheel_problems(lock)
+    if shutil.which("xclbinutil") is None:
+        problems.append("xclbinutil is not on the PATH")
     if problems:
         raise ToolchainError(_explain(problems, lock))
-    aiecc = shutil.which("aiecc")
-    assert aiecc is not None
     return Toolchain(
-        aiecc=aiecc,
-        peano=_folder("llvm-aie", "bin/clang++"),
-        include=_folder("mlir_aie", "include/aie_api/aie.hpp") / "include",
+        aiecc=str(_file("mlir_aie", "bin/aiecc")),
+        peano=_file("llvm-aie", "bin/clang++").parents[1],
+        include=_file("mlir_aie", "include/aie_api/aie.hpp").parents[1],
         versions={name: row["version"] for name, row in lock.items()},
     )
+
+
+def find_aie_opt() -> Path:
+    """Return mlir-aie's optimiser, which needs neither Peano nor XRT; ToolchainError without it."""
+    lock = read_toml(LOCK)
+    problems = _wheel_problems({"mlir-aie": lock["mlir-aie"]})
+    if problems:
+        raise ToolchainError(_explain(problems, lock))
+    return _file("mlir_aie", "bin/aie-opt")
 
 
 def _wheel_problems(lock: dict[str, Any]) -> list[str]:
@@ -68,14 +77,6 @@ def _wheel_problems(lock: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _program_problems() -> list[str]:
-    return [
-        f"{program} is not on the PATH"
-        for program in ("aiecc", "xclbinutil")
-        if shutil.which(program) is None
-    ]
-
-
 def _explain(problems: list[str], lock: dict[str, Any]) -> str:
     wheels = [row for row in lock.values() if "package" in row]
     pins = [f"{row['package']}=={row['version']} -f {row['index']}" for row in wheels]
@@ -90,9 +91,9 @@ def _explain(problems: list[str], lock: dict[str, Any]) -> str:
     )
 
 
-def _folder(package: str, inside: str) -> Path:
-    """Return the folder of a wheel that contains the file `inside`."""
+def _file(package: str, inside: str) -> Path:
+    """Return the file of a wheel whose path ends in `inside`."""
     for file in files(package) or []:
-        if str(file).endswith(inside):
-            return Path(str(file.locate())).parents[inside.count("/")]
+        if f"/{file}".endswith(f"/{inside}"):
+            return Path(str(file.locate()))
     raise ToolchainError(f"{package} has no {inside}: install it anew")

@@ -54,7 +54,7 @@ class KernelLibrary:
         getattr(self._library, name)(*values)
 
     def counts(self) -> dict[str, int]:
-        """Return how often the last call used each slot of a bundle (counting library only)."""
+        """Return how often the last call used each slot of a bundle."""
         out = np.zeros(len(SLOTS), np.uint64)
         self._library.host_counts(ctypes.c_void_p(out.ctypes.data))
         return {slot: int(n) for slot, n in zip(SLOTS, out, strict=True)}
@@ -65,18 +65,18 @@ class KernelLibrary:
 
 
 @cache
-def load(count: bool = False) -> KernelLibrary:
-    """Compile the kernels if their sources changed; with `count` the slower, counting library."""
+def load() -> KernelLibrary:
+    """Compile the kernels if their sources changed, and load them."""
     sources = [MLIR / "host" / "host.cc", *sorted((MLIR / "kernels").glob("*.cc"))]
-    return KernelLibrary(compile_library(sources, count))
+    return KernelLibrary(compile_library(sources))
 
 
-def compile_library(sources: list[Path], count: bool = False) -> Path:
+def compile_library(sources: list[Path]) -> Path:
     """Return the shared library of `sources`; RuntimeError where g++ is absent or fails."""
     compiler = shutil.which("g++")
     if compiler is None:
         raise RuntimeError(f"g++ not found; {HINT}")
-    flags = [*FLAGS, *WARNINGS, *SHARED, *(["-DAIE_COUNT"] if count else [])]
+    flags = [*FLAGS, *WARNINGS, *SHARED]
     headers = [*(MLIR / "host").rglob("*.hpp"), *(MLIR / "kernels").glob("*.h*")]
     digest = hashlib.sha256(" ".join(flags).encode())
     for file in sorted({*sources, *headers}):

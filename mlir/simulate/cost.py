@@ -1,6 +1,6 @@
 """Cycles of the kernels, and what a run means in milliseconds. Everything here is predicted.
 
-The counting build of the kernels says how often a call uses each slot of the VLIW bundle: one
+The host build of the kernels counts how often a call uses each slot of the VLIW bundle: one
 vector operation, two loads of 256 bits, one store and one move a cycle. What Peano makes of it is
 set by the one figure that was measured on this chip: AMD's bf16 loop of 64 x 64 x 64, whose
 structure `multiply_tile` has, takes 5712 cycles for 2048 multiplications (2477 GFLOPS on 16 cores
@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from mlir.host.library import KernelLibrary, load
+from mlir.host.library import load
 from mlir.simulate.iron import Kernel, size_bytes
 from mlir.simulate.pools import aligned
 
@@ -56,7 +56,7 @@ class Prediction:
 @cache
 def count(name: str, sizes: tuple[int | None, ...]) -> dict[str, int]:
     """Return the slots that kernel `name` uses on zeros; `sizes` in bytes, None for scalars."""
-    library: KernelLibrary = load(count=True)
+    library = load()
     scalar = SCALARS.get(name, 0)
     library.call(name, *(scalar if n is None else aligned(n).view(np.int32) for n in sizes))
     return library.counts()

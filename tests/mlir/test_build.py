@@ -139,9 +139,23 @@ def test_without_tools_it_says_what_to_install_and_builds_nothing(target: Path) 
     )
     assert ended.returncode == 2
     assert ended.stderr.count("error:") == 1
-    for words in ("aiecc is not on the PATH", "xclbinutil", "pip install mlir_aie==", "docker"):
+    for words in ("mlir_aie is not installed", "xclbinutil", "pip install mlir_aie==", "docker"):
         assert words in ended.stderr
     assert not target.exists()
+
+
+@pytest.mark.usefixtures("tools")
+def test_check_lowers_every_stream_and_builds_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aie_opt = tmp_path / "aie-opt"
+    aie_opt.write_text('#!/bin/sh\ngrep -q gemm_1536 "$2" && exit 3\nexit 0\n')
+    aie_opt.chmod(0o755)
+    with pytest.raises(build.BuildError, match="aie-opt failed"):
+        build.check(aie_opt, ROW)
+    aie_opt.write_text("#!/bin/sh\nexit 0\n")
+    build.check(aie_opt, ROW)
+    assert f"lowered {build.wanted_specs(['tiny'])[0].name}" in capsys.readouterr().err
 
 
 def test_the_container_has_the_versions_of_the_lock() -> None:

@@ -116,13 +116,18 @@ def _print_tables(document: dict[str, Any]) -> None:
         for heading in ("ms", "min", "p95", "limit ms", "share of limit"):
             table.add_column(heading, justify="right")
         table.add_row("mel, a window", *_cells(device["mel"], "ms_per_window"))
-        table.add_row("encode, a window", *_cells(device["encode"], "ms_per_window", "limit_ms"))
+        encode = device["encode"]
+        limit = "limit_ms" if "limit_ms" in encode else None
+        table.add_row("encode, a window", *_cells(encode, "ms_per_window", limit))
         for row in device["decode"]:
             stage = f"decode, a step, batch {row['batch']} beam {row['beam']}"
             table.add_row(stage, *_cells(row, "ms_per_step", "floor_ms"))
         stage = f"window of {document['tokens']} tokens, batch {window['batch']}"
         table.add_row(stage, *_cells(window, "ms_per_window"))
         console.print(table)
+        if "device_ms" in encode:
+            origin = "predicted, not measured" if encode["device_ms_predicted"] else "measured"
+            console.print(f"encode on the device: {encode['device_ms']:.1f} ms ({origin})")
         console.print(
             f"{window['speed']:.1f} x realtime; peak memory {device['peak_memory_mb']:.0f} MB; "
             "distance from the reference engine: "

@@ -29,7 +29,7 @@ MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the 
 HOST_MEL_MS = 3.0  # a window by mel.py on one Zen 3 core, measured
 CROSS = "cross."  # what the names of cross-attention buffers begin with
 WINDOWS = "windows"  # the host's input: im2col of the mel window
-STATES = "normed"  # holds the normalised states after the last run list
+STATES = "states"  # normalised; a buffer of its own, so that one left unwritten is noticed
 
 
 @dataclass(frozen=True)

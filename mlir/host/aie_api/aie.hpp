@@ -3,8 +3,8 @@
 // Same names and meaning as the original; no line is taken from it. Three things differ:
 // * Accesses are checked: a load or store that is misaligned or outside of the buffers of the call
 //   (`host::allow`) ends the process with file and line of the kernel.
-// * Operations are counted by the slot of the VLIW bundle they occupy (`host::counts`), where
-//   AIE_COUNT is defined: that is where predicted cycles come from.
+// * Operations are counted by the slot of the VLIW bundle they occupy (`host::counts`): that is
+//   where predicted cycles come from.
 // * An fp32 addition rounds to nearest even. AIE2 adds on a grid of about 24 bits and flushes
 //   denormals; its last bits may differ.
 

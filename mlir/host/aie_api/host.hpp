@@ -22,11 +22,7 @@ inline thread_local unsigned n_ranges = 0;
 enum Slot { vector_unit, load, store, move, matrix, n_slots };
 inline thread_local std::uint64_t counts[n_slots];
 
-inline void count([[maybe_unused]] Slot slot, [[maybe_unused]] std::uint64_t n = 1) {
-#ifdef AIE_COUNT
-    counts[slot] += n;
-#endif
-}
+inline void count(Slot slot, std::uint64_t n = 1) { counts[slot] += n; }
 
 [[noreturn]] inline void refuse(const char* what, const void* p, std::size_t size,
                                 std::source_location where) {

@@ -1,7 +1,8 @@
 """Faults that the stand-in commits on demand, so that each recovery can be tried from outside.
 
 A plan is written as `kind@n`, several separated by commas: the fault strikes at command `n` of
-the first worker process. A trailing `+` makes it strike every worker and every later command.
+the first worker process. A trailing `+` makes it last: it strikes every later command, and those
+of later workers from their beginning.
 """
 
 from __future__ import annotations
@@ -43,8 +44,10 @@ class Fault:
 
 def parse_faults(plan: str, attempt: int) -> tuple[Fault, ...]:
     """Read a plan for worker number `attempt` (0 is the first); UsageError on an unknown kind."""
-    faults = [_parse(word.strip()) for word in plan.split(",") if word.strip()]
-    return tuple(fault for fault in faults if fault.lasting or attempt == 0)
+    faults = tuple(_parse(word.strip()) for word in plan.split(",") if word.strip())
+    if attempt == 0:
+        return faults
+    return tuple(Fault(fault.kind, 0, lasting=True) for fault in faults if fault.lasting)
 
 
 def _parse(word: str) -> Fault:

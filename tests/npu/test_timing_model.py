@@ -1,0 +1,40 @@
+"""The timing model against the figures that others published for XDNA1 (milliseconds)."""
+
+from __future__ import annotations
+
+import pytest
+
+from whisper_npu_cli.npu.timing_model import RAW_MS, Gemm, stream_ms
+from whisper_npu_cli.overlay import StreamSpec
+
+SMALL, TALL, WIDE, WHOLE = (64, 64, 32), (64, 64, 16), (32, 64, 64), (64, 64, 64)
+
+# (m, k, n), tile, measured: whisper-xdna on a Ryzen 7 8845HS, the last two ignite-xdna on an 8700G.
+PUBLISHED = [
+    ((512, 512, 512), SMALL, 0.267),
+    ((1536, 1536, 384), SMALL, 1.03),
+    ((1536, 1280, 1280), SMALL, 3.57),
+    ((1536, 5120, 1280), SMALL, 13.3),
+    ((1536, 64, 1536), WIDE, 0.73),
+    ((1536, 1536, 64), TALL, 0.47),
+    ((2048, 2048, 2048), SMALL, 9.6),
+    ((2048, 2048, 2048), WHOLE, 6.7),
+]
+
+
+@pytest.mark.parametrize(("shape", "tile", "measured"), PUBLISHED)
+def test_published_products_are_reproduced(
+    shape: tuple[int, int, int], tile: tuple[int, int, int], measured: float
+) -> None:
+    predicted = RAW_MS + Gemm(*shape, tile, pretiled=False).ms()
+    # the project's bound; the model is fitted to the first six, the 8700G is another machine
+    assert predicted == pytest.approx(measured, rel=0.25)
+
+
+def test_a_slower_clock_never_makes_a_command_faster() -> None:
+    for spec in (
+        StreamSpec("gemm", 1536, 512, 2048, "gelu"),
+        StreamSpec("attention", 1536, 1536, 512, valid=1500),
+        StreamSpec("layernorm", 1536, 0, 512, valid=512),
+    ):
+        assert stream_ms(spec, 1028) > stream_ms(spec, 1800) > 0
