@@ -123,7 +123,9 @@ def assert_same(segment: Segment, expected: dict[str, Any], clips: tuple[float, 
 
 
 @pytest.mark.parametrize("name", WORD_CASES)
-def test_words_of_a_recording_are_openai_whispers(name: str, transcriber: Transcriber) -> None:
+def test_words_of_a_recording_are_openai_whispers(
+    name: str, engines: Engines, tokenizer: Tokenizer
+) -> None:
     golden = json.loads((GOLDEN / "words.json").read_text())["recordings"][name]
     case = dict(WORD_CASES[name])
     clips = case.pop("clip_timestamps", ())
@@ -133,8 +135,7 @@ def test_words_of_a_recording_are_openai_whispers(name: str, transcriber: Transc
     options = TranscribeOptions(
         clip_timestamps=clips, words=words, decoding=DecodingOptions(**case)
     )
-    source: Any = Samples(noise(SECONDS))
-    segments = list(transcriber.transcribe(source, options))
+    segments = transcribe_samples(engines, tokenizer, noise(SECONDS), options)
     assert [list(s.tokens) for s in segments] == [s["tokens"] for s in golden]
     assert [s.seek for s in segments] == [s["seek"] for s in golden]
     found = [word for s in segments for word in s.words or ()]
