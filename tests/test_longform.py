@@ -10,7 +10,7 @@ from tiny_model import TINY_DIMS
 from whisper_npu_cli.decoder.fallback import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform import clip_frames, split_window, window_segments
+from whisper_npu_cli.longform import clip_frames, said, split_window, window_segments
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 
 TOKENIZER = random_checkpoint(TINY_DIMS).tokenizer()
@@ -95,5 +95,5 @@ def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek
     # Sums of hundredths in floating point.
     assert all(start <= s.start <= s.end <= end + 1e-9 for s in segments)
     assert all(a.end <= b.start for a, b in pairwise(segments))
-    assert all(s.text.strip() for s in segments)
+    assert all(s.text.strip() and s.start < s.end for s in said(segments))
     assert [s.id for s in segments] == list(range(len(segments)))
