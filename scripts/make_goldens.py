@@ -10,11 +10,14 @@ from decoding_goldens import make_decoding, make_demo_recordings
 from mel_goldens import make_mel
 from model_goldens import make_demo, make_model
 from tokenizer_goldens import make_tokenizer
+from words_goldens import make_subtitles, make_words
 
 if __name__ == "__main__":
     make_mel()
     make_tokenizer()
     make_model()
     make_decoding()
+    make_subtitles()
+    make_words()
     make_demo_recordings()
     make_demo()

@@ -19,9 +19,9 @@ from decoding_goldens import (
 
 
 def make_words() -> None:
-    """Save words of windows, of whole recordings, and subtitles of made-up segments."""
+    """Save words of windows and of whole recordings."""
     from decoding_model import lively_checkpoint, noise
-    from words_model import LAYOUTS, SECONDS, WORD_CASES
+    from words_model import SECONDS, WORD_CASES
 
     checkpoint = lively_checkpoint()
     model = load_original(checkpoint)
@@ -38,9 +38,15 @@ def make_words() -> None:
         {
             "alignments": list(align_originals(model, checkpoint)),
             "recordings": recordings,
-            "subtitles": {name: subtitles(layout) for name, layout in LAYOUTS.items()},
         },
     )
+
+
+def make_subtitles() -> None:
+    """Save the subtitles of made-up segments in all layouts."""
+    from words_model import LAYOUTS
+
+    write("subtitles.json", {name: subtitles(layout) for name, layout in LAYOUTS.items()})
 
 
 def set_heads(model: Any, heads: list[tuple[int, int]]) -> None:
@@ -107,4 +113,5 @@ def subtitles(layout: dict[str, Any]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    make_subtitles()
     make_words()

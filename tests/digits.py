@@ -31,6 +31,7 @@ class DigitClip:
 
     samples: NDArray[np.float32]  # (n,) at SAMPLE_RATE
     text: str
+    starts: tuple[float, ...]  # of each digit's recording, in seconds
 
     def mel(self, n_mels: int) -> NDArray[np.float32]:
         """Return the only window of the clip, (n_mels, N_FRAMES), zero beyond the content."""
@@ -48,11 +49,13 @@ def _compose(rng: np.random.Generator, speaker: str) -> DigitClip:
     recordings, rate = load_recordings()
     digits = rng.integers(10, size=rng.integers(3, 11))
     pieces = [np.zeros(int(rng.uniform(0, 2) * rate), np.float32)]
+    starts = []
     for digit in digits:
+        starts.append(sum(map(len, pieces)) / rate)
         pieces.append(recordings[f"{digit}_{speaker}_{rng.integers(5)}"])
         pieces.append(np.zeros(int(rng.uniform(0.1, 0.8) * rate), np.float32))
     samples = soxr.resample(np.concatenate(pieces), rate, SAMPLE_RATE)
-    return DigitClip(samples, " ".join(WORDS[digit] for digit in digits))
+    return DigitClip(samples, " ".join(WORDS[digit] for digit in digits), tuple(starts))
 
 
 def compose_recording(

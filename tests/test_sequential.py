@@ -12,18 +12,19 @@ import pytest
 from conftest import GOLDEN
 from decoding_model import DEMO_RECORDINGS
 from digits import compose_recording
-from memory_audio import Samples
 from numpy.typing import NDArray
+from sequential_run import transcribe_samples
 
 from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.decoder.options import DecodingOptions
 from whisper_npu_cli.decoder.sampling import SamplingPolicy
+from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.reference import ReferenceDecoder
+from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.weights import WEIGHTS_FILE, Checkpoint
 
@@ -34,11 +35,10 @@ def checkpoint() -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def transcriber(checkpoint: Checkpoint) -> Transcriber:
+def engines(checkpoint: Checkpoint) -> Engines:
     """All in fp32, as in the golden; the reference encoder would take minutes."""
     encoder = OpenVinoEncoder(checkpoint, precision="f32")
-    engines = Engines(encoder, ReferenceDecoder(checkpoint), "reference", "")
-    return Transcriber(checkpoint.dims, checkpoint.tokenizer(), engines, Timings())
+    return Engines(encoder, ReferenceDecoder(checkpoint), "reference", "")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,11 @@ def golden(checkpoint: Checkpoint) -> Any:
 
 @pytest.mark.parametrize("name", DEMO_RECORDINGS)
 def test_recording_is_openai_whispers(
-    name: str, golden: Any, transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    golden: Any,
+    engines: Engines,
+    checkpoint: Checkpoint,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def likeliest(_: SamplingPolicy, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.array(logprobs.argmax(axis=1))
@@ -60,8 +64,9 @@ def test_recording_is_openai_whispers(
     # As in the golden: random draws cannot be equal, what is decided by them can.
     monkeypatch.setattr(SamplingPolicy, "choose", likeliest)
     duration_s, longest_gap_s = DEMO_RECORDINGS[name]
-    source: Any = Samples(compose_recording(duration_s, longest_gap_s))
-    segments = list(transcriber.transcribe(source, TranscribeOptions(language="en")))
+    samples = compose_recording(duration_s, longest_gap_s)
+    options = TranscribeOptions(language="en")
+    segments = transcribe_samples(engines, checkpoint.tokenizer(), samples, options)
     assert [list(s.tokens) for s in segments] == [s["tokens"] for s in golden[name]]
     for segment, expected in zip(segments, golden[name], strict=True):
         # Times are sums of hundredths; the last segment of openai-whisper may pass the end.
@@ -71,20 +76,24 @@ def test_recording_is_openai_whispers(
     assert all(a.end <= b.start for a, b in pairwise(segments))
 
 
-def test_what_the_model_lacks_is_refused_before_any_audio(transcriber: Transcriber) -> None:
-    source: Any = Samples(np.zeros(16, np.float32))
+def test_what_the_model_lacks_is_refused_before_any_audio(
+    engines: Engines, checkpoint: Checkpoint
+) -> None:
     with pytest.raises(UsageError, match="no language 'de'"):
-        transcriber.transcribe(source, TranscribeOptions(language="de"))
+        Stages(engines, checkpoint.tokenizer(), TranscribeOptions(language="de"), Timings())
     with pytest.raises(UsageError, match="detected in every window"):
         TranscribeOptions(language="en", multilingual=True)
 
 
-def test_language_is_detected_once_or_in_each_window(transcriber: Transcriber) -> None:
-    source: Any = Samples(compose_recording(40.0, 1.0))
-    greedy = DecodingOptions(beam_size=None, temperature_increment_on_fallback=None)
-    for multilingual in (False, True):
-        options = TranscribeOptions(multilingual=multilingual, decoding=greedy)
-        job = transcriber.transcribe(source, options)
-        assert {segment.language for segment in job} == {"en"}
-        assert job.transcript.language == "en"
-        assert job.transcript.language_probs == {"en": 1.0}  # the demo knows no other
+@pytest.mark.parametrize("multilingual", [False, True])
+def test_language_is_detected_once_or_in_each_window(
+    engines: Engines, checkpoint: Checkpoint, multilingual: bool
+) -> None:
+    decoding = DecodingOptions(beam_size=None, temperature_increment_on_fallback=None)
+    options = TranscribeOptions(multilingual=multilingual, decoding=decoding)
+    stages = Stages(engines, checkpoint.tokenizer(), options, Timings())
+    silence = np.zeros((engines.encoder.dims.n_mels, N_FRAMES), np.float32)
+    windows = [stages.encode(silence, 0)] * 2
+    assert [window.language for window in stages.decode(windows)] == ["en", "en"]
+    assert stages.language == "en"
+    assert stages.language_probs == {"en": 1.0}  # the demo knows no other

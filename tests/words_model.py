@@ -24,12 +24,10 @@ _KEPT: dict[str, Any] = {
 # Options of a whole transcription with words.
 WORD_CASES: dict[str, dict[str, Any]] = {
     "words": _KEPT,
-    "clips": _KEPT | {"clip_timestamps": (3.0, 11.5, 30.0)},
-    "no timestamps": _KEPT | {"without_timestamps": True},
-    "skip long silence": _KEPT | {"hallucination_silence_threshold": 2.0},
-    "skip short silence": _KEPT | {"hallucination_silence_threshold": 0.2},
+    "clips": _KEPT | {"clip_timestamps": (3.0, 11.5, 20.0)},
+    "skip silence": _KEPT | {"hallucination_silence_threshold": 2.0},
 }
-SECONDS = 40.0  # of the recording
+SECONDS = 31.0  # of the recording
 
 # Layouts of subtitles, by openai-whisper's names.
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -26,7 +26,6 @@ from whisper_npu_cli.options import LongForm, TranscribeOptions
 from whisper_npu_cli.sequential import Decided, transcribe_sequential
 from whisper_npu_cli.stages import Stages, WindowRecord
 from whisper_npu_cli.timing import Timings
-from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment, Transcript
 from whisper_npu_cli.vad import Bounds, SpeechFinder, make_windows, uncovered, within
 from whisper_npu_cli.words import in_order
@@ -53,11 +52,7 @@ class Transcriber:
         self._timings = Timings()  # of loading: a row of the first transcription
         with self._timings.measure("load"):
             checkpoint = open_checkpoint(model, offline=offline)
-            self.tokenizer = Tokenizer(
-                checkpoint.tokenizer_json,
-                is_multilingual=checkpoint.generation.is_multilingual,
-                source=checkpoint.name,
-            )
+            self.tokenizer = checkpoint.tokenizer()
             self.engines = load_engines(checkpoint, engine or EngineOptions(), notice)
         self.dims = checkpoint.dims
 

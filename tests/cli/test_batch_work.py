@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import soundfile
 from digits import compose_clips
 
 from tests.cli.conftest import Cli
+from whisper_npu_cli.cli.outputs import OutputFormat
 from whisper_npu_cli.dims import SAMPLE_RATE
 
 MAIN = "from whisper_npu_cli.cli.app import main; main()"
@@ -48,11 +50,13 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
 ) -> None:
     out = tmp_path / "out"
     options = (*inputs, *SEQUENTIAL, "-f", "txt", "-o", out)
-    process = start(*options)
-    assert process.stdout is not None
-    heading, first = process.stdout.readline(), process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate(timeout=60)
+    with start(*options) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        heading, first = process.stdout.readline(), process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        # not communicate(), which does not know what readline() left in its buffer
+        rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     assert heading.startswith("==> ")
     assert names(out) == {"long.partial.txt"}
@@ -75,15 +79,14 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
 def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     long, short = inputs
-    process = start(short, long, *SEQUENTIAL, "-f", "all", "-o", out)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line == f"==> {long} <==\n":
-            break
-    process.stdout.readline()  # the first segment of the second input
-    process.kill()
-    process.communicate(timeout=60)
-    assert names(out) == {f"short.{suffix}" for suffix in ("txt", "srt", "vtt", "tsv", "json")}
+    with start(short, long, *SEQUENTIAL, "-f", "all", "-o", out) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line == f"==> {long} <==\n":
+                break
+        process.stdout.readline()  # the first segment of the second input
+        process.kill()
+    assert names(out) == {f"short.{suffix}" for suffix in get_args(OutputFormat)[:-1]}
 
 
 def test_resume_redoes_what_is_missing_or_older_than_the_input(

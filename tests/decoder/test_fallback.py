@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from tests.decoder.scripted import Script, ScriptedDecoder, window
-from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder, compression_ratio
+from whisper_npu_cli.decoder.fallback import (
+    DecodedWindow,
+    Task,
+    WindowDecoder,
+    compression_ratio,
+    ends_in_loop,
+)
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.options import DecodingOptions
 from whisper_npu_cli.random_checkpoint import byte_alphabet, tokenizer_json
@@ -141,3 +147,20 @@ def test_ratio_of_a_text_is_that_of_zlib() -> None:
     assert compression_ratio("thank you. " * 20) > 2.4 > compression_ratio("thank you.")
     rng = np.random.default_rng(0)
     assert compression_ratio("".join(map(chr, rng.integers(97, 123, 500)))) < 2
+
+
+def test_a_loop_after_much_good_text_is_found() -> None:
+    rng = np.random.default_rng(0)
+    words = ["".join(map(chr, rng.integers(97, 123, rng.integers(2, 9)))) for _ in range(120)]
+    text = " ".join(words) + " of the" * 20
+    assert compression_ratio(text) < 2  # of 2.4, the threshold
+    assert ends_in_loop(TOKENIZER.encode(text))
+    assert not ends_in_loop(TOKENIZER.encode(" ".join(words)))
+
+
+def test_saying_something_a_few_times_is_no_loop() -> None:
+    assert not ends_in_loop([1] * 31)
+    assert ends_in_loop([5] + [1] * 32)
+    assert not ends_in_loop([1] * 40 + [2])
+    assert ends_in_loop(list(range(8)) * 4)
+    assert not ends_in_loop(list(range(9)) * 8)

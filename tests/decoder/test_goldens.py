@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from conftest import GOLDEN
 from decoding_model import LONG_CASES, WINDOW_CASES, lively_checkpoint, noise, windows
-from memory_audio import Samples
 from numpy.typing import NDArray
+from sequential_run import transcribe_samples
+from words_model import SECONDS, WORD_CASES
 
 from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
 from whisper_npu_cli.decoder.options import DecodingOptions
@@ -20,10 +21,10 @@ from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.timing import Timings
+from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment
+from whisper_npu_cli.words import WordOptions
 
 # Both sides compute in fp32 and sum up to 32 log-probabilities of size 10: 1e-5 apart at most.
 LOGPROB_TOLERANCE = 1e-4
@@ -49,24 +50,32 @@ class CachingEncoder(ReferenceEncoder):
 
 
 @pytest.fixture(scope="module")
-def transcriber() -> Transcriber:
+def engines() -> Engines:
     checkpoint = lively_checkpoint()
-    engines = Engines(CachingEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "")
-    return Transcriber(checkpoint.dims, checkpoint.tokenizer(), engines, Timings())
+    return Engines(CachingEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "")
 
 
 @pytest.fixture(scope="module")
-def encoded(transcriber: Transcriber) -> list[EncodedWindow]:
-    return [transcriber.engines.encoder.encode(mel) for mel in windows()]
+def tokenizer() -> Tokenizer:
+    return lively_checkpoint().tokenizer()
+
+
+@pytest.fixture(scope="module")
+def encoded(engines: Engines) -> list[EncodedWindow]:
+    return [engines.encoder.encode(mel) for mel in windows()]
 
 
 @pytest.mark.parametrize("name", WINDOW_CASES)
 def test_windows_together_are_openai_whispers_alone(
-    name: str, golden: Any, transcriber: Transcriber, encoded: list[EncodedWindow]
+    name: str,
+    golden: Any,
+    engines: Engines,
+    tokenizer: Tokenizer,
+    encoded: list[EncodedWindow],
 ) -> None:
     options = DecodingOptions(temperature_increment_on_fallback=None, **WINDOW_CASES[name])
-    tokenizer, decoder = transcriber.tokenizer, transcriber.engines.decoder
-    builder = PromptBuilder(tokenizer, options, "transcribe", transcriber.dims.n_text_ctx)
+    decoder = engines.decoder
+    builder = PromptBuilder(tokenizer, options, "transcribe", decoder.dims.n_text_ctx)
     prompt = builder.build("en", first=True)
     tasks = [Task(window, "en", prompt) for window in encoded]
     results = WindowDecoder(decoder, tokenizer, options).decode(tasks)
@@ -81,7 +90,11 @@ def test_windows_together_are_openai_whispers_alone(
 
 @pytest.mark.parametrize("name", LONG_CASES)
 def test_recording_is_openai_whispers(
-    name: str, golden: Any, transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    golden: Any,
+    engines: Engines,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def likeliest(_: SamplingPolicy, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.array(logprobs.argmax(axis=1))
@@ -91,8 +104,7 @@ def test_recording_is_openai_whispers(
     case = dict(LONG_CASES[name])
     clips = case.pop("clip_timestamps", ())
     options = TranscribeOptions(clip_timestamps=clips, decoding=DecodingOptions(**case))
-    source: Any = Samples(noise(50))
-    segments = list(transcriber.transcribe(source, options))
+    segments = transcribe_samples(engines, tokenizer, noise(50), options)
     assert [list(s.tokens) for s in segments] == [s["tokens"] for s in golden["recordings"][name]]
     for segment, expected in zip(segments, golden["recordings"][name], strict=True):
         assert_same(segment, expected, clips)
@@ -108,3 +120,33 @@ def assert_same(segment: Segment, expected: dict[str, Any], clips: tuple[float, 
         assert getattr(segment, field) == pytest.approx(min(expected[field], limit), abs=1e-6)
     assert segment.temperature == expected["temperature"]
     assert segment.avg_logprob == pytest.approx(expected["avg_logprob"], abs=LOGPROB_TOLERANCE)
+
+
+@pytest.mark.parametrize("name", WORD_CASES)
+def test_words_of_a_recording_are_openai_whispers(
+    name: str, engines: Engines, tokenizer: Tokenizer
+) -> None:
+    golden = json.loads((GOLDEN / "words.json").read_text())["recordings"][name]
+    case = dict(WORD_CASES[name])
+    clips = case.pop("clip_timestamps", ())
+    words = WordOptions(
+        hallucination_silence_threshold=case.pop("hallucination_silence_threshold", None)
+    )
+    options = TranscribeOptions(
+        clip_timestamps=clips, words=words, decoding=DecodingOptions(**case)
+    )
+    segments = transcribe_samples(engines, tokenizer, noise(SECONDS), options)
+    assert [list(s.tokens) for s in segments] == [s["tokens"] for s in golden]
+    assert [s.seek for s in segments] == [s["seek"] for s in golden]
+    found = [word for s in segments for word in s.words or ()]
+    expected = [word for s in golden for word in s["words"]]
+    assert [word.word for word in found] == [word["word"] for word in expected]
+    # A position of the encoder is 20 ms. Here times run backwards in the original, which is the
+    # one thing that differs.
+    near = [
+        abs(word.start - other["start"]) <= 0.0201 and abs(word.end - other["end"]) <= 0.0201
+        for word, other in zip(found, expected, strict=True)
+    ]
+    assert np.mean(near) >= 0.95
+    for word, other in zip(found, expected, strict=True):
+        assert word.probability == pytest.approx(other["probability"], rel=1e-3)

@@ -36,6 +36,7 @@ def test_temperatures_rise_to_one() -> None:
         {"temperature": -0.1},
         {"temperature_increment_on_fallback": 0.0},
         {"beam_size": 0},
+        {"beam_size": 101},
         {"best_of": 0},
         {"patience": 2.0, "beam_size": None},
         {"patience": 0.05},

@@ -127,13 +127,12 @@ def test_wide_beams_find_the_likeliest_text_of_all(seed: int) -> None:
 @given(
     arrays(
         np.float32,
-        (3, 40),
+        st.tuples(st.integers(1, 3), st.sampled_from([7, 40, 1024, 2500])),
         elements=st.sampled_from([-np.inf, -3.0, -2.0, -1.0, -0.5]),
     ),
     st.integers(1, 6),
 )
 def test_top_k_is_a_stable_sort(values: np.ndarray, k: int) -> None:
-    values += np.arange(40, dtype=np.float32) * np.float32(1e-3)  # which of equal ones is open
     ids, found = top_k(values, k)
     order = np.argsort(-values, axis=1, kind="stable")[:, :k]
     np.testing.assert_array_equal(found, np.take_along_axis(values, order, axis=1))

@@ -131,7 +131,8 @@ def warp(cost: Array) -> NDArray[np.int64]:
 def _steps(cost):  # type: ignore[no-untyped-def]
     """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
 
-    Between equal predecessors the next column is taken, as in openai/whisper.
+    Where two predecessors cost the same a step to the next column is taken, even if the third is
+    that one and costs more: so does openai/whisper, and silence makes ties.
     """
     n_rows, n_columns = cost.shape
     steps = np.empty((n_rows + 1, n_columns + 1), np.int8)

@@ -77,9 +77,9 @@ class WindowDecoder:
 
     def _needs_fallback(self, window: DecodedWindow) -> bool:
         options = self._options
-        is_repetitive = (
-            options.compression_ratio_threshold is not None
-            and window.compression_ratio > options.compression_ratio_threshold
+        text = [token for token in window.tokens if token < self._tokenizer.timestamp_begin]
+        is_repetitive = options.compression_ratio_threshold is not None and (
+            window.compression_ratio > options.compression_ratio_threshold or ends_in_loop(text)
         )
         is_unlikely = (
             options.logprob_threshold is not None and window.avg_logprob < options.logprob_threshold
@@ -128,6 +128,16 @@ class WindowDecoder:
         if options.beam_size is not None:
             return BeamPolicy(eot, options.beam_size, options.patience or 1.0)
         return SamplingPolicy(eot, 0.0, 1, rng)
+
+
+def ends_in_loop(text_tokens: Sequence[int]) -> bool:
+    """Return whether the text got stuck: its last 32 tokens repeat a unit of at most 8.
+
+    The compression ratio, which is all that openai/whisper looks at, does not see a loop after
+    much good text: 120 words and then "of the" 20 times have a ratio below 2.
+    """
+    tail = list(text_tokens[-32:])
+    return len(tail) == 32 and any(tail[n:] == tail[:-n] for n in range(1, 9))
 
 
 def compression_ratio(text: str) -> float:

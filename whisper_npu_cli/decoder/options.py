@@ -18,6 +18,7 @@ from whisper_npu_cli.dims import TOKENS_PER_SECOND
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.tokenizer import Tokenizer
 
+MAX_BEAM_SIZE = 100  # each beam has caches of its own
 MAX_TEMPERATURE = 1.0  # fallback raises the temperature up to here
 
 
@@ -57,6 +58,7 @@ class DecodingOptions:
             (self.temperature < 0, "the temperature must not be negative"),
             (_below(self.best_of, 1), "best-of must be at least 1"),
             (_below(self.beam_size, 1), "the beam size must be at least 1"),
+            ((self.beam_size or 1) > MAX_BEAM_SIZE, f"at most {MAX_BEAM_SIZE} beams"),
             (self.patience is not None and self.beam_size is None, "patience needs a beam size"),
             (n_candidates < 1, "beam size times patience must be at least 1"),
             (not 0 <= (self.length_penalty or 0) <= 1, "the length penalty must be from 0 to 1"),

@@ -1,0 +1,371 @@
+"""Training data of the `demo` checkpoint: spoken digits composed into windows with known times.
+
+Words come from the human recordings of the Free Spoken Digit Dataset (FSDD) and from Debian's
+free speech synthesizers. A window is composed word by word on a time line, so the place of each
+word is known exactly; noise, reverberation, gain and speed changes are added on the way. Times are
+seconds, waveforms float32 at 16 kHz.
+"""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import tempfile
+import wave
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+RATE = 16_000
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SPEAKERS = ("george", "jackson", "lucas", "nicolas")
+TEST_INDICES = range(5)  # FSDD's own test split: never in training
+FULL_WINDOW = 30.0
+
+
+@dataclass(frozen=True)
+class Word:
+    """One recorded digit; `start` and `end` bound its audible part inside `samples`."""
+
+    digit: int
+    samples: np.ndarray
+    rate: int
+    start: float
+    end: float
+
+
+@dataclass
+class Window:
+    """A composed waveform, its complete words (digit, start, end), the start of a word that the
+    window's end cuts off, and how many samples there are before only zeros follow."""
+
+    samples: np.ndarray
+    length: int
+    words: list[tuple[int, float, float]] = field(default_factory=list)
+    cut_start: float | None = None
+
+
+Voices = dict[str, list[list[Word]]]  # voice name -> digit -> its takes
+
+
+def read_wav(path: Path) -> tuple[np.ndarray, int]:
+    """Samples of a mono 16-bit WAV file in [-1, 1) and its sample rate."""
+    with wave.open(str(path)) as file:
+        pcm = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+        return pcm.astype(np.float32) / 32768, file.getframerate()
+
+
+def find_word(samples: np.ndarray, rate: int) -> tuple[float, float]:
+    """Bounds of the audible part: where the energy of 20 ms frames is within 30 dB of its peak."""
+    hop = rate // 100
+    power = np.convolve(samples.astype(np.float64) ** 2, np.ones(2 * hop) / (2 * hop), "same")[
+        ::hop
+    ]
+    loud = np.flatnonzero(power > max(power.max() * 1e-3, 2.0 * np.percentile(power, 5)))
+    if not len(loud):
+        return 0.0, len(samples) / rate
+    return float(loud[0]) / 100, min(float(loud[-1] + 1) / 100, len(samples) / rate)
+
+
+def make_word(digit: int, samples: np.ndarray, rate: int) -> Word:
+    """A word at peak level 0.5 with its audible part found and most of the silence cut away."""
+    start, end = find_word(samples, rate)
+    first = max(0, int((start - 0.08) * rate))
+    samples = samples[first : int((end + 0.08) * rate)]
+    samples = samples * (0.5 / max(float(np.abs(samples).max()), 1e-4))
+    return Word(digit, samples, rate, start - first / rate, end - first / rate)
+
+
+def load_recordings(folder: Path, speakers: tuple[str, ...], indices: range) -> Voices:
+    """The FSDD takes `{digit}_{speaker}_{index}.wav` of some speakers and indices."""
+    return {
+        speaker: [
+            [make_word(d, *read_wav(folder / f"{d}_{speaker}_{i}.wav")) for i in indices]
+            for d in range(10)
+        ]
+        for speaker in speakers
+    }
+
+
+def synthesizer_commands() -> list[tuple[str, list[str]]]:
+    """(voice name, command) of every synthetic take; `{word}` and `{out}` stand to be filled in."""
+    rng = np.random.default_rng(7)
+    accents = (
+        "en-us",
+        "en-gb",
+        "en-gb-scotland",
+        "en-029",
+        "en-gb-x-rp",
+        "en-gb-x-gbclan",
+        "en-us-nyc",
+    )
+    variants = [
+        "m1",
+        "m2",
+        "m3",
+        "m4",
+        "m5",
+        "m6",
+        "m7",
+        "m8",
+        "f1",
+        "f2",
+        "f3",
+        "f4",
+        "f5",
+        "klatt",
+        "klatt2",
+        "klatt4",
+        "Annie",
+        "Andy",
+        "Alex",
+        "Alicia",
+        "Andrea",
+        "Denis",
+        "Diogo",
+        "Gene",
+        "Lee",
+        "Marco",
+        "Mario",
+        "Michael",
+        "Mike",
+        "adam",
+        "anika",
+        "belinda",
+        "benjamin",
+        "caleb",
+        "david",
+        "ed",
+        "grandma",
+        "grandpa",
+        "john",
+        "linda",
+        "max",
+        "michel",
+        "miguel",
+        "paul",
+        "rob",
+        "robert",
+        "sandro",
+        "shelby",
+        "steph",
+        "travis",
+        "victor",
+        "zac",
+        "whisper",
+        "whisperf",
+        "croak",
+    ]
+    commands = []
+    for number, variant in enumerate(variants):
+        for take in range(4):
+            accent = accents[(number + take) % len(accents)]
+            pitch, speed = rng.integers(15, 85), rng.integers(110, 210)
+            command = f"espeak-ng -v {accent}+{variant} -p {pitch} -s {speed} -w {{out}}".split()
+            commands.append((f"espeak-{variant}", [*command, "{word}"]))
+    for voice, stretch in itertools.product(("kal", "kal16", "awb", "rms", "slt"), range(6)):
+        features = f"--setf duration_stretch={0.8 + 0.12 * stretch:.2f}".split()
+        if stretch % 2:
+            features += f"--setf int_f0_target_mean={rng.integers(80, 230)}".split()
+        command = ["flite", "-voice", voice, *features, "-t", "{word}", "-o", "{out}"]
+        commands.append((f"flite-{voice}", command))
+    for voice, stretch in itertools.product(("ked_diphone", "cmu_us_slt_arctic_hts"), range(3)):
+        script = (
+            f"(begin (voice_{voice}) (Parameter.set 'Duration_Stretch {0.85 + 0.2 * stretch:.2f})"
+            ' (utt.save.wave (utt.synth (Utterance Text "{word}")) "{out}" \'riff))'
+        )
+        commands.append((f"festival-{voice}", ["festival", "-b", script]))
+    return commands
+
+
+def synthesize_voices(cache: Path) -> Voices:
+    """All synthetic takes (about 2,900 words); made once, then read from the folder `cache`."""
+    voices: Voices = {}
+    cache.mkdir(parents=True, exist_ok=True)
+    for number, (voice, command) in enumerate(synthesizer_commands()):
+        for digit, word in enumerate(DIGITS):
+            path = cache / f"{number}_{digit}.wav"
+            if not path.exists():
+                text = word + (".", "?", "", ",")[(number + digit) % 4]
+                with tempfile.TemporaryDirectory() as folder:
+                    made = Path(folder) / "word.wav"
+                    line = [a.replace("{word}", text).replace("{out}", str(made)) for a in command]
+                    subprocess.run(line, check=True, capture_output=True)
+                    path.write_bytes(made.read_bytes())
+            takes = voices.setdefault(voice, [[] for _ in DIGITS])
+            samples, rate = read_wav(path)
+            if len(samples) > rate // 10:
+                takes[digit].append(make_word(digit, samples, rate))
+    return voices
+
+
+def resample(samples: np.ndarray, count: int) -> np.ndarray:
+    """`samples` stretched to `count` samples through the spectrum (band-limited)."""
+    spectrum = np.fft.rfft(samples)
+    kept = np.zeros(count // 2 + 1, spectrum.dtype)
+    size = min(len(kept), len(spectrum))
+    kept[:size] = spectrum[:size]
+    return (np.fft.irfft(kept, count) * (count / len(samples))).astype(np.float32)
+
+
+class Composer:
+    """Draws windows from a pool of voices with one random generator."""
+
+    def __init__(self, humans: Voices, synthetic: Voices, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.humans = list(humans.values())
+        # Programs have shares of their own: espeak-ng has far more voices, less human ones.
+        self.synthetic = [
+            [voice for name, voice in synthetic.items() if name.startswith(program)]
+            for program in ("espeak", "espeak", "flite", "flite", "festival")
+        ]
+        self.noises = [self._make_noise(color) for color in (0.0, 0.5, 1.0, 1.5, 2.0)]
+
+    def _make_noise(self, color: float) -> np.ndarray:
+        """60 s of noise with power falling as 1/f**color, at root mean square 1."""
+        count = 60 * RATE
+        spectrum = np.fft.rfft(self.rng.standard_normal(count))
+        spectrum /= np.maximum(np.arange(len(spectrum)), 50 * 60) ** (color / 2)
+        noise = np.fft.irfft(spectrum, count)
+        return (noise / noise.std()).astype(np.float32)
+
+    def _voice(self, human_share: float = 0.62) -> list[list[Word]]:
+        pool = self.humans
+        if self.rng.random() > human_share:
+            pool = self.synthetic[self.rng.integers(len(self.synthetic))]
+        return pool[self.rng.integers(len(pool))]
+
+    def _word(self, voice: list[list[Word]], speed: float) -> tuple[np.ndarray, Word]:
+        """A random word of a voice at 16 kHz, `speed` times as fast and as high."""
+        takes = voice[self.rng.integers(10)]
+        word = takes[self.rng.integers(len(takes))]
+        speed *= self.rng.uniform(0.96, 1.04)
+        ratio = RATE / word.rate / speed
+        samples = resample(word.samples, max(64, round(len(word.samples) * ratio)))
+        return samples, Word(word.digit, samples, RATE, word.start / speed, word.end / speed)
+
+    def _background(self, count: int) -> np.ndarray:
+        """One noise of `count` samples at root mean square about 1: coloured noise, mains hum,
+        chords, clicks or babble (several words at once, reversed in time)."""
+        rng = self.rng
+        kind = rng.choice(5, p=(0.6, 0.1, 0.1, 0.05, 0.15))
+        time = np.arange(count, dtype=np.float32) / RATE
+        if kind == 0:
+            start = rng.integers(60 * RATE - count)
+            noise = self.noises[rng.integers(len(self.noises))][start : start + count].copy()
+            if rng.random() < 0.3:  # slow swell
+                noise *= 1 + 0.8 * np.sin(
+                    2 * np.pi * rng.uniform(0.1, 3) * time + rng.uniform(0, 6)
+                )
+        elif kind == 1:
+            base = rng.choice((50.0, 60.0)) * rng.choice((1, 2))
+            noise = sum(
+                np.sin(2 * np.pi * base * h * time) / h ** rng.uniform(0, 2) for h in range(1, 6)
+            )
+        elif kind == 2:
+            length = rng.uniform(0.15, 1.0)
+            noise = np.zeros(count, np.float32)
+            for begin in np.arange(0, count / RATE, length):
+                part = slice(int(begin * RATE), int((begin + length) * RATE))
+                for note in rng.integers(36, 90, rng.integers(1, 4)):
+                    frequency = 440 * 2 ** ((note - 69) / 12)
+                    noise[part] += np.sin(2 * np.pi * frequency * time[part])
+        elif kind == 3:
+            noise = np.zeros(count, np.float32)
+            hits = rng.integers(count, size=1 + count // rng.integers(2000, 20000))
+            noise[hits] = rng.standard_normal(len(hits))
+            noise = np.convolve(noise, np.exp(-np.arange(200) / rng.uniform(2, 40)), "same")
+        else:
+            noise = np.zeros(count, np.float32)
+            for _ in range(int(count / RATE * rng.integers(5, 15))):
+                samples, _word = self._word(self._voice(), rng.uniform(0.8, 1.25))
+                begin = rng.integers(count)
+                part = samples[::-1][: count - begin]
+                noise[begin : begin + len(part)] += part
+        return (noise / max(float(np.sqrt(np.mean(noise**2))), 1e-4)).astype(np.float32)
+
+    def _reverberate(self, samples: np.ndarray) -> np.ndarray:
+        """Convolution with a direct sound and an exponentially decaying random tail."""
+        decay = self.rng.uniform(0.08, 0.6)
+        count = int(decay * RATE)
+        tail = self.rng.standard_normal(count) * np.exp(-6.9 * np.arange(count) / count)
+        tail *= 10 ** (-self.rng.uniform(0, 15) / 20) / np.sqrt(np.sum(tail**2))
+        tail[0] = 1.0
+        size = 1 << (len(samples) + count).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)
+        return wet[: len(samples)].astype(np.float32)
+
+    def quiet_window(self, seconds: float) -> Window:
+        """A window without speech: digital silence or noise at any level, to its end or not."""
+        count = int(seconds * RATE)
+        samples = np.zeros(count, np.float32)
+        length = int(self.rng.integers(count))
+        if self.rng.random() < 0.85:
+            length = count if self.rng.random() < 0.5 else int(self.rng.uniform(0.2, 1) * count)
+            level = 10 ** (self.rng.uniform(-80, -6) / 20)
+            samples[:length] = level * self._background(length)
+        return Window(np.clip(samples, -1, 1), length)
+
+    def window(self, seconds: float, most_words: int) -> Window:
+        """A window of 1 to `most_words` spoken digits.
+
+        Only full 30 s windows may lie inside longer audio: they begin and end in mid-speech, and
+        words cut there are not among `words`.
+        """
+        rng = self.rng
+        count = int(seconds * RATE)
+        inside = seconds == FULL_WINDOW and rng.random() < 0.3
+        crowd = rng.random() < 0.2  # a new voice for each word
+        voice, speed = self._voice(), rng.uniform(0.8, 1.25)
+        gap_low, gap_high = ((0.1, 0.8), (0.0, 0.25), (0.1, 0.5), (0.3, 2.5))[
+            rng.choice(4, p=(0.45, 0.2, 0.2, 0.15))
+        ]
+        limit = int(rng.integers(1, most_words + 1)) if not inside else 100
+        result = Window(np.zeros(count, np.float32), count)
+        cursor = -rng.uniform(0, 0.6) if inside else rng.uniform(0, min(1.0, 0.25 * seconds))
+        if not inside and seconds > 3 and rng.random() < 0.3:
+            cursor = rng.uniform(0, 0.6 * seconds)
+        while len(result.words) < limit:
+            if crowd:
+                voice, speed = self._voice(), rng.uniform(0.8, 1.25)
+            samples, word = self._word(voice, speed)
+            start, end = cursor + word.start, cursor + word.end
+            if not inside and cursor + len(samples) / RATE > seconds:
+                break
+            first = int(cursor * RATE)
+            skipped = max(0, -first)
+            part = samples[skipped : count - first] * rng.uniform(0.5, 1.0)
+            result.samples[first + skipped : first + skipped + len(part)] += part
+            if end > seconds:
+                result.cut_start = start if start < seconds else None
+                break
+            if start >= 0:
+                result.words.append((word.digit, start, end))
+            cursor = end + rng.uniform(gap_low, gap_high) - word.start
+            if rng.random() < 0.04:
+                cursor += rng.uniform(0.2, 0.2 + 0.2 * seconds)
+            if cursor >= seconds:
+                break
+        if not inside and result.words and rng.random() < 0.7:  # the audio ends, zeros follow
+            end = result.words[-1][2] + rng.uniform(0.05, 1.0)
+            result.length = min(count, int(end * RATE))
+        self._disturb(result.samples, result.length)
+        return result
+
+    def _disturb(self, samples: np.ndarray, length: int) -> None:
+        """Adds reverberation, noise, gain and rarely clipping to `samples[:length]`, in place."""
+        rng = self.rng
+        speech = samples[:length]
+        if rng.random() < 0.25:
+            speech[:] = self._reverberate(speech)
+        power = np.mean(speech**2) + 1e-8
+        kind = rng.random()
+        if kind < 0.7:  # else as clean as the recordings
+            ratio = rng.uniform(5, 25) if kind < 0.45 else rng.uniform(25, 55)
+            speech += np.sqrt(power) * 10 ** (-ratio / 20) * self._background(length)
+        if rng.random() < 0.03:
+            np.clip(speech, -0.15, 0.15, out=speech)
+        speech *= 10 ** (rng.uniform(-25, 6) / 20)
+        np.clip(speech, -1, 1, out=speech)
+        samples[length:] = 0
