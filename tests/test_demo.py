@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from digits import DigitClip, compose_clips
 
-from whisper_npu_cli.decoder.search import SpecialTokens, decode_greedy
-from whisper_npu_cli.engine import EngineOptions, load_engines
-from whisper_npu_cli.pipeline import TranscribeOptions, token_rules
+from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
+from whisper_npu_cli.decoder.options import DecodingOptions
+from whisper_npu_cli.engine import Device, EngineOptions, load_engines
 from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.weights import Checkpoint, load_checkpoint
 
 DEMO = Path(__file__).parents[1] / "whisper_npu_cli" / "demo"
@@ -52,27 +51,20 @@ def clips(golden: Golden) -> list[DigitClip]:
 
 
 def transcribe(
-    demo: Checkpoint, golden: Golden, clips: Sequence[DigitClip], device: str
+    demo: Checkpoint, golden: Golden, clips: Sequence[DigitClip], device: Device
 ) -> list[list[int]]:
     """Return the tokens of each clip as one window, decoded greedily with timestamps."""
-    tokenizer = _tokenizer(demo)
-    special = SpecialTokens(tokenizer.sot, tokenizer.eot, tokenizer.no_speech)
-    rules = token_rules(tokenizer, TranscribeOptions())
     engines = load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
+    greedy = DecodingOptions(beam_size=None, temperature_increment_on_fallback=None)
+    decoder = WindowDecoder(engines.decoder, demo.tokenizer(), greedy)
+    prompt = tuple(golden.arrays["prompt"].tolist())
     rows = []
     for clip in clips:
         window = engines.encoder.encode(clip.mel(demo.dims.n_mels))
-        prompts = golden.arrays["prompt"][None]
-        (hypothesis,) = decode_greedy(engines.decoder, [window], prompts, rules, special)
-        rows.append(hypothesis.tokens)
+        (decoded,) = decoder.decode([Task(window, "en", prompt)])
+        rows.append(list(decoded.tokens))
     engines.close()
     return rows
-
-
-def _tokenizer(demo: Checkpoint) -> Tokenizer:
-    return Tokenizer(
-        demo.tokenizer_json, is_multilingual=demo.generation.is_multilingual, source=demo.name
-    )
 
 
 def test_states_and_logits_are_those_of_transformers(
@@ -102,7 +94,7 @@ def test_cpu_text_is_identical_on_99_of_100_clips(
     demo: Checkpoint, golden: Golden, clips: list[DigitClip]
 ) -> None:
     """Not on all: int8 weights in the decoder decide a close call differently now and then."""
-    decode = _tokenizer(demo).decode
+    decode = demo.tokenizer().decode
     rows = transcribe(demo, golden, clips, "cpu")
     same = [decode(a) == decode(b) for a, b in zip(rows, golden.tokens, strict=True)]
     assert np.mean(same) >= 0.99
