@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.npu.locate import find_pyxrt
-from whisper_npu_cli.npu.standin import pyxrt
-from whisper_npu_cli.npu.xrt import import_pyxrt
+from whisper_npu_cli.npu.standin import chip, pyxrt
+from whisper_npu_cli.npu.standin.faults import Fault
+from whisper_npu_cli.npu.xrt import XrtRuntime, import_pyxrt
 
 SURFACE: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "pyxrt_surface.json").read_text()
@@ -69,6 +71,26 @@ def test_enum_has_every_value(binding: ModuleType, name: str) -> None:
     assert {key: int(value) for key, value in members.items()} == SURFACE["enums"][name]
 
 
-def test_binding_without_a_device_sees_none(binding: ModuleType) -> None:
-    if binding is not pyxrt and not Path("/dev/accel/accel0").exists():
-        assert binding.enumerate_devices() == 0
+def test_the_binding_has_no_timeouts_for_run_lists(binding: Any) -> None:
+    with pytest.raises(TypeError):
+        binding.runlist().wait(1)
+    with pytest.raises(TypeError):
+        binding.run().set_arg(0, 1.5)
+
+
+def test_only_enums_of_c_are_equal_to_integers(binding: Any) -> None:
+    assert binding.ert_cmd_state.ERT_CMD_STATE_COMPLETED == 4
+    assert binding.bo.host_only != 1 << 29
+
+
+def test_errors_without_a_device(binding: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    if Path("/dev/accel/accel0").exists():
+        pytest.skip("there is an NPU here")
+    monkeypatch.setattr(chip.current(), "faults", (Fault("no-device"),))
+    assert binding.enumerate_devices() == 0
+    with pytest.raises(RuntimeError, match="No such device with index '0'"):
+        binding.device(0)
+    with pytest.raises(RuntimeError, match="No such file"):
+        binding.xclbin("/nonexistent")
+    with pytest.raises(DeviceError, match="XRT sees no NPU"):
+        XrtRuntime(binding)

@@ -51,7 +51,8 @@ class NpuEncoder:
         progress: Callable[[], None] = lambda: None,
     ) -> None:
         self.dims = checkpoint.dims
-        self.name = f"{runtime.name} bf16"
+        origin = "simulated " if runtime.predicted else ""
+        self.name = f"{origin}{runtime.name} bf16"
         self._plan = plan_encoder(checkpoint.dims)
         self._overlay = _choose_overlay(manifest, self._plan.specs)
         self._runtime = runtime
