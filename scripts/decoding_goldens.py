@@ -181,7 +181,7 @@ def make_demo_recordings(directory: Path = DEMO) -> None:
     from decoding_model import DEMO_RECORDINGS
     from digits import compose_recording
 
-    from whisper_npu_cli.weights import WEIGHTS_FILE, load_checkpoint
+    from whisper_npu_cli.weights import load_checkpoint
 
     checkpoint = load_checkpoint(directory)
     model = load_original(checkpoint)
@@ -190,8 +190,12 @@ def make_demo_recordings(directory: Path = DEMO) -> None:
             name: transcribe_original(model, compose_recording(*shape), {})
             for name, shape in DEMO_RECORDINGS.items()
         }
-    sha256 = hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()
-    write("demo_recordings.json", {"sha256": sha256, "recordings": recordings})
+    write("demo_recordings.json", {"sha256": sha256(directory), "recordings": recordings})
+
+
+def sha256(directory: Path) -> str:
+    """Return the digest of a checkpoint's weights, so that a test can tell another one."""
+    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
 
 
 def write(name: str, fields: dict[str, Any]) -> None:

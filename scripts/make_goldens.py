@@ -10,7 +10,7 @@ from decoding_goldens import make_decoding, make_demo_recordings
 from mel_goldens import make_mel
 from model_goldens import make_demo, make_model
 from tokenizer_goldens import make_tokenizer
-from words_goldens import make_subtitles, make_words
+from words_goldens import make_demo_words, make_subtitles, make_words
 
 if __name__ == "__main__":
     make_mel()
@@ -20,4 +20,5 @@ if __name__ == "__main__":
     make_subtitles()
     make_words()
     make_demo_recordings()
+    make_demo_words()
     make_demo()

@@ -6,12 +6,15 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from decoding_goldens import (
+    DEMO,
     load_original,
     original_tokenizer,
+    sha256,
     transcribe_original,
     vocabulary_of,
     write,
@@ -19,27 +22,32 @@ from decoding_goldens import (
 
 
 def make_words() -> None:
-    """Save words of windows and of whole recordings."""
-    from decoding_model import lively_checkpoint, noise
-    from words_model import SECONDS, WORD_CASES
+    """Save openai-whisper's words of single windows: those of the random checkpoint."""
+    from decoding_model import lively_checkpoint
 
     checkpoint = lively_checkpoint()
-    model = load_original(checkpoint)
-    heads = list(checkpoint.generation.alignment_heads)
-    set_heads(model, heads)
-    samples = noise(SECONDS)
+    write(
+        "alignments.json", {"alignments": list(align_originals(original(checkpoint), checkpoint))}
+    )
+
+
+def make_demo_words(directory: Path = DEMO) -> None:
+    """Save openai-whisper's words of spoken digits, by the demo checkpoint."""
+    from digits import compose_recording
+    from words_model import WORD_CASES
+
+    from whisper_npu_cli.weights import load_checkpoint
+
+    checkpoint = load_checkpoint(directory)
+    model = original(checkpoint)
     with vocabulary_of(checkpoint):
         recordings = {
-            name: transcribe_original(model, samples, {"word_timestamps": True, **case}, "words")
-            for name, case in WORD_CASES.items()
+            name: transcribe_original(
+                model, compose_recording(*shape), {"word_timestamps": True, **case}, "words"
+            )
+            for name, (case, shape) in WORD_CASES.items()
         }
-    write(
-        "words.json",
-        {
-            "alignments": list(align_originals(model, checkpoint)),
-            "recordings": recordings,
-        },
-    )
+    write("demo_words.json", {"sha256": sha256(directory), "recordings": recordings})
 
 
 def make_subtitles() -> None:
@@ -49,14 +57,16 @@ def make_subtitles() -> None:
     write("subtitles.json", {name: subtitles(layout) for name, layout in LAYOUTS.items()})
 
 
-def set_heads(model: Any, heads: list[tuple[int, int]]) -> None:
-    """Make openai-whisper look at the alignment heads of the checkpoint."""
+def original(checkpoint: Any) -> Any:
+    """Return openai-whisper's model of `checkpoint`, with its alignment heads."""
     import torch
 
+    model = load_original(checkpoint)
     mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
-    for head in heads:
+    for head in checkpoint.generation.alignment_heads:
         mask[head] = True
     model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+    return model
 
 
 def align_originals(model: Any, checkpoint: Any) -> Iterator[dict[str, Any]]:
@@ -115,3 +125,4 @@ def subtitles(layout: dict[str, Any]) -> dict[str, str]:
 if __name__ == "__main__":
     make_subtitles()
     make_words()
+    make_demo_words()

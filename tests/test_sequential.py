@@ -14,6 +14,7 @@ from decoding_model import DEMO_RECORDINGS
 from digits import compose_recording
 from numpy.typing import NDArray
 from sequential_run import transcribe_samples
+from words_model import WORD_CASES
 
 from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.decoder.options import DecodingOptions
@@ -27,6 +28,7 @@ from whisper_npu_cli.reference import ReferenceDecoder
 from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.weights import WEIGHTS_FILE, Checkpoint
+from whisper_npu_cli.words import WordOptions
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,11 @@ def engines(checkpoint: Checkpoint) -> Engines:
 
 @pytest.fixture(scope="module")
 def golden(checkpoint: Checkpoint) -> Any:
-    fields = json.loads((GOLDEN / "demo_recordings.json").read_text())
+    return read_golden("demo_recordings.json", checkpoint)
+
+
+def read_golden(name: str, checkpoint: Checkpoint) -> Any:
+    fields = json.loads((GOLDEN / name).read_text())
     assert checkpoint.path is not None
     weights = (checkpoint.path / WEIGHTS_FILE).read_bytes()
     assert fields["sha256"] == hashlib.sha256(weights).hexdigest(), "another demo: make goldens"
@@ -97,3 +103,35 @@ def test_language_is_detected_once_or_in_each_window(
     assert [window.language for window in stages.decode(windows)] == ["en", "en"]
     assert stages.language == "en"
     assert stages.language_probs == {"en": 1.0}  # the demo knows no other
+
+
+@pytest.mark.parametrize("name", WORD_CASES)
+def test_words_are_openai_whispers(name: str, engines: Engines, checkpoint: Checkpoint) -> None:
+    golden = read_golden("demo_words.json", checkpoint)[name]
+    case, shape = dict(WORD_CASES[name][0]), WORD_CASES[name][1]
+    options = TranscribeOptions(
+        language="en",
+        clip_timestamps=case.pop("clip_timestamps", ()),
+        words=WordOptions(
+            hallucination_silence_threshold=case.pop("hallucination_silence_threshold", None)
+        ),
+        decoding=DecodingOptions(**case),
+    )
+    samples = compose_recording(*shape)
+    segments = transcribe_samples(engines, checkpoint.tokenizer(), samples, options)
+    assert [(s.seek, list(s.tokens)) for s in segments] == [
+        (s["seek"], s["tokens"]) for s in golden
+    ]
+    found = [word for s in segments for word in s.words or ()]
+    expected = [word for s in golden for word in s["words"]]
+    assert [word.word for word in found] == [word["word"] for word in expected]
+    for word, other in zip(found, expected, strict=True):
+        # One softmax of fp32 logits of size 20.
+        assert word.probability == pytest.approx(other["probability"], rel=1e-3, abs=1e-6)
+    # One position of the encoder: paths differ where fp32 sums do. What else differs are times
+    # that run backwards in the original.
+    near = [
+        max(abs(word.start - other["start"]), abs(word.end - other["end"])) < 0.0201
+        for word, other in zip(found, expected, strict=True)
+    ]
+    assert np.mean(near) >= 0.95

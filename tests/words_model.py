@@ -13,21 +13,16 @@ TEXTS = (
 )
 N_FRAMES = (3000, 3000, 1234, 501)  # of each window that are content
 
-# What the random checkpoint says is kept, however unlikely it is.
-_KEPT: dict[str, Any] = {
-    "beam_size": None,
-    "temperature_increment_on_fallback": None,
-    "compression_ratio_threshold": None,
-    "logprob_threshold": None,
-    "no_speech_threshold": None,
+# Options of a whole transcription of spoken digits by the demo checkpoint, and its recording:
+# seconds, and seconds of its longest gap.
+_GREEDY: dict[str, Any] = {"beam_size": None, "temperature_increment_on_fallback": None}
+WORD_CASES: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
+    "gaps to 2 s": (_GREEDY, (60.0, 2.0)),
+    "gaps to 20 s": (_GREEDY, (120.0, 20.0)),
+    "clips": (_GREEDY | {"clip_timestamps": (3.0, 11.5, 20.0)}, (50.0, 2.0)),
+    "skip silence": (_GREEDY | {"hallucination_silence_threshold": 2.0}, (120.0, 20.0)),
+    "skip short silence": (_GREEDY | {"hallucination_silence_threshold": 0.5}, (60.0, 4.0)),
 }
-# Options of a whole transcription with words.
-WORD_CASES: dict[str, dict[str, Any]] = {
-    "words": _KEPT,
-    "clips": _KEPT | {"clip_timestamps": (3.0, 11.5, 20.0)},
-    "skip silence": _KEPT | {"hallucination_silence_threshold": 2.0},
-}
-SECONDS = 31.0  # of the recording
 
 # Layouts of subtitles, by openai-whisper's names.
 LAYOUTS: dict[str, dict[str, Any]] = {

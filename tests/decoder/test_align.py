@@ -111,7 +111,7 @@ def test_heads_that_tell_nothing_give_a_cost_all_the_same() -> None:
 
 @pytest.fixture(scope="module")
 def golden() -> Any:
-    return json.loads((GOLDEN / "words.json").read_text())["alignments"]
+    return json.loads((GOLDEN / "alignments.json").read_text())["alignments"]
 
 
 @pytest.fixture(scope="module")

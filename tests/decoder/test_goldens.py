@@ -11,7 +11,6 @@ from conftest import GOLDEN
 from decoding_model import LONG_CASES, WINDOW_CASES, lively_checkpoint, noise, windows
 from numpy.typing import NDArray
 from sequential_run import transcribe_samples
-from words_model import SECONDS, WORD_CASES
 
 from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
 from whisper_npu_cli.decoder.options import DecodingOptions
@@ -24,7 +23,6 @@ from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment
-from whisper_npu_cli.words import WordOptions
 
 # Both sides compute in fp32 and sum up to 32 log-probabilities of size 10: 1e-5 apart at most.
 LOGPROB_TOLERANCE = 1e-4
@@ -120,33 +118,3 @@ def assert_same(segment: Segment, expected: dict[str, Any], clips: tuple[float, 
         assert getattr(segment, field) == pytest.approx(min(expected[field], limit), abs=1e-6)
     assert segment.temperature == expected["temperature"]
     assert segment.avg_logprob == pytest.approx(expected["avg_logprob"], abs=LOGPROB_TOLERANCE)
-
-
-@pytest.mark.parametrize("name", WORD_CASES)
-def test_words_of_a_recording_are_openai_whispers(
-    name: str, engines: Engines, tokenizer: Tokenizer
-) -> None:
-    golden = json.loads((GOLDEN / "words.json").read_text())["recordings"][name]
-    case = dict(WORD_CASES[name])
-    clips = case.pop("clip_timestamps", ())
-    words = WordOptions(
-        hallucination_silence_threshold=case.pop("hallucination_silence_threshold", None)
-    )
-    options = TranscribeOptions(
-        clip_timestamps=clips, words=words, decoding=DecodingOptions(**case)
-    )
-    segments = transcribe_samples(engines, tokenizer, noise(SECONDS), options)
-    assert [list(s.tokens) for s in segments] == [s["tokens"] for s in golden]
-    assert [s.seek for s in segments] == [s["seek"] for s in golden]
-    found = [word for s in segments for word in s.words or ()]
-    expected = [word for s in golden for word in s["words"]]
-    assert [word.word for word in found] == [word["word"] for word in expected]
-    # A position of the encoder is 20 ms. Here times run backwards in the original, which is the
-    # one thing that differs.
-    near = [
-        abs(word.start - other["start"]) <= 0.0201 and abs(word.end - other["end"]) <= 0.0201
-        for word, other in zip(found, expected, strict=True)
-    ]
-    assert np.mean(near) >= 0.95
-    for word, other in zip(found, expected, strict=True):
-        assert word.probability == pytest.approx(other["probability"], rel=1e-3)
