@@ -116,7 +116,8 @@ def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, s
 def test_all_formats_replace_what_is_there(cli: Cli, sample: Path, tmp_path: Path) -> None:
     (tmp_path / f"{sample.stem}.txt").write_text("old")
     cli("transcribe", sample, "-m", "demo", "-f", "all", "-o", tmp_path)
-    assert {path.suffix for path in tmp_path.iterdir()} == {".txt", ".srt", ".vtt", ".tsv", ".json"}
+    suffixes = {".txt", ".srt", ".vtt", ".tsv", ".json", ".lrc", ".md"}
+    assert {path.suffix for path in tmp_path.iterdir()} == suffixes
     assert (tmp_path / f"{sample.stem}.txt").read_text().strip() == digits_of(sample)
 
 
