@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate, pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.tokenizer import Tokenizer
@@ -124,15 +126,22 @@ def warp(cost: Array) -> NDArray[np.int64]:
 
     A step goes to the next row, the next column or both (dynamic time warping).
     """
+    _compile()
     return _trace_back(_steps(np.ascontiguousarray(cost, np.float32)))
 
 
-@njit(cache=True)
+@cache
+def _compile() -> None:
+    """Compile the loop over cells; a second where nothing is stored."""
+    compile_once(_steps, (np.empty((1, 1), np.float32),), lambda: None)
+
+
+@njit
 def _steps(cost):  # type: ignore[no-untyped-def]
     """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
 
-    Where two predecessors cost the same a step to the next column is taken, even if the third is
-    that one and costs more: so does openai/whisper, and silence makes ties.
+    Where two predecessors cost the same a step to the next column is taken, even if it costs
+    more than they: so does openai/whisper.
     """
     n_rows, n_columns = cost.shape
     steps = np.empty((n_rows + 1, n_columns + 1), np.int8)
