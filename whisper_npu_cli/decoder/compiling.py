@@ -45,6 +45,9 @@ def compile_once(kernel: Any, arguments: tuple[Any, ...], notice: Notice) -> Non
     `notice` is called before a compilation. The types of arrays hold no shape, so one run serves
     every model and batch. DeviceError where numba can store nothing.
     """
+    types = tuple(typeof(argument) for argument in arguments)
+    if types in kernel.overloads:
+        return
     try:
         kernel.enable_caching()
     except RuntimeError as error:
@@ -53,4 +56,4 @@ def compile_once(kernel: Any, arguments: tuple[Any, ...], notice: Notice) -> Non
             hint="set NUMBA_CACHE_DIR to a folder that can be written",
         ) from error
     with install_listener("numba:compile", _CompileListener(notice)):
-        kernel.compile(tuple(typeof(argument) for argument in arguments))
+        kernel.compile(types)
