@@ -198,7 +198,8 @@ def make_windows(speech: Sequence[Bounds], clip: Bounds, options: VadOptions) ->
 
 def within(spans: Iterable[Bounds], clip: Bounds) -> list[Bounds]:
     """Return the parts of `spans` that lie in `clip`."""
-    return [(max(a, clip[0]), min(b, clip[1])) for a, b in spans if a < clip[1] and b > clip[0]]
+    inside = ((max(a, clip[0]), min(b, clip[1])) for a, b in spans)
+    return [(a, b) for a, b in inside if a < b]
 
 
 def uncovered(speech: Iterable[Bounds], text: Iterable[Bounds], min_frames: int) -> list[Bounds]:
