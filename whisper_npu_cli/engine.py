@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -90,8 +91,10 @@ def _load_auto(
     except DeviceError as error:
         notice(f"using the CPU: {error}")
         return Engines(_cpu_encoder(checkpoint, options), decoder, "cpu", str(error))
+    reason = "its known-answer tests passed"
+    notice(f"using the NPU: {reason}")
     encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
-    return Engines(encoder, decoder, "npu", "its known-answer tests passed", incidents)
+    return Engines(encoder, decoder, "npu", reason, incidents)
 
 
 def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
@@ -125,7 +128,10 @@ def _cpu_decoder(
     return NumbaDecoder(
         checkpoint,
         cross_kv=options.cross_kv,
-        on_compile=lambda: notice("compiling the decoder: about 30 s, once on this machine"),
+        # Several kernels are compiled, which is one wait for the user.
+        on_compile=cache(
+            partial(notice, "compiling the decoder: about 30 s, once on this machine")
+        ),
     )
 
 

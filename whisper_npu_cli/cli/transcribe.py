@@ -177,8 +177,6 @@ def transcribe(
         vad=longform.vad_options(context.params),
     )
     with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
-        if device == "auto":
-            print_notice(f"device: {transcriber.engines.device} ({transcriber.engines.reason})")
         printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
         run = Run(transcriber, options, outputs, printing)
         run.add_all(sources, resume=resume)
