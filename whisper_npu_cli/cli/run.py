@@ -18,7 +18,7 @@ from whisper_npu_cli.errors import AudioError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import FrameType, TracebackType
+    from types import FrameType
 
     from whisper_npu_cli.audio import AudioSource
     from whisper_npu_cli.cli.outputs import Outputs
@@ -39,12 +39,7 @@ class Interrupt:
         self._before = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
     def watch(self, job: Transcription) -> None:

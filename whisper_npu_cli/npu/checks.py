@@ -29,7 +29,6 @@ WITH_XDNA1 = re.compile(r"Ryzen [3579] (PRO )?(7[6-9]40|8[6-9]4[05]|8[67]00G)")
 IN_KERNEL = (6, 14)  # the release that took the driver in
 MEMLOCK = 256 << 20  # whisper-base has 119 MB of buffers; the usual limit is 8 MB
 N_CONTEXTS = 6
-FIRMWARE_TEXT = re.compile(r"(\d+)\.(\d+)\.(\d+)\.(\d+)")
 LOG_PATTERNS = (  # what the kernel writes, why, and the fix
     (r"failed to request_firmware amdnpu|amdnpu/1502.*failed", "npu.firmware", "", ""),
     (

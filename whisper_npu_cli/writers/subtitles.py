@@ -37,11 +37,6 @@ class SubtitleLayout:
         if self.max_words_per_line is not None and self.max_line_width is not None:
             raise UsageError("--max-words-per-line and --max-line-width exclude each other")
 
-    @property
-    def needs_words(self) -> bool:
-        """Whether the layout means anything only with words."""
-        return self != SubtitleLayout()
-
 
 def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str:
     """Return `[HH:]MM:SS<marker>mmm`; `hours` forces the hours even where they are zero."""
