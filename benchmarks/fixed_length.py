@@ -35,9 +35,7 @@ def fixed_length_checkpoint(size: str, n_tokens: int) -> Checkpoint:
 class FixedLength(Mapping[str, NDArray[np.float32]]):
     """The tensors of a checkpoint, changed where it decides on the end of a text."""
 
-    def __init__(
-        self, tensors: Mapping[str, NDArray[np.float32]], eot: int, n_tokens: int
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, NDArray[np.float32]], eot: int, n_tokens: int) -> None:
         self._tensors = tensors
         self._eot = eot
         self._end = N_PROMPT + n_tokens - 1  # the position that is told the last token

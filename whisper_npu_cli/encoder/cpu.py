@@ -41,6 +41,8 @@ class OpenVinoEncoder:
         config: dict[str, str | int] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,
+            # Bound to a core that another process keeps busy, a window took 6 to 8 times as long.
+            "ENABLE_CPU_PINNING": False,
         }
         if n_threads is not None:
             config["INFERENCE_NUM_THREADS"] = n_threads
