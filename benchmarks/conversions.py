@@ -4,8 +4,8 @@
     python benchmarks/conversions.py faster-whisper FOLDER base-ct2
     python benchmarks/conversions.py whisper.cpp base.pt base.bin --whisper-cpp CHECKOUT
 
-Weights stay fp32, but whisper.cpp's: its converter makes fp16. Run it where openai-whisper and
-faster-whisper are installed.
+openai-whisper's file has fp16 weights, as those that it publishes, and whisper.cpp's is quantised
+to q8_0. Run it where openai-whisper and faster-whisper are installed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 
 def to_openai(folder: Path, output: Path) -> None:
-    """Write openai-whisper's file: the same arrays by its names."""
+    """Write openai-whisper's file: the same arrays by its names, in fp16."""
     import torch
     from decoding_goldens import load_original
 
     from whisper_npu_cli.weights import load_checkpoint
 
     checkpoint = load_checkpoint(folder)
-    state = load_original(checkpoint).state_dict()
+    state = load_original(checkpoint).half().state_dict()
     torch.save({"dims": vars(checkpoint.dims), "model_state_dict": state}, output)
 
 
@@ -48,14 +48,15 @@ def to_ctranslate2(folder: Path, output: Path) -> None:
 
 
 def to_ggml(model: Path, output: Path, checkout: Path) -> None:
-    """Write whisper.cpp's file, by its own converter, from openai-whisper's."""
+    """Write whisper.cpp's file, by its own tools, from openai-whisper's."""
     import whisper
 
     script = checkout / "models" / "convert-pt-to-ggml.py"
     original = Path(whisper.__file__).parent.parent  # for its mel filters and its vocabulary
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.executable, script, model, original, folder], check=True)
-        shutil.move(Path(folder) / "ggml-model.bin", output)
+        quantize = checkout / "build" / "bin" / "whisper-quantize"
+        subprocess.run([quantize, Path(folder) / "ggml-model.bin", output, "q8_0"], check=True)
 
 
 def main() -> None:
