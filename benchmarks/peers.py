@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 import time
@@ -265,7 +266,7 @@ def main() -> None:
         )
         models = Models(setup)
         about = {"date": f"{date.today():%Y-%m-%d}", "threads": setup.n_threads}
-        about |= {"tokens_per_window": setup.n_tokens}
+        about |= {"tokens_per_window": setup.n_tokens, "cpu": _cpu()}
         if "table" in parts:
             measured = measure_table(
                 setup, models, arguments.model, arguments.windows, arguments.rounds
@@ -276,6 +277,15 @@ def main() -> None:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
             measured = measure_growth(setup, models, plan)
             _write(arguments.output / "growth", about | measured, growth_tables)
+
+
+def _cpu() -> str:
+    """Return the processor's name and its extensions that matter here."""
+    text = Path("/proc/cpuinfo").read_text()
+    name = re.findall(r"model name\s*: (.*)", text)[0]
+    flags = re.findall(r"flags\s*: (.*)", text)[0].split()
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
+    return f"{name} ({', '.join(known)})"
 
 
 def _write(path: Path, document: dict[str, Any], render: Any) -> None:

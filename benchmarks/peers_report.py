@@ -22,7 +22,8 @@ def table(document: dict[str, Any]) -> str:
         "",
         f"{document['n_windows']} windows of {document['window_s']} s with "
         f"{document['tokens_per_window']} tokens each; {document['threads']} threads; "
-        f"{document['date']}; median of {len(document['rows'][0]['seconds'])} interleaved rounds.",
+        f"{document['cpu']}; {document['date']}; median of "
+        f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
         f"The machine in the same rounds: {rates}. {found}.",
         "",
         f"| program | precision | way | ms per window | x realtime | {OURS} is faster | peak MB |",
@@ -45,7 +46,8 @@ def growth_tables(document: dict[str, Any]) -> str:
         "# How cost grows",
         "",
         f"{document['tokens_per_window']} tokens in each window of 30 s; {document['threads']} "
-        f"threads; {document['date']}; each measured once, {OURS} and faster-whisper int8 in turn.",
+        f"threads; {document['cpu']}; {document['date']}; each measured once, "
+        f"{OURS} and faster-whisper int8 in turn.",
     ]
     for key, title in (
         ("minutes", "Length of the audio (tiny, batches of 8; a process each, cold)"),
