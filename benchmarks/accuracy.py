@@ -3,8 +3,9 @@
     python benchmarks/accuracy.py --peers PYTHON
 
 PYTHON is an interpreter with `benchmarks/requirements.txt`; this program runs in the one that runs
-the script. What is compared: 200 clips of ten digits, those of `scripts/evaluate_demo.py`, and
-composed files of some minutes. Their text and times are known, and none was trained on.
+the script. What is compared: clips of ten digits, those of `scripts/evaluate_demo.py`, and composed
+files of some minutes. Their text and times are known, and none was trained on. Two programs run
+at a time on two cores, each on one thread.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,16 @@ from programs import RATE, Ask  # noqa: E402
 from workers import Worker, convert  # noqa: E402
 
 DEMO = ROOT / "whisper_npu_cli" / "demo"
-BEAMS = {"greedy": 1, "beam 5": 5}
-ORIGINAL = "openai-whisper"
+ORIGINAL, REFERENCE = "openai-whisper", "whisper-npu, reference"
 PEER_S, TRUE_S = 0.02, 0.08  # how far word times may be from openai-whisper's, from the truth
-LONG_MINUTES = (1, 3, 6)
+LONG_MINUTES = (2, 5)
+# Files of digits, and how all programs are asked; REFERENCE only in the second and third.
+ASKS: dict[str, dict[str, Any]] = {
+    "all": {"beam": 1},
+    "greedy": {"beam": 1, "words": True},
+    "beam 5": {"beam": 5},
+}
+LONG_ASKS = {"sequential": {"beam": 1}, "batched": {"beam": 1, "batch": 8}}
 
 
 @dataclass(frozen=True)
@@ -54,21 +61,20 @@ class Clip:
 
 @dataclass(frozen=True)
 class Contender:
-    """A row of the tables: a program and the arguments of its class in `programs.py`."""
+    """A row of the tables: a program, and the arguments of its class in `programs.py`."""
 
     name: str
     program: str
     arguments: dict[str, Any]
-    long_batches: tuple[int, ...] = ()  # in which the long files are decoded; 0: sequential
+    asks: tuple[str, ...]  # of ASKS and LONG_ASKS
 
 
-@dataclass
+@dataclass(frozen=True)
 class Results:
-    """The segments of every file, by the way they were asked for."""
+    """The segments of every file by ASKS and LONG_ASKS, and what computed them."""
 
-    clips: dict[str, list[list[Any]]] = field(default_factory=dict)  # greedy, beam 5
-    long: dict[tuple[str, str], list[list[Any]]] = field(default_factory=dict)  # mode, search
-    versions: dict[str, str] = field(default_factory=dict)
+    segments: dict[str, list[list[Any]]]
+    versions: dict[str, str]
 
 
 def compose_clips(folder: Path, n_clips: int) -> list[Clip]:
@@ -101,33 +107,29 @@ def contenders(folder: Path) -> list[Contender]:
     original = {"model": str(folder / "demo.pt"), "checkpoint": str(DEMO)}
     ctranslate2 = {"model": str(folder / "demo-ctranslate2")}
     ours, faster = "whisper-npu", "faster-whisper"
+    every = (*ASKS, *LONG_ASKS)
     return [
-        Contender(ORIGINAL, ORIGINAL, original, (0,)),
-        Contender(f"{ours}, reference", ours, {"model": str(DEMO), "device": "reference"}),
-        Contender(f"{ours}, cpu", ours, {"model": str(DEMO), "device": "cpu"}, (0, 8)),
-        Contender(f"{faster} float32", faster, ctranslate2 | {"precision": "float32"}, (0, 8)),
-        Contender(f"{faster} int8", faster, ctranslate2 | {"precision": "int8"}, (0, 8)),
+        Contender(ORIGINAL, ORIGINAL, original, (*ASKS, "sequential")),
+        Contender(
+            REFERENCE, ours, {"model": str(DEMO), "device": "reference"}, ("greedy", "beam 5")
+        ),
+        Contender(f"{ours}, cpu", ours, {"model": str(DEMO), "device": "cpu"}, every),
+        Contender(f"{faster} float32", faster, ctranslate2 | {"precision": "float32"}, every),
+        Contender(f"{faster} int8", faster, ctranslate2 | {"precision": "int8"}, every),
     ]
 
 
-def measure(
-    contender: Contender, python: str, clips: Sequence[Clip], long: Sequence[Clip]
-) -> Results:
-    """Transcribe everything with one program on one thread."""
-    results = Results()
-
-    def segments(files: Sequence[Clip], **ask: Any) -> list[list[Any]]:
-        return [worker.transcribe(Ask(clip.path, **ask))["segments"] for clip in files]
-
+def measure(contender: Contender, python: str, files: dict[str, Sequence[Clip]]) -> Results:
+    """Transcribe `files`, by the way they are asked for, with one program on one thread."""
+    segments = {}
     with Worker(python, contender.program, n_threads=1, **contender.arguments) as worker:
-        results.versions = worker.versions
-        for search, beam in BEAMS.items():
-            results.clips[search] = segments(clips, beam=beam, words=search == "greedy")
-            for batch in contender.long_batches:
-                mode = "batched" if batch else "sequential"
-                results.long[mode, search] = segments(long, beam=beam, batch=batch)
-            print(f"{contender.name}: {search} done", file=sys.stderr)
-    return results
+        for name in contender.asks:
+            options = (ASKS | LONG_ASKS)[name]
+            segments[name] = [
+                worker.transcribe(Ask(clip.path, **options))["segments"] for clip in files[name]
+            ]
+            print(f"{contender.name}: {name} done", file=sys.stderr, flush=True)
+        return Results(segments, worker.versions)
 
 
 def tokens_of(segments: Sequence[Any]) -> list[int]:
@@ -152,15 +154,24 @@ def share_alike(original: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]
     return 1 - n_apart / sum(map(len, original))
 
 
-def clip_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
-    """Yield the table of the clips."""
+def all_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
+    """Yield the table of all clips."""
+    yield "| program | word error rate |"
+    yield "|---|---|"
+    for name, result in results.items():
+        if files := result.segments.get("all"):
+            yield f"| {name} | {error_rate(clips, files):.2%} |"
+
+
+def token_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
+    """Yield the table of tokens."""
     yield "| program | search | word error rate | identical tokens | identical clips |"
     yield "|---|---|---|---|---|"
-    for search in BEAMS:
-        original = [tokens_of(segments) for segments in results[ORIGINAL].clips[search]]
+    for search in ("greedy", "beam 5"):
+        original = list(map(tokens_of, results[ORIGINAL].segments[search]))
         for name, result in results.items():
-            files = result.clips[search]
-            tokens = [tokens_of(segments) for segments in files]
+            files = result.segments[search]
+            tokens = list(map(tokens_of, files))
             same = np.mean([a == b for a, b in zip(original, tokens, strict=True)])
             yield (
                 f"| {name} | {search} | {error_rate(clips, files):.2%} "
@@ -176,16 +187,16 @@ def word_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[st
     )
     yield "|---|---|---|---|---|---|"
     for name, result in results.items():
-        apart, off = [], []
-        for clip, theirs, ours in zip(
-            clips, results[ORIGINAL].clips["greedy"], result.clips["greedy"], strict=True
-        ):
+        apart: list[float] = []
+        off: list[float] = []
+        original, files = results[ORIGINAL].segments["greedy"], result.segments["greedy"]
+        for clip, theirs, ours in zip(clips, original, files, strict=True):
             times = word_times(ours)
             if words_of(ours) == words_of(theirs):
                 apart.extend(np.abs(times - word_times(theirs)).max(axis=1, initial=0))
             if words_of(ours) == clip.words:
                 off.extend(np.abs(times[:, 0] - clip.starts))
-        # Times are multiples of 20 ms: what is less than a hundredth above is rounding.
+        # Times are multiples of 20 ms: what is a hundredth above is rounding.
         yield (
             f"| {name} | {len(apart)} | {np.mean(np.array(apart) <= PEER_S * 1.01):.1%} "
             f"| {len(off)} | {np.median(off) * 1000:.0f} ms "
@@ -201,64 +212,68 @@ def word_times(segments: Sequence[Any]) -> np.ndarray:
 
 def long_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
     """Yield the table of the long files."""
-    yield f"| program | long form | search | word error rate | words as {ORIGINAL}'s |"
-    yield "|---|---|---|---|---|"
-    for mode, search in product(("sequential", "batched"), BEAMS):
-        original = list(map(words_of, results[ORIGINAL].long["sequential", search]))
+    yield f"| program | long form | word error rate | words as {ORIGINAL}'s |"
+    yield "|---|---|---|---|"
+    original = list(map(words_of, results[ORIGINAL].segments["sequential"]))
+    for mode in LONG_ASKS:
         for name, result in results.items():
-            if files := result.long.get((mode, search)):
+            if files := result.segments.get(mode):
                 alike = share_alike(original, list(map(words_of, files)))
-                yield (
-                    f"| {name} | {mode} | {search} | {error_rate(clips, files):.2%} | {alike:.2%} |"
-                )
+                yield f"| {name} | {mode} | {error_rate(clips, files):.2%} | {alike:.2%} |"
 
 
-def document(
-    command: str, clips: Sequence[Clip], long: Sequence[Clip], results: dict[str, Results]
-) -> str:
+def document(files: dict[str, Sequence[Clip]], results: dict[str, Results]) -> str:
     """Return the page."""
     versions = {name: v for result in results.values() for name, v in result.versions.items()}
     digest = hashlib.sha256((DEMO / "model.safetensors").read_bytes()).hexdigest()
-    n_words = sum(len(clip.words) for clip in clips)
-    n_long = sum(len(clip.words) for clip in long)
+    n_words = sum(len(clip.words) for clip in files["sequential"])
     listed = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
-    rows = {
-        "clips": "\n".join(clip_rows(clips, results)),
-        "words": "\n".join(word_rows(clips, results)),
-        "long": "\n".join(long_rows(long, results)),
+    tables = {
+        "all": all_rows(files["all"], results),
+        "tokens": token_rows(files["greedy"], results),
+        "words": word_rows(files["greedy"], results),
+        "long": long_rows(files["sequential"], results),
     }
+    rows = {name: "\n".join(table) for name, table in tables.items()}
     return f"""# Accuracy
 
-Made by `{command}` on {date.today():%d %B %Y}; do not edit.
+Made by `make accuracy` on {date.today():%-d %B %Y}; do not edit.
 
 The bundled demo checkpoint (sha256 {digest[:12]}), converted for each program, transcribes the same
 files: spoken digits of the test split of the Free Spoken Digit Dataset, which it was not trained
 on. How good the demo model is says nothing about the programs; how alike they are does.
 
 All decode at temperature 0 without fallback, because what programs draw at random cannot be the
-same; every other option is the program's default. `cpu` is what `--device auto` takes where there
-is no NPU: an OpenVINO encoder and a decoder of int8 weights. `reference` is NumPy in fp32.
+same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder and a decoder
+of int8 weights. `reference` is NumPy in fp32; openai-whisper computes in fp32 too.
 {listed}.
 
-## {len(clips)} clips of ten digits
+## {len(files["all"])} clips of ten digits
+
+Greedy. The clips are those of `scripts/evaluate_demo.py`.
+
+{rows["all"]}
+
+## Tokens of the first {len(files["greedy"])} clips
 
 Identical tokens: the share of {ORIGINAL}'s tokens, timestamps included, that the program has in
-the same place (1 - edit distance / number). {n_words} words.
+the same place (1 - edit distance / number). Greedy is with word timestamps, which can move where
+a second window begins.
 
-{rows["clips"]}
+{rows["tokens"]}
 
 ## Word times
 
-Of the clips above, greedy. Compared with {ORIGINAL} are the clips in which both write the same
+Of the same clips, greedy. Compared with {ORIGINAL} are the clips in which both write the same
 words, by the worse of a word's start and end; with the truth those in which all ten words are
 right, by a word's start.
 
 {rows["words"]}
 
-## Files of {", ".join(map(str, LONG_MINUTES))} minutes
+## Files of {" and ".join(map(str, LONG_MINUTES))} minutes
 
-Phrases of 3 to 10 digits with pauses of up to 5 s, {n_long} words. Batched is 8 windows at once,
-cut by the VAD; {ORIGINAL} has no such mode and is compared with its own.
+Phrases of 3 to 10 digits with pauses of up to 5 s, {n_words} words, greedy. Batched is 8 windows
+at once, cut by the VAD; {ORIGINAL} has no such mode, and all are compared with its sequential one.
 faster-whisper is told to write timestamps in batches too, as the others do.
 
 {rows["long"]}
@@ -269,25 +284,25 @@ def main() -> None:
     """Write the page and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
-    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--clips", type=int, default=200, help="for word error rates")
+    parser.add_argument("--close", type=int, default=50, help="of them, for tokens and times")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="programs at a time")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "accuracy.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips, long = compose_clips(folder, arguments.clips), compose_long(folder)
+        files: dict[str, Sequence[Clip]] = dict.fromkeys(ASKS, clips[: arguments.close])
+        files |= {"all": clips} | dict.fromkeys(LONG_ASKS, long)
         convert(arguments.peers, "openai-whisper", DEMO, folder / "demo.pt")
         convert(arguments.peers, "faster-whisper", DEMO, folder / "demo-ctranslate2")
         rows = contenders(folder)
         pythons = [
             sys.executable if row.program == "whisper-npu" else arguments.peers for row in rows
         ]
-        run = partial(measure, clips=clips, long=long)
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            results = dict(
-                zip([row.name for row in rows], pool.map(run, rows, pythons), strict=True)
-            )
-    page = document("make accuracy", clips, long, results)
+            measured = list(pool.map(partial(measure, files=files), rows, pythons))
+    page = document(files, dict(zip([row.name for row in rows], measured, strict=True)))
     arguments.output.write_text(page)
     print(page)
 
