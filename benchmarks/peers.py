@@ -268,15 +268,15 @@ def main() -> None:
         about = {"date": f"{date.today():%Y-%m-%d}", "threads": setup.n_threads}
         about |= {"tokens_per_window": setup.n_tokens, "cpu": _cpu()}
         if "table" in parts:
-            measured = measure_table(
+            measured = about | measure_table(
                 setup, models, arguments.model, arguments.windows, arguments.rounds
             )
-            _write(arguments.output / "peers", about | measured, table)
+            _write(arguments.output / "peers", measured, table)
             (arguments.output / "peers.svg").write_text(chart(measured))
         if "growth" in parts:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
-            measured = measure_growth(setup, models, plan)
-            _write(arguments.output / "growth", about | measured, growth_tables)
+            measured = about | measure_growth(setup, models, plan)
+            _write(arguments.output / "growth", measured, growth_tables)
 
 
 def _cpu() -> str:
