@@ -146,7 +146,8 @@ def _compute(
     try:
         engines = load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
         encoded = engines.encoder.encode(_test_window(demo.dims.n_mels))
-        engines.decoder.start([encoded]).prefill(np.zeros((1, 4), np.int64), (3,))
+        decoder = engines.decoder
+        decoder.start([decoder.cross_kv(encoded)]).prefill(np.zeros((1, 4), np.int64), (3,))
     except WhisperNpuError as error:
         return Check(name, FAILED, str(error), error.hint), None
     seconds = perf_counter() - start

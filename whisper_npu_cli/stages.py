@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder.align import Spoken, align_words
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
-from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
+from whisper_npu_cli.encoder.base import DeviceProof
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
@@ -73,17 +74,18 @@ class Stages:
         """Whether the prompt of the first window is longer than the others."""
         return bool(self._options.decoding.prefix)
 
-    def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
+    def encode(self, mel: NDArray[np.float32], seek: int) -> CrossKV:
         """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
         encoder = self._engines.encoder
         with self._timings.measure("encode", encoder.name):
             encoded = encoder.encode(mel)
+            kept = self._engines.decoder.cross_kv(encoded)
         self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
-        return encoded
+        return kept
 
     def decode(
         self,
-        windows: Sequence[EncodedWindow],
+        windows: Sequence[CrossKV],
         previous: Sequence[int] = (),  # tokens of the text before
         *,
         first: bool = False,  # in the audio
@@ -100,7 +102,7 @@ class Stages:
 
     def add_words(
         self,
-        window: EncodedWindow,
+        window: CrossKV,
         segments: Sequence[Segment],  # all of the window
         n_frames: int,  # of the window that are content
         around: Surroundings,
@@ -119,7 +121,7 @@ class Stages:
         """Return whether the window is to be skipped."""
         return self._decoder.is_silence(window)
 
-    def _languages(self, windows: Sequence[EncodedWindow]) -> list[str]:
+    def _languages(self, windows: Sequence[CrossKV]) -> list[str]:
         """Return the language of each window: asked for, detected once, or in each."""
         if self.language is not None and not self._options.multilingual:
             return [self.language] * len(windows)

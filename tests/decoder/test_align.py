@@ -148,8 +148,9 @@ def test_compiled_decoder_looks_where_the_reference_does(
     tokenizer = checkpoint.tokenizer()
     text = tokenizer.encode(TEXTS[index])
     tokens = np.array([*tokenizer.sot_sequence("en"), tokenizer.no_timestamps, *text])
-    logits, weights = compiled.align(encoded[index], tokens)
-    expected_logits, expected = ReferenceDecoder(checkpoint).align(encoded[index], tokens)
+    reference = ReferenceDecoder(checkpoint)
+    logits, weights = compiled.align(compiled.cross_kv(encoded[index]), tokens)
+    expected_logits, expected = reference.align(reference.cross_kv(encoded[index]), tokens)
     assert weights.shape == expected.shape
     # int8 weights and cross-attention keys; a random model's weights are of size 1 / 1500.
     cosines = (weights * expected).sum(-1) / np.sqrt(

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.base import CrossKV, Decoder
 from whisper_npu_cli.decoder.search import log_softmax
-from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.tokenizer import Tokenizer
 
 
 def detect_language(
-    decoder: Decoder, windows: Sequence[EncodedWindow], tokenizer: Tokenizer
+    decoder: Decoder, windows: Sequence[CrossKV], tokenizer: Tokenizer
 ) -> list[dict[str, float]]:
     """Return for each window the probability of each language code, likeliest first.
 

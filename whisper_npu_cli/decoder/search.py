@@ -14,9 +14,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.base import CrossKV, Decoder
 from whisper_npu_cli.decoder.rules import Rule
-from whisper_npu_cli.encoder.base import EncodedWindow
 
 _ZERO = np.float32(0)
 
@@ -76,7 +75,7 @@ class Prompts:
 
 def search(
     decoder: Decoder,
-    windows: Sequence[EncodedWindow],
+    windows: Sequence[CrossKV],
     prompts: Prompts,
     policy: Policy,
     rules: Sequence[Rule],
