@@ -59,6 +59,11 @@ def load_engines(
 
     Raises DeviceError for a device that cannot be used; `auto` then takes the CPU and says why.
     """
+    from whisper_npu_cli.decoder.ranking import compile_ranking
+
+    # Several kernels are compiled, which is one wait for the user.
+    on_compile = cache(partial(notice, "compiling the decoder: about 30 s, once on this machine"))
+    compile_ranking(on_compile)
     if options.device == "reference":
         from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
 
@@ -66,17 +71,20 @@ def load_engines(
             ReferenceEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "asked for"
         )
     if options.device == "auto":
-        return _load_auto(checkpoint, options, notice)
+        return _load_auto(checkpoint, options, notice, on_compile)
     if options.device == "cpu":
         encoder = _cpu_encoder(checkpoint, options)
     else:
         encoder = load_npu_encoder(checkpoint, options)
-    decoder = _cpu_decoder(checkpoint, options, notice)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     return Engines(encoder, decoder, options.device, "asked for")
 
 
 def _load_auto(
-    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    notice: Callable[[str], None],
+    on_compile: Callable[[], None],
 ) -> Engines:
     """Take the NPU where it works, and the CPU from where it does not."""
     incidents: list[str] = []
@@ -85,7 +93,7 @@ def _load_auto(
         incidents.append(str(error))
         notice(f"the NPU failed, the CPU goes on: {error}")
 
-    decoder = _cpu_decoder(checkpoint, options, notice)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     try:
         npu = load_npu_encoder(checkpoint, options)
     except DeviceError as error:
@@ -118,21 +126,14 @@ def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
 
 
 def _cpu_decoder(
-    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+    checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
 ) -> Decoder:
     from numba import set_num_threads
 
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
 
     set_num_threads(_n_threads(options))
-    return NumbaDecoder(
-        checkpoint,
-        cross_kv=options.cross_kv,
-        # Several kernels are compiled, which is one wait for the user.
-        on_compile=cache(
-            partial(notice, "compiling the decoder: about 30 s, once on this machine")
-        ),
-    )
+    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
 
 
 def _n_threads(options: EngineOptions) -> int:

@@ -113,6 +113,7 @@ class ReferenceEncoder:
     """Whisper's encoder, with the cross-attention keys and values of the decoder's layers."""
 
     name = "numpy f32"
+    leaves_cpu = False
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.dims = checkpoint.dims

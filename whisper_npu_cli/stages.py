@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,7 @@ class Stages:
         self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
+        self._encoding = Lock()  # an encoder takes one window at a time
         self._options = options
         self._timings = timings
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
@@ -70,14 +72,22 @@ class Stages:
         return self._prompts.history()
 
     @property
+    def encodes_ahead(self) -> bool:
+        """Whether windows are encoded while others are decoded: where that takes no core."""
+        return self._engines.encoder.leaves_cpu
+
+    @property
     def has_prefix(self) -> bool:
         """Whether the prompt of the first window is longer than the others."""
         return bool(self._options.decoding.prefix)
 
     def encode(self, mel: NDArray[np.float32], seek: int) -> CrossKV:
-        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
+        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio.
+
+        May be called from any thread.
+        """
         encoder = self._engines.encoder
-        with self._timings.measure("encode", encoder.name):
+        with self._encoding, self._timings.measure("encode", encoder.name):
             encoded = encoder.encode(mel)
             kept = self._engines.decoder.cross_kv(encoded)
         self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))

@@ -183,7 +183,7 @@ class NumbaSession:
         decoder = self._use(n_rows, n_prompt)
         n_new = max(1, PREFILL_SIZE // n_rows)
         normed = [
-            self._forward(prompts[:, first : first + n_new], decoder.logits[:0])
+            self._forward(prompts[:, first : first + n_new], decoder.logits[:0]).copy()
             for first in range(0, n_prompt, n_new)
         ]
         chosen = np.concatenate(normed, axis=1)[:, list(logits_at)]
@@ -200,7 +200,7 @@ class NumbaSession:
         return logits
 
     def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
-        """Feed tokens (n_rows, n_new); return a copy of what the vocabulary product takes."""
+        """Feed tokens (n_rows, n_new); return what the vocabulary product takes, a view."""
         decoder = self._decoder
         normed = kernels.forward(
             np.ascontiguousarray(tokens, np.int64),
@@ -212,7 +212,8 @@ class NumbaSession:
             logits,
         )
         self._length += tokens.shape[1]
-        return np.array(normed).reshape(*tokens.shape, -1)
+        result: Array = normed.reshape(*tokens.shape, -1)
+        return result
 
     def gather(self, rows: NDArray[np.int64]) -> None:
         """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.

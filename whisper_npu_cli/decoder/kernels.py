@@ -187,7 +187,7 @@ def gelu(x):  # type: ignore[no-untyped-def]
     return np.float32(0.5) * x * (np.float32(1) + z * p / q)
 
 
-@_serial
+@njit(fastmath={"contract", "nsz"}, error_model="numpy")  # x may be minus infinity
 def exp_negative(x):  # type: ignore[no-untyped-def]
     """Return exp(x) for x <= 0 to 2e-7 relative, 0 or denormal-free below -87; it vectorises.
 

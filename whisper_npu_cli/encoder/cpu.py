@@ -38,6 +38,7 @@ class OpenVinoEncoder:
         self.dims = checkpoint.dims
         hint = _choose_precision(core, device, precision)
         self.name = f"openvino {hint}"
+        self.leaves_cpu = device != "CPU"
         config: dict[str, str | int] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": hint,

@@ -31,6 +31,8 @@ END_S = 2.0  # for a worker to go by itself
 class RemoteNpuEncoder:
     """Encode windows in a worker process that owns the NPU."""
 
+    leaves_cpu = True
+
     def __init__(self, checkpoint: Checkpoint, device: str, xclbins: str | None = None) -> None:
         self.dims = checkpoint.dims
         self._options = WorkerOptions(checkpoint.name, device, 0, xclbins)
