@@ -41,8 +41,8 @@ mlir-check: $(STAMP) ## Lower the NPU designs with an installed mlir-aie
 simulate: $(STAMP) ## Encode a recording on the simulated array (needs g++)
 	$(BIN)/python -m mlir.simulate $(firstword $(wildcard samples/*.wav) tests/data/digits.flac)
 
-test-xrt: ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
-	scripts/test_xrt.sh
+test-xrt: $(STAMP) ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
+	PIP=$(BIN)/pip scripts/test_xrt.sh
 
 train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and flite)
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
