@@ -8,13 +8,14 @@ by its own loudest moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.longform import said, window_segments
 from whisper_npu_cli.sequential import Decided, WindowSource
 from whisper_npu_cli.stages import Stages
@@ -32,6 +33,7 @@ class _Job:
     window: Window
     mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from the end on
     seek: int
+    encode: Callable[[], EncodedWindow]
     segments: list[Segment] = field(default_factory=list)
 
     @property
@@ -61,32 +63,50 @@ def transcribe_batched(
 ) -> Iterator[Decided]:
     """Yield the segments of each of `windows`, which are in order of time.
 
-    Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
-    one batch are in memory.
+    Only the initial prompt and hotwords precede a window. The encoded windows of one batch are in
+    memory; where a device encodes, those of the next one too.
     """
     previous = stages.history().tokens
-    n_done = 0
-    while n_done < len(windows):
+    first = True
+    try:
+        for batch in _batches(source, stages, windows, batch_size):
+            _decode(batch, stages, previous, first=first)
+            first = False
+            for job in batch:
+                yield Decided(job.segments, job.window.end)
+    finally:
+        stages.cancel()
+
+
+def _batches(
+    source: WindowSource, stages: Stages, windows: Sequence[Window], batch_size: int
+) -> Iterator[list[_Job]]:
+    """Yield the windows to decode together; a device encodes the next ones meanwhile."""
+    batch: list[_Job] = []
+    n_begun = 0
+    while n_begun < len(windows):
         # Only the first window of the audio has the prefix, and prompts have equal lengths.
-        n = 1 if n_done == 0 and stages.has_prefix else batch_size
-        batch = [_job(source, window) for window in windows[n_done : n_done + n]]
-        _decode(batch, stages, previous, first=n_done == 0)
-        for job in batch:
-            yield Decided(job.segments, job.window.end)
-        n_done += len(batch)
+        n = 1 if n_begun == 0 and stages.has_prefix else batch_size
+        following = [_job(source, stages, window) for window in windows[n_begun : n_begun + n]]
+        if batch:
+            yield batch
+        batch = following
+        n_begun += len(batch)
+    if batch:
+        yield batch
 
 
-def _job(source: WindowSource, window: Window) -> _Job:
+def _job(source: WindowSource, stages: Stages, window: Window) -> _Job:
     mel = source.window(window.start)
     mel[:, window.end - window.start :] = 0
-    return _Job(window, mel, window.start)
+    return _Job(window, mel, window.start, stages.begin(mel, window.start))
 
 
 def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
     """Decode all windows to their ends."""
     pending = list(batch)
     while pending:
-        encoded = [stages.encode(job.mel, job.seek) for job in pending]
+        encoded = [job.encode() for job in pending]
         decoded = stages.decode(encoded, previous, first=first)
         for job, window, one in zip(pending, encoded, decoded, strict=True):
             n_frames = n_decided = job.n_frames
@@ -96,4 +116,6 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
                 job.segments.extend(said(stages.add_words(window, segments, n_frames, around)))
             job.advance(n_decided)
         pending = [job for job in pending if not job.is_done]
+        for job in pending:
+            job.encode = stages.begin(job.mel, job.seek)
         first = False

@@ -45,6 +45,11 @@ class Engines:
     reason: str  # why `auto` chose this device, for stderr and the JSON
     incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
 
+    @property
+    def encodes_apart(self) -> bool:
+        """Whether this process's cores are free while a window is encoded."""
+        return self.device in ("npu", "sim")
+
     def close(self) -> None:
         """Release both engines."""
         self.encoder.close()

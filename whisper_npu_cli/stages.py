@@ -5,8 +5,10 @@ Both long-form modes are built on these. Knows nothing of how windows are chosen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -51,6 +53,7 @@ class Stages:
         self._engines = engines
         self._options = options
         self._timings = timings
+        self._background = ThreadPoolExecutor(1) if engines.encodes_apart else None
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
         self._prompts = PromptBuilder(
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
@@ -75,10 +78,33 @@ class Stages:
 
     def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
         """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
+        return self._finish(partial(self._encode, mel), seek)
+
+    def begin(self, mel: NDArray[np.float32], seek: int) -> Callable[[], EncodedWindow]:
+        """Return what encodes one window, as `encode` does.
+
+        A device begins at once and works while this process decodes: then only the rest of the
+        time counts as that of the stage, and `mel` must stay as it is.
+        """
+        encode = partial(self._encode, mel)
+        if self._background is None:
+            return partial(self._finish, encode, seek)
+        return partial(self._finish, self._background.submit(encode).result, seek)
+
+    def cancel(self) -> None:
+        """Forget what was begun; returns when the device is idle."""
+        if self._background:
+            self._background.shutdown(cancel_futures=True)
+
+    def _encode(self, mel: NDArray[np.float32]) -> tuple[EncodedWindow, str]:
+        """Return the encoded window and what encoded it."""
         encoder = self._engines.encoder
-        with self._timings.measure("encode", encoder.name):
-            encoded = encoder.encode(mel)
-        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
+        return encoder.encode(mel), encoder.name
+
+    def _finish(self, encode: Callable[[], tuple[EncodedWindow, str]], seek: int) -> EncodedWindow:
+        with self._timings.measure("encode") as stage:
+            encoded, stage.engine = encode()
+        self.windows.append(WindowRecord(seek, stage.engine, encoded.proof))
         return encoded
 
     def decode(
