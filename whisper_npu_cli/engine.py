@@ -13,7 +13,6 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.encoder.npu_fallback import FallbackEncoder
 from whisper_npu_cli.errors import DeviceError, UsageError
-from whisper_npu_cli.findings import OK, SKIPPED
 from whisper_npu_cli.npu.checks import npu_checks
 from whisper_npu_cli.npu.machine import Machine
 from whisper_npu_cli.weights import Checkpoint
@@ -112,7 +111,7 @@ def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNp
     is_standin = options.device == "sim" or os.environ.get(STANDIN_VARIABLE)
     if not is_standin:
         for check in npu_checks(Machine(), options.xclbins):
-            if check.status not in (OK, SKIPPED):
+            if not check.passed:
                 why = f"{check.cause} ({check.detail})" if check.cause else check.detail
                 raise DeviceError(why, hint=check.hint)
     xclbins = str(options.xclbins) if options.xclbins else None

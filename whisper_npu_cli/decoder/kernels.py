@@ -277,12 +277,12 @@ def attend_int8(queries, keys, values, n_keys, causal, scores):  # type: ignore[
             queries[j, d] *= weights.scale[j]
 
 
-def attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
+def attend(queries: Any, keys: Any, values: Any, n_keys: Any, causal: Any, scores: Any) -> None:
     """Stand for `attend_int8` or `attend_f32`, by what the keys and values are."""
     raise NotImplementedError("compiled code only")
 
 
-@overload(attend)  # type: ignore[untyped-decorator]
+@overload(attend)
 def _attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
     del queries, values, n_keys, causal, scores
     chosen = attend_int8 if keys.dtype == types.int8 else attend_f32

@@ -24,6 +24,7 @@ class DeviceProof:
     n_commands: int
     device_ms: float
     predicted: bool  # device_ms comes from the timing model
+    host_ms: float  # processor time beside the run lists: measured, whatever else runs here
 
 
 @dataclass(frozen=True)
