@@ -21,7 +21,9 @@ from whisper_npu_cli.weights import Checkpoint
 if TYPE_CHECKING:
     from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
 
-Device: TypeAlias = Literal["auto", "npu", "cpu", "reference", "sim"]
+Device: TypeAlias = str  # one of DEVICES, or OPENVINO and what OpenVINO calls a device
+DEVICES = ("auto", "npu", "cpu", "reference", "sim")
+OPENVINO = "openvino:"  # openvino:GPU, openvino:NPU (Intel's), openvino:AUTO, openvino:CPU
 STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # developers: the stand-in takes the NPU's place
 
 
@@ -34,6 +36,14 @@ class EngineOptions:
     cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores
     xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for
+
+    def __post_init__(self) -> None:
+        """Raise UsageError where there is no device so named; OpenVINO's are not looked up yet."""
+        if self.device not in DEVICES and not self.device.startswith(OPENVINO):
+            raise UsageError(
+                f"unknown device {self.device!r}",
+                hint=f"one of {', '.join(DEVICES)}, or {OPENVINO}NAME",
+            )
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,8 @@ def load_engines(
         return _load_auto(checkpoint, options, notice)
     if options.device == "cpu":
         encoder = _cpu_encoder(checkpoint, options)
+    elif options.device.startswith(OPENVINO):
+        encoder = _openvino_encoder(checkpoint, options, options.device.removeprefix(OPENVINO))
     else:
         encoder = load_npu_encoder(checkpoint, options)
     decoder = _cpu_decoder(checkpoint, options, notice)
@@ -112,9 +124,15 @@ def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNp
 
 
 def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
+    return _openvino_encoder(checkpoint, options, "CPU")
+
+
+def _openvino_encoder(checkpoint: Checkpoint, options: EngineOptions, device: str) -> Encoder:
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 
-    return OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=_n_threads(options))
+    return OpenVinoEncoder(
+        checkpoint, precision=options.precision, n_threads=_n_threads(options), device=device
+    )
 
 
 def _cpu_decoder(
