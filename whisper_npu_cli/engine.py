@@ -90,22 +90,26 @@ def load_engines(
 def _load_auto(
     checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
 ) -> Engines:
-    """Take the NPU where it works, and the CPU from where it does not."""
+    """Take the NPU where it works, and the CPU from where it does not.
+
+    The encoder comes first: while it is loaded its weights are in memory twice.
+    """
     incidents: list[str] = []
 
     def on_failure(error: DeviceError) -> None:
         incidents.append(str(error))
         notice(f"the NPU failed, the CPU goes on: {error}")
 
-    decoder = _cpu_decoder(checkpoint, options, notice)
     try:
         npu = load_npu_encoder(checkpoint, options)
     except DeviceError as error:
         notice(f"using the CPU: {error}")
-        return Engines(_cpu_encoder(checkpoint, options), decoder, "cpu", str(error))
+        cpu = _cpu_encoder(checkpoint, options)
+        return Engines(cpu, _cpu_decoder(checkpoint, options, notice), "cpu", str(error))
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
     encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
+    decoder = _cpu_decoder(checkpoint, options, notice)
     return Engines(encoder, decoder, "npu", reason, incidents)
 
 

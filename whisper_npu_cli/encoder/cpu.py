@@ -1,7 +1,8 @@
 """The encoder on OpenVINO: the engine for CPUs, and for what else OpenVINO drives.
 
-A checkpoint in, encoded windows out. The graph is in `graph.py`; here are the device, the
-precision and the memory of inputs and outputs. Importing this module imports OpenVINO (0.15 s).
+A checkpoint in, encoded windows out. The graph is in `graph.py`, its compiled form on disk in
+`stored.py`; here are the device, the precision and the memory of inputs and outputs. Importing
+this module imports OpenVINO (0.15 s).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from whisper_npu_cli.encoder.base import EncodedWindow, check_mel
-from whisper_npu_cli.encoder.graph import build_encoder
+from whisper_npu_cli.encoder.stored import CompiledEncoder, compiled_encoder
 from whisper_npu_cli.errors import DeviceError, UsageError
 from whisper_npu_cli.weights import Checkpoint
 
@@ -42,11 +43,13 @@ class OpenVinoEncoder:
         self._device = device
         config = _config(core, device, precision, n_threads)
         try:
-            compiled = core.compile_model(build_encoder(checkpoint), device, config)
+            self._compiled: CompiledEncoder | None = compiled_encoder(
+                core, checkpoint, device, config
+            )
         except RuntimeError as error:
             raise _device_error(device, "cannot take the encoder", error) from error
-        self._request: ov.InferRequest | None = compiled.create_infer_request()
-        self.name = _name(compiled, device)
+        self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
+        self.name = _name(self._compiled.model, device)
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
@@ -55,7 +58,7 @@ class OpenVinoEncoder:
         stays valid whatever is encoded after it.
         """
         check_mel(mel, self.dims)
-        if self._request is None:
+        if self._request is None or self._compiled is None:
             raise RuntimeError("encode() after close()")
         window = self._empty_window()
         mel = np.ascontiguousarray(mel, np.float32)
@@ -67,12 +70,12 @@ class OpenVinoEncoder:
             self._request.infer()
         except RuntimeError as error:
             raise _device_error(self._device, "failed", error) from error
-        self.name = _name(self._request.get_compiled_model(), self._device)  # AUTO may change
+        self.name = _name(self._compiled.model, self._device)  # AUTO may change
         return window
 
     def close(self) -> None:
         """Release the compiled graph."""
-        self._request = None
+        self._request = self._compiled = None
 
     def __enter__(self) -> OpenVinoEncoder:
         return self
