@@ -20,7 +20,9 @@ from whisper_npu_cli.weights import Checkpoint
 if TYPE_CHECKING:
     from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
 
-Device: TypeAlias = Literal["auto", "npu", "cpu", "reference", "sim"]
+Device: TypeAlias = str  # one of DEVICES, or OPENVINO and what OpenVINO calls a device
+DEVICES = ("auto", "npu", "cpu", "reference", "sim")
+OPENVINO = "openvino:"  # openvino:GPU, openvino:NPU (Intel's), openvino:AUTO, openvino:CPU
 STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # developers: the stand-in takes the NPU's place
 
 
@@ -33,6 +35,14 @@ class EngineOptions:
     cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores
     xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for
+
+    def __post_init__(self) -> None:
+        """Raise UsageError where there is no device so named; OpenVINO's are not looked up yet."""
+        if self.device not in DEVICES and not self.device.startswith(OPENVINO):
+            raise UsageError(
+                f"unknown device {self.device!r}",
+                hint=f"one of {', '.join(DEVICES)}, or {OPENVINO}NAME",
+            )
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,8 @@ def load_engines(
         return _load_auto(checkpoint, options, notice, on_compile)
     if options.device == "cpu":
         encoder = _cpu_encoder(checkpoint, options)
+    elif options.device.startswith(OPENVINO):
+        encoder = _openvino_encoder(checkpoint, options, options.device.removeprefix(OPENVINO))
     else:
         encoder = load_npu_encoder(checkpoint, options)
     decoder = _cpu_decoder(checkpoint, options, on_compile)
@@ -85,22 +97,26 @@ def _load_auto(
     notice: Callable[[str], None],
     on_compile: Callable[[], None],
 ) -> Engines:
-    """Take the NPU where it works, and the CPU from where it does not."""
+    """Take the NPU where it works, and the CPU from where it does not.
+
+    The encoder comes first: while it is loaded its weights are in memory twice.
+    """
     incidents: list[str] = []
 
     def on_failure(error: DeviceError) -> None:
         incidents.append(str(error))
         notice(f"the NPU failed, the CPU goes on: {error}")
 
-    decoder = _cpu_decoder(checkpoint, options, on_compile)
     try:
         npu = load_npu_encoder(checkpoint, options)
     except DeviceError as error:
         notice(f"using the CPU: {error}")
-        return Engines(_cpu_encoder(checkpoint, options), decoder, "cpu", str(error))
+        cpu = _cpu_encoder(checkpoint, options)
+        return Engines(cpu, _cpu_decoder(checkpoint, options, on_compile), "cpu", str(error))
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
     encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     return Engines(encoder, decoder, "npu", reason, incidents)
 
 
@@ -119,9 +135,15 @@ def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNp
 
 
 def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
+    return _openvino_encoder(checkpoint, options, "CPU")
+
+
+def _openvino_encoder(checkpoint: Checkpoint, options: EngineOptions, device: str) -> Encoder:
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 
-    return OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=_n_threads(options))
+    return OpenVinoEncoder(
+        checkpoint, precision=options.precision, n_threads=_n_threads(options), device=device
+    )
 
 
 def _cpu_decoder(
