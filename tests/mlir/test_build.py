@@ -52,7 +52,7 @@ class Tools:
         self.bin = folder / "bin"
         self.set_sizes()
         self._write("aiecc", AIECC.format(log=self.log))
-        self.found = Toolchain(str(self.bin / "aiecc"), folder, folder, {"mlir-aie": "1.4.2"})
+        self.found = Toolchain(str(self.bin / "aiecc"), folder, folder, {"mlir-aie": "1.3.4"})
 
     def set_sizes(self, stack: int = 256, text: int = 12_000) -> None:
         self._write("clang++", CLANG.format(stack=stack))
@@ -170,5 +170,5 @@ def test_the_container_has_the_versions_of_the_lock() -> None:
 
 def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlir.toolchain.version", lambda _: "0.0.1")
-    with pytest.raises(Exception, match=r"mlir_aie is 0.0.1, the lock says 1.4.2"):
+    with pytest.raises(Exception, match=r"mlir_aie is 0.0.1, the lock says 1.3.4"):
         find_toolchain()
