@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-
 Ints = list[int]  # one number for each part of an element
 
 
