@@ -17,7 +17,7 @@ from whisper_npu_cli.decoder import kernels
 from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.decoder.cpu import NumbaDecoder
 from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import CheckpointError, DeviceError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 from whisper_npu_cli.reference import ReferenceDecoder
 from whisper_npu_cli.weights import Checkpoint
@@ -156,6 +156,12 @@ def test_a_full_context_is_refused(decoder: NumbaDecoder, windows: list[EncodedW
         session.step(np.array([1]))
 
 
+def test_heads_of_an_odd_size_are_refused() -> None:
+    dims = replace(DIMS, n_text_head=8, n_text_state=96, n_audio_head=8, n_audio_state=96)
+    with pytest.raises(CheckpointError, match="heads of 12 channels"):
+        NumbaDecoder(random_checkpoint(dims, TINY_SEED))
+
+
 def test_misuse_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
     earlier = start(decoder, windows[:2])
     with pytest.raises(ValueError, match="tokens for 1 rows, the session has 2"):
@@ -176,7 +182,7 @@ from tests.tiny_model import TINY_DIMS
 from whisper_npu_cli.decoder import kernels
 from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.decoder.cpu import NumbaDecoder
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import CheckpointError, DeviceError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 dims = replace(TINY_DIMS, n_audio_state=192, n_audio_head=3, n_text_state=192, n_text_head=3)
 NumbaDecoder(random_checkpoint(dims), on_compile=lambda: print("compiling"))

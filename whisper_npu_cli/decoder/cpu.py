@@ -21,6 +21,7 @@ from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.compiling import Notice, compile_once
 from whisper_npu_cli.decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.weights import Checkpoint
 
 Array = NDArray[np.float32]
@@ -35,6 +36,7 @@ class NumbaDecoder:
 
     `cross_kv` is the precision of the cached cross-attention keys and values. `on_compile` is
     called before the kernels are compiled, which happens once per machine (see `kernels`).
+    CheckpointError where the sizes of `checkpoint` do not suit the kernels.
     """
 
     def __init__(
@@ -45,6 +47,12 @@ class NumbaDecoder:
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
+        if self.dims.head_size % kernels.LANES:
+            raise CheckpointError(
+                f"{checkpoint.name}: attention heads of {self.dims.head_size} channels, which is"
+                f" no multiple of {kernels.LANES}",
+                hint="use --device reference",
+            )
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
