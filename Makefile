@@ -22,7 +22,10 @@ demo: $(STAMP) ## Transcribe a human recording with the bundled checkpoint
 	$(BIN)/whisper-npu transcribe samples/*.wav --model demo
 
 test: $(STAMP) ## Run the tests (no NPU, network or weights needed)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP) ## Run the slow tests: every fault of an NPU, the demo on 200 clips, deep models
+	$(BIN)/pytest -m slow
 
 check: $(STAMP) ## Check format, lint and types
 	$(BIN)/ruff format --check .
@@ -56,11 +59,12 @@ mlir-check: $(STAMP) ## Lower the NPU designs with an installed mlir-aie
 simulate: $(STAMP) ## Encode a recording on the simulated array (needs g++)
 	$(BIN)/python -m mlir.simulate $(firstword $(wildcard samples/*.wav) tests/data/digits.flac)
 
-test-xrt: ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
-	scripts/test_xrt.sh
+test-xrt: $(STAMP) ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
+	PIP=$(BIN)/pip scripts/test_xrt.sh
 
 train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and flite)
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	$(BIN)/python scripts/train_demo.py
 
-.PHONY: help setup demo test check goldens accuracy bench-peers bench-long xclbins mlir-check simulate test-xrt train-demo
+.PHONY: help setup demo test test-slow check goldens accuracy bench-peers bench-long xclbins \
+	mlir-check simulate test-xrt train-demo
