@@ -254,7 +254,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8, help="of 30 s, in the table's audio")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=90, help="of each window")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of every program")
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 10, 120])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--sizes", nargs="+", default=["tiny", "base", "small"])
