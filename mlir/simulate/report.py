@@ -6,9 +6,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-from mlir.simulate.cost import CLOCK_GHZ, Prediction
+from mlir.simulate.cost import Prediction
 from mlir.simulate.limits import CORE, memory_map
 from mlir.simulate.runtime import Program
+from whisper_npu_cli.npu.timing_model import CLOCK_MHZ
 from whisper_npu_cli.overlay import StreamSpec
 
 Row = tuple[StreamSpec, Prediction]
@@ -35,7 +36,8 @@ def table(rows: Iterable[Row]) -> str:
         )
     total = sum(prediction.ms for _, prediction in rows)
     moved = sum(prediction.host_bytes for _, prediction in rows)
-    lines.append(f"predicted at {CLOCK_GHZ} GHz: {total:.1f} ms, {moved / 1e6:.0f} MB a window")
+    clock = f"predicted at {CLOCK_MHZ / 1000} GHz"
+    lines.append(f"{clock}: {total:.1f} ms, {moved / 1e6:.0f} MB a window")
     for op in ("gemm", "attention", "layernorm"):
         part = sum(prediction.ms for spec, prediction in rows if spec.op == op)
         lines.append(f"  {op:10} {part:6.1f} ms predicted")
