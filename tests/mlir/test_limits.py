@@ -320,6 +320,80 @@ def test_two_workers_on_one_tile_and_six_buffers() -> None:
         run_program(program, [])
 
 
+def test_a_barrier_set_while_its_core_runs() -> None:
+    program = Copy().program()
+    barrier, fill, *rest = program.runtime.steps
+    program.runtime.steps = [barrier, fill, barrier, *rest]  # without a drain the core must wait
+    x = np.zeros(N * WORDS, np.int32)
+    with pytest.raises(DesignError, match=r"core tile \(0, 2\): its barrier is set while it still"):
+        run_program(program, [x, x.copy()])
+
+
+def test_an_element_held_at_the_barrier() -> None:
+    def hold(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
+        barrier.wait_for_value(1)
+        for _ in range(N):
+            kernel(source.acquire(1), sink.acquire(1))
+            source.release(1)
+            sink.release(1)
+        sink.acquire(1)
+
+    with pytest.raises(DesignError, match=r"1 of out_core at tile \(0, 2\) acquired and never rel"):
+        run(core=hold)
+
+
+def test_a_core_uses_only_what_it_was_given() -> None:
+    stranger = Kernel("copy_tile", "attention.o", [words(WORDS), words(WORDS)])
+    buffer = Buffer(words(4), name="own")
+
+    def call(source: Any, sink: Any, *_: Any) -> None:
+        stranger(source.acquire(1), sink.acquire(1))
+
+    def write(*arguments: Any) -> None:
+        arguments[4][0] = 1
+
+    with pytest.raises(DesignError, match="copy_tile: not an argument of the worker that calls it"):
+        run(core=call)
+    with pytest.raises(DesignError, match="buffer own: written by neither sequence nor kernel"):
+        run(core=write, buffers=[buffer])
+
+
+def test_links_that_do_not_fit() -> None:
+    whole = ObjectFifo(words(8), 2, "whole")
+    with pytest.raises(DesignError, match="whole: only a consumer is split"):
+        whole.prod().split([0], Tile(0, 1), [1], [words(4)], ["part"])
+    with pytest.raises(DesignError, match="whole: only a producer is joined"):
+        whole.cons().join([0], Tile(0, 1), [1], [words(4)], ["part"])
+    program = Copy().program()
+    link = next(fifo.producer.link for fifo in program.fifos() if fifo.name == "in_core")
+    link.offsets[0] = 4
+    with pytest.raises(DesignError, match="fifo in_core: reaches beyond in"):
+        limits.check(program)
+
+
+def test_two_fifos_of_one_name_and_an_end_without_a_user() -> None:
+    program = Copy(extra_fifos=1).program()
+    more = next(fifo for fifo in program.fifos() if fifo.name == "more0")
+    more.consumers[0].tile = None
+    with pytest.raises(DesignError, match="fifo more0: an end is used by no worker"):
+        limits.check(program)
+    more.name = "in"
+    with pytest.raises(DesignError, match="two fifos are called in"):
+        limits.check(program)
+
+
+def test_transfers_of_another_sequence_or_a_finished_group() -> None:
+    fifo, tap = ObjectFifo(words(4), 1, "f"), TensorAccessPattern([4], 0, [4], [1])
+    runtime, other = Runtime(), Runtime()
+    with runtime.sequence(words(4)) as data, other.sequence(words(4)) as foreign:
+        group = runtime.task_group()
+        with pytest.raises(DesignError, match="fifo f: buffer of another sequence"):
+            runtime.fill(fifo.prod(), foreign, tap, group, tile=Tile(0, 0))
+        runtime.finish_task_group(group)
+        with pytest.raises(DesignError, match="fifo f: its task group is finished"):
+            runtime.fill(fifo.prod(), data, tap, group, tile=Tile(0, 0))
+
+
 def test_branches_on_fifos_are_refused() -> None:
     install()
     with pytest.raises(ImportError, match="use range_ with 0 or 1 turns"):
