@@ -2,104 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlir.simulate import limits
-from mlir.simulate.iron import (
-    NPU1,
-    Buffer,
-    DesignError,
-    Kernel,
-    ObjectFifo,
-    Tile,
-    Worker,
-    WorkerRuntimeBarrier,
-)
+from mlir.simulate.iron import NPU1, DesignError, ObjectFifo, Tile, Worker, WorkerRuntimeBarrier
 from mlir.simulate.run import run_program
-from mlir.simulate.runtime import Program, Runtime, TensorAccessPattern, Transfer, install
-
-WORDS = 2048
-N = 4  # elements that pass
-
-
-def words(n: int, dtype: type = np.int32) -> Any:
-    return np.ndarray[(n,), np.dtype[dtype]]
-
-
-class Copy:
-    """Host -> memory tile -> core, which copies -> memory tile -> host; every part replaceable."""
-
-    def __init__(self, **changes: Any) -> None:
-        self.n_turns = 1
-        self.stack = 1024
-        self.depth = 2
-        self.core_tile = Tile(0, 2)
-        self.memory_tile = Tile(0, 1)
-        self.shim_tile = Tile(0, 0)
-        self.buffers: list[Buffer] = []
-        self.extra_fifos = 0
-        self.fill_tap = ([1, 1, 1, N * WORDS], [0, 0, 0, 1], 0)
-        self.drain_tap = self.fill_tap
-        self.data_type: Any = words(N * WORDS)
-        self.n_fills = 1
-        self.await_drain = True
-        self.finish_first = False
-        self.core: Callable[..., None] | None = None
-        self.__dict__.update(changes)
-
-    def program(self) -> Program:
-        """Return the program."""
-        element = words(WORDS)
-        source, sink = ObjectFifo(element, self.depth, "in"), ObjectFifo(element, 2, "out")
-        inner = source.cons().forward(tile=self.memory_tile, name="in_core")
-        outer = sink.prod().join([0], self.memory_tile, [1], [element], ["out_core"])[0]
-        kernel = Kernel("copy_tile", "attention.o", [element, element])
-        barrier = WorkerRuntimeBarrier()
-        more = [ObjectFifo(element, 1, f"more{i}") for i in range(self.extra_fifos)]
-        ends = [fifo.cons() for fifo in more]
-        arguments = [inner.cons(), outer.prod(), kernel, barrier, *self.buffers, *ends]
-        core = self.core or self.copy
-        worker = Worker(core, arguments, tile=self.core_tile, stack_size=self.stack)
-        runtime = Runtime()
-        with runtime.sequence(self.data_type, self.data_type) as (x, y):
-            runtime.start(worker)
-            runtime.set_barrier(barrier, 1)
-            group = runtime.task_group()
-            for fifo in more:
-                runtime.fill(fifo.prod(), x, self.tap(self.fill_tap), group, tile=Tile(1, 0))
-            for _ in range(self.n_fills):
-                runtime.fill(source.prod(), x, self.tap(self.fill_tap), group, tile=self.shim_tile)
-            runtime.drain(
-                sink.cons(), y, self.tap(self.drain_tap), group, self.await_drain, self.shim_tile
-            )
-            runtime.finish_task_group(group)
-        return Program(NPU1(), runtime)
-
-    def tap(self, of: tuple[list[int], list[int], int]) -> TensorAccessPattern:
-        """Return a pattern on the host buffer."""
-        sizes, strides, offset = of
-        return TensorAccessPattern([N * WORDS], offset, list(sizes), list(strides))
-
-    @staticmethod
-    def copy(source: Any, sink: Any, kernel: Kernel, barrier: Any, *_: Any) -> None:
-        """Copy N elements."""
-        barrier.wait_for_value(1)
-        for _ in range(N):
-            kernel(source.acquire(1), sink.acquire(1))
-            source.release(1)
-            sink.release(1)
-
-
-def run(**changes: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Run the copy with changes; return what went in and what came out."""
-    x = np.arange(N * WORDS, dtype=np.int32)
-    y = np.zeros_like(x)
-    run_program(Copy(**changes).program(), [x, y])
-    return x, y
+from mlir.simulate.runtime import Program, Runtime, TensorAccessPattern, Transfer
+from tests.copy_design import WORDS, Copy, N, run, words
 
 
 def test_the_sound_design_copies() -> None:
@@ -232,81 +144,10 @@ def test_sixteen_descriptors_per_shim() -> None:
         limits.check(program)
 
 
-def test_a_missing_release_names_core_and_fifo() -> None:
-    def keep(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
-        for _ in range(N):
-            kernel(source.acquire(1), sink.acquire(1))
-            sink.release(1)
-
-    with pytest.raises(DesignError, match=r"in_core at tile \(0, 2\)"):
-        run(core=keep)
-
-
-def test_a_release_too_many() -> None:
-    def twice(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        Copy.copy(source, sink, kernel, barrier)
-        sink.release(1)
-
-    with pytest.raises(DesignError, match=r"release\(1\) of out_core at tile \(0, 2\), 0 held"):
-        run(core=twice)
-
-
-def test_a_deadlock_names_tiles_and_fifos() -> None:
-    def greedy(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        Copy.copy(source, sink, kernel, barrier)
-        source.acquire(1)
-
-    def lazy(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
-        kernel(source.acquire(1), sink.acquire(1))
-        source.acquire(2)
-        source.release(2)
-        source.acquire(2)
-        source.release(2)
-        source.acquire(1)
-
-    with pytest.raises(DesignError, match=r"core tile \(0, 2\) waits for an element of in_core"):
-        run(core=greedy)
-    with pytest.raises(DesignError, match=r"deadlock: .*fifo out .*words\); core tile \(0, 2\)"):
-        run(core=lazy)
-
-
-def test_data_that_nobody_takes() -> None:
-    def half(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
-        for _ in range(N // 2):
-            kernel(source.acquire(1), sink.acquire(1))
-            source.release(1)
-            sink.release(1)
-
-    drain = ([1, 1, 1, N // 2 * WORDS], [0, 0, 0, 1], 0)
-    with pytest.raises(DesignError, match=r"the sequence ended with 2 elements in in"):
-        run(core=half, drain_tap=drain)
-
-
-def test_acquire_beyond_the_depth() -> None:
-    def hungry(*arguments: Any) -> None:
-        arguments[3].wait_for_value(1)
-        arguments[0].acquire(3)
-
-    with pytest.raises(DesignError, match=r"in_core: acquire\(3\) exceeds depth 2"):
-        run(core=hungry)
-
-
 def test_locks_of_a_core() -> None:
     barriers = [WorkerRuntimeBarrier() for _ in range(13)]
     with pytest.raises(DesignError, match=r"tile \(0, 2\): 18 locks, at most 16"):
         run(buffers=barriers)
-
-
-def test_a_kernel_with_other_arguments() -> None:
-    def short(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
-        kernel(source.acquire(1)[:8], sink.acquire(1))
-
-    with pytest.raises(DesignError, match="kernel copy_tile: an argument is not as declared"):
-        run(core=short)
 
 
 def test_two_workers_on_one_tile_and_six_buffers() -> None:
@@ -318,89 +159,3 @@ def test_two_workers_on_one_tile_and_six_buffers() -> None:
     program.runtime.data *= 3
     with pytest.raises(DesignError, match="6 buffers, at most 5"):
         run_program(program, [])
-
-
-def test_a_barrier_set_while_its_core_runs() -> None:
-    program = Copy().program()
-    barrier, fill, *rest = program.runtime.steps
-    program.runtime.steps = [barrier, fill, barrier, *rest]  # without a drain the core must wait
-    x = np.zeros(N * WORDS, np.int32)
-    with pytest.raises(DesignError, match=r"core tile \(0, 2\): its barrier is set while it still"):
-        run_program(program, [x, x.copy()])
-
-
-def test_an_element_held_at_the_barrier() -> None:
-    def hold(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
-        for _ in range(N):
-            kernel(source.acquire(1), sink.acquire(1))
-            source.release(1)
-            sink.release(1)
-        sink.acquire(1)
-
-    with pytest.raises(DesignError, match=r"1 of out_core at tile \(0, 2\) acquired and never rel"):
-        run(core=hold)
-
-
-def test_a_core_uses_only_what_it_was_given() -> None:
-    stranger = Kernel("copy_tile", "attention.o", [words(WORDS), words(WORDS)])
-    buffer = Buffer(words(4), name="own")
-
-    def call(source: Any, sink: Any, *_: Any) -> None:
-        stranger(source.acquire(1), sink.acquire(1))
-
-    def write(*arguments: Any) -> None:
-        arguments[4][0] = 1
-
-    with pytest.raises(DesignError, match="copy_tile: not an argument of the worker that calls it"):
-        run(core=call)
-    with pytest.raises(DesignError, match="buffer own: written by neither sequence nor kernel"):
-        run(core=write, buffers=[buffer])
-
-
-def test_links_that_do_not_fit() -> None:
-    whole = ObjectFifo(words(8), 2, "whole")
-    with pytest.raises(DesignError, match="whole: only a consumer is split"):
-        whole.prod().split([0], Tile(0, 1), [1], [words(4)], ["part"])
-    with pytest.raises(DesignError, match="whole: only a producer is joined"):
-        whole.cons().join([0], Tile(0, 1), [1], [words(4)], ["part"])
-    program = Copy().program()
-    link = next(fifo.producer.link for fifo in program.fifos() if fifo.name == "in_core")
-    link.offsets[0] = 4
-    with pytest.raises(DesignError, match="fifo in_core: reaches beyond in"):
-        limits.check(program)
-
-
-def test_two_fifos_of_one_name_and_an_end_without_a_user() -> None:
-    program = Copy(extra_fifos=1).program()
-    more = next(fifo for fifo in program.fifos() if fifo.name == "more0")
-    more.consumers[0].tile = None
-    with pytest.raises(DesignError, match="fifo more0: an end is used by no worker"):
-        limits.check(program)
-    more.name = "in"
-    with pytest.raises(DesignError, match="two fifos are called in"):
-        limits.check(program)
-
-
-def test_transfers_of_another_sequence_or_a_finished_group() -> None:
-    fifo, tap = ObjectFifo(words(4), 1, "f"), TensorAccessPattern([4], 0, [4], [1])
-    runtime, other = Runtime(), Runtime()
-    with runtime.sequence(words(4)) as data, other.sequence(words(4)) as foreign:
-        group = runtime.task_group()
-        with pytest.raises(DesignError, match="fifo f: buffer of another sequence"):
-            runtime.fill(fifo.prod(), foreign, tap, group, tile=Tile(0, 0))
-        runtime.finish_task_group(group)
-        with pytest.raises(DesignError, match="fifo f: its task group is finished"):
-            runtime.fill(fifo.prod(), data, tap, group, tile=Tile(0, 0))
-
-
-def test_branches_on_fifos_are_refused() -> None:
-    install()
-    with pytest.raises(ImportError, match="use range_ with 0 or 1 turns"):
-        from aie.helpers.dialects.scf import if_  # noqa: F401
-
-
-def test_a_task_group_must_be_finished() -> None:
-    runtime = Runtime()
-    with pytest.raises(DesignError, match="not finished"), runtime.sequence(words(4)):
-        runtime.task_group()
