@@ -37,6 +37,8 @@ from long_form import compose, n_edits  # noqa: E402
 from programs import RATE, Ask  # noqa: E402
 from workers import Worker, convert  # noqa: E402
 
+from whisper_npu_cli.bench.limits import supports_bf16  # noqa: E402
+
 DEMO = ROOT / "whisper_npu_cli" / "demo"
 ORIGINAL, REFERENCE = "openai-whisper", "whisper-npu, reference"
 PEER_S, TRUE_S = 0.02, 0.08  # how far word times may be from openai-whisper's, from the truth
@@ -240,6 +242,7 @@ def document(files: dict[str, Sequence[Clip]], results: dict[str, Results]) -> s
         "long": long_rows(files["sequential"], results),
     }
     rows = {name: "\n".join(table) for name, table in tables.items()}
+    precision = "bf16" if supports_bf16() else "fp32"
     return f"""# Accuracy
 
 Made by `make accuracy` on {date.today():%-d %B %Y}; do not edit.
@@ -249,8 +252,9 @@ files: spoken digits of the test split of the Free Spoken Digit Dataset, which i
 on. How good the demo model is says nothing about the programs; how alike they are does.
 
 All decode at temperature 0 without fallback, because what programs draw at random cannot be the
-same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder and a decoder
-of int8 weights. `reference` is NumPy in fp32; openai-whisper computes in fp32 too.
+same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder, in {precision}
+on this machine, and a decoder of int8 weights. `reference` is NumPy in fp32; openai-whisper computes
+in fp32 too.
 {listed}.
 
 ## {len(files["all"])} clips of ten digits
