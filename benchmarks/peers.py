@@ -38,6 +38,7 @@ from whisper_npu_cli.save_checkpoint import save_checkpoint  # noqa: E402
 
 OURS = "whisper-npu"
 GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}
+MAX_OFF = 0.02  # of the tokens: whisper.cpp's beams draw at random, and may end one early
 PAUSE_S = 0.5  # before each measurement: threads that spin after work have gone to sleep
 
 
@@ -149,7 +150,7 @@ def transcribe(worker: Worker, row: Row, audio: Path, n_expected: int) -> dict[s
     ask = Ask(str(audio), timestamps=False, previous_text=False, **row.ask)
     reply = worker.transcribe(ask)
     n_tokens = sum(len(segment["tokens"]) for segment in reply.pop("segments"))
-    if n_tokens != n_expected:
+    if abs(n_tokens - n_expected) > MAX_OFF * n_expected:
         raise SystemExit(f"{row.program} {row.way}: {n_tokens} tokens, not {n_expected}")
     print(f"{row.program} {row.precision} {row.way}: {reply['seconds']:.1f} s", file=sys.stderr)
     return reply

@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 RATE, WINDOW_S = 16000, 30
+WHISPER_EOT = 50257  # of the published multilingual vocabularies
 Segments = list[dict[str, Any]]
 
 
@@ -202,11 +203,11 @@ class WhisperCpp:
             command = [*self._command, *search, "-f", ask.audio, "-of", str(output)]
             command += [] if ask.timestamps else ["-nt"]
             command += [] if ask.previous_text else ["-mc", "0"]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
-            self.load_s = float(re.findall(r"load time = *([\d.]+) ms", done.stderr)[0]) / 1000
+            done = subprocess.run(command, check=True, capture_output=True)
+            self.load_s = float(re.findall(rb"load time = *([\d.]+) ms", done.stderr)[0]) / 1000
             result = json.loads(output.with_suffix(".json").read_bytes().decode("utf-8", "replace"))
         return [
-            {"tokens": [token["id"] for token in segment["tokens"]]}
+            {"tokens": [token["id"] for token in segment["tokens"] if token["id"] < WHISPER_EOT]}
             for segment in result["transcription"]
         ]
 
