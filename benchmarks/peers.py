@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -167,6 +168,8 @@ def measure_table(
         vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
     ]
     limits, found = Limits(setup.n_threads), versions()
+    if setup.whisper_cpp:
+        found["whisper.cpp"] = _commit(setup.whisper_cpp)
     with ExitStack() as stack:
         workers = [stack.enter_context(models.worker(row, size)) for row in rows]
         for worker, row in zip(workers, rows, strict=True):
@@ -284,6 +287,11 @@ def main() -> None:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
             measured = about | measure_growth(setup, models, plan)
             _write(arguments.output / "growth", measured, growth_tables)
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "log", "-1", "--format=%h"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _cpu() -> str:
