@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS ?= $(VENV)-peers/bin/python
 
 .DEFAULT_GOAL := help
 
@@ -35,6 +36,20 @@ goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	$(BIN)/python scripts/make_goldens.py
 
+accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy.md: beside openai-whisper and faster-whisper
+	$(BIN)/python benchmarks/accuracy.py --peers $(PEERS)
+
+bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (WHISPER_CPP=CHECKOUT adds it)
+	$(BIN)/python benchmarks/peers.py --peers $(PEERS) $(if $(WHISPER_CPP),--whisper-cpp $(WHISPER_CPP))
+
+bench-long: $(STAMP) ## Measure files of 10 min to 2 h: digits, speed and memory
+	$(BIN)/python benchmarks/long_form.py
+
+$(VENV)-peers/bin/python: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/pip install --quiet --requirement benchmarks/requirements.txt
+	@touch $@
+
 xclbins: $(STAMP) ## Build the NPU overlay (needs mlir-aie, Peano and xclbinutil)
 	$(BIN)/python -m mlir.build
 
@@ -51,4 +66,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and fl
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	$(BIN)/python scripts/train_demo.py
 
-.PHONY: help setup demo test test-slow check goldens xclbins mlir-check simulate test-xrt train-demo
+.PHONY: help setup demo test test-slow check goldens accuracy bench-peers bench-long xclbins \
+	mlir-check simulate test-xrt train-demo

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -42,10 +42,9 @@ class Model:
 
     def __init__(self, words: Sequence[int], n_said: int, prefix: bool = False) -> None:
         self.batches: list[int] = []
-        self.log: list[str] = []
-        self.is_cancelled = False
         self.firsts: list[bool] = []
         self.has_prefix = prefix
+        self.encodes_ahead = False
         self.tokenizer = SimpleNamespace(
             timestamp_begin=BEGIN,
             decode=lambda tokens: " ".join(str(token) for token in tokens if token < BEGIN),
@@ -56,12 +55,8 @@ class Model:
     def history(self) -> Any:
         return SimpleNamespace(tokens=[])
 
-    def begin(self, mel: NDArray[np.float32], seek: int) -> Callable[[], NDArray[np.float32]]:
-        self.log.append(f"begin {seek}")
-        return mel[0].copy
-
-    def cancel(self) -> None:
-        self.is_cancelled = True
+    def encode(self, mel: NDArray[np.float32], _seek: int) -> NDArray[np.float32]:
+        return mel[0].copy()
 
     def add_words(self, _: object, segments: list[Segment], *__: object) -> list[Segment]:
         return segments
@@ -73,7 +68,6 @@ class Model:
         self, windows: Sequence[NDArray[np.float32]], _previous: Sequence[int], *, first: bool
     ) -> list[DecodedWindow]:
         self.batches.append(len(windows))
-        self.log.append(f"decode {int(windows[0][0]) - 1}")
         self.firsts.append(first)
         return [DecodedWindow("en", self._say(window), 0.0, -0.1, 1.0, 0.0) for window in windows]
 
@@ -131,6 +125,16 @@ def test_every_word_comes_once_and_in_order(
     assert max(model.batches) <= batch_size
 
 
+@given(layouts(), st.integers(1, 5))
+def test_encoding_ahead_changes_nothing(
+    layout: tuple[list[int], list[tuple[int, int]]], batch_size: int
+) -> None:
+    words, windows = layout
+    model = Model(words, 2)
+    model.encodes_ahead = True
+    assert said(model, windows, batch_size) == [str(i) for i in range(len(words))]
+
+
 def test_silent_windows_have_no_text() -> None:
     assert said(Model([], 1), [(0, 3000), (3000, 4000)], 8) == []
 
@@ -146,14 +150,6 @@ def test_windows_are_decoded_together() -> None:
     said(model, [(0, 50), (1000, 1050), (2000, 2050)], 2)
     assert model.batches == [2, 1]
     assert model.firsts == [True, False]
-
-
-def test_the_next_windows_are_begun_before_these_are_decoded() -> None:
-    model = Model([0, 1000, 2000], 1)
-    said(model, [(0, 50), (1000, 1050), (2000, 2050)], 1)
-    first, later = ["begin 0", "begin 1000", "decode 0"], ["begin 2000", "decode 1000"]
-    assert model.log == [*first, *later, "decode 2000"]
-    assert model.is_cancelled
 
 
 def test_the_prefix_is_for_the_first_window_alone() -> None:

@@ -62,7 +62,8 @@ def transcribe(
     prompt = tuple(golden.arrays["prompt"].tolist())
     rows = []
     for clip in clips:
-        window = engines.encoder.encode(clip.mel(demo.dims.n_mels))
+        encoded = engines.encoder.encode(clip.mel(demo.dims.n_mels))
+        window = engines.decoder.cross_kv(encoded)
         (decoded,) = decoder.decode([Task(window, "en", prompt)])
         rows.append(list(decoded.tokens))
     engines.close()
@@ -76,7 +77,8 @@ def test_states_and_logits_are_those_of_transformers(
     arrays = golden.arrays
     window = ReferenceEncoder(demo).encode(clips[0].mel(demo.dims.n_mels))
     tokens = np.concatenate([arrays["prompt"], golden.tokens[0]])
-    session = ReferenceDecoder(demo).start([window])
+    decoder = ReferenceDecoder(demo)
+    session = decoder.start([decoder.cross_kv(window)])
     logits = session.prefill(tokens[None], range(len(tokens)))[0]
     for actual, expected in (
         (window.states[arrays["positions"]], arrays["states"]),

@@ -20,7 +20,9 @@ from whisper_npu_cli.weights import Checkpoint
 if TYPE_CHECKING:
     from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
 
-Device: TypeAlias = Literal["auto", "npu", "cpu", "reference", "sim"]
+Device: TypeAlias = str  # one of DEVICES, or OPENVINO and what OpenVINO calls a device
+DEVICES = ("auto", "npu", "cpu", "reference", "sim")
+OPENVINO = "openvino:"  # openvino:GPU, openvino:NPU (Intel's), openvino:AUTO, openvino:CPU
 STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # developers: the stand-in takes the NPU's place
 
 
@@ -34,6 +36,14 @@ class EngineOptions:
     n_threads: int | None = None  # None: all physical cores
     xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for
 
+    def __post_init__(self) -> None:
+        """Raise UsageError where there is no device so named; OpenVINO's are not looked up yet."""
+        if self.device not in DEVICES and not self.device.startswith(OPENVINO):
+            raise UsageError(
+                f"unknown device {self.device!r}",
+                hint=f"one of {', '.join(DEVICES)}, or {OPENVINO}NAME",
+            )
+
 
 @dataclass(frozen=True)
 class Engines:
@@ -44,11 +54,6 @@ class Engines:
     device: str
     reason: str  # why `auto` chose this device, for stderr and the JSON
     incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
-
-    @property
-    def encodes_apart(self) -> bool:
-        """Whether this process's cores are free while a window is encoded."""
-        return self.device in ("npu", "sim")
 
     def close(self) -> None:
         """Release both engines."""
@@ -63,6 +68,11 @@ def load_engines(
 
     Raises DeviceError for a device that cannot be used; `auto` then takes the CPU and says why.
     """
+    from whisper_npu_cli.decoder.ranking import compile_ranking
+
+    # Several kernels are compiled, which is one wait for the user.
+    on_compile = cache(partial(notice, "compiling the decoder: about 30 s, once on this machine"))
+    compile_ranking(on_compile)
     if options.device == "reference":
         from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
 
@@ -70,34 +80,43 @@ def load_engines(
             ReferenceEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "asked for"
         )
     if options.device == "auto":
-        return _load_auto(checkpoint, options, notice)
+        return _load_auto(checkpoint, options, notice, on_compile)
     if options.device == "cpu":
         encoder = _cpu_encoder(checkpoint, options)
+    elif options.device.startswith(OPENVINO):
+        encoder = _openvino_encoder(checkpoint, options, options.device.removeprefix(OPENVINO))
     else:
         encoder = load_npu_encoder(checkpoint, options)
-    decoder = _cpu_decoder(checkpoint, options, notice)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     return Engines(encoder, decoder, options.device, "asked for")
 
 
 def _load_auto(
-    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    notice: Callable[[str], None],
+    on_compile: Callable[[], None],
 ) -> Engines:
-    """Take the NPU where it works, and the CPU from where it does not."""
+    """Take the NPU where it works, and the CPU from where it does not.
+
+    The encoder comes first: while it is loaded its weights are in memory twice.
+    """
     incidents: list[str] = []
 
     def on_failure(error: DeviceError) -> None:
         incidents.append(str(error))
         notice(f"the NPU failed, the CPU goes on: {error}")
 
-    decoder = _cpu_decoder(checkpoint, options, notice)
     try:
         npu = load_npu_encoder(checkpoint, options)
     except DeviceError as error:
         notice(f"using the CPU: {error}")
-        return Engines(_cpu_encoder(checkpoint, options), decoder, "cpu", str(error))
+        cpu = _cpu_encoder(checkpoint, options)
+        return Engines(cpu, _cpu_decoder(checkpoint, options, on_compile), "cpu", str(error))
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
     encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     return Engines(encoder, decoder, "npu", reason, incidents)
 
 
@@ -116,27 +135,26 @@ def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNp
 
 
 def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
+    return _openvino_encoder(checkpoint, options, "CPU")
+
+
+def _openvino_encoder(checkpoint: Checkpoint, options: EngineOptions, device: str) -> Encoder:
     from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
 
-    return OpenVinoEncoder(checkpoint, precision=options.precision, n_threads=_n_threads(options))
+    return OpenVinoEncoder(
+        checkpoint, precision=options.precision, n_threads=_n_threads(options), device=device
+    )
 
 
 def _cpu_decoder(
-    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+    checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
 ) -> Decoder:
     from numba import set_num_threads
 
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
 
     set_num_threads(_n_threads(options))
-    return NumbaDecoder(
-        checkpoint,
-        cross_kv=options.cross_kv,
-        # Several kernels are compiled, which is one wait for the user.
-        on_compile=cache(
-            partial(notice, "compiling the decoder: about 30 s, once on this machine")
-        ),
-    )
+    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
 
 
 def _n_threads(options: EngineOptions) -> int:

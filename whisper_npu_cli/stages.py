@@ -5,20 +5,20 @@ Both long-form modes are built on these. Knows nothing of how windows are chosen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder.align import Spoken, align_words
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
-from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
+from whisper_npu_cli.encoder.base import DeviceProof
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
@@ -51,9 +51,9 @@ class Stages:
         self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
+        self._encoding = Lock()  # an encoder takes one window at a time
         self._options = options
         self._timings = timings
-        self._background = ThreadPoolExecutor(1) if engines.encodes_apart else None
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
         self._prompts = PromptBuilder(
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
@@ -72,44 +72,30 @@ class Stages:
         return self._prompts.history()
 
     @property
+    def encodes_ahead(self) -> bool:
+        """Whether windows are encoded while others are decoded: where that takes no core."""
+        return self._engines.encoder.leaves_cpu
+
+    @property
     def has_prefix(self) -> bool:
         """Whether the prompt of the first window is longer than the others."""
         return bool(self._options.decoding.prefix)
 
-    def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
-        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
-        return self._finish(partial(self._encode, mel), seek)
+    def encode(self, mel: NDArray[np.float32], seek: int) -> CrossKV:
+        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio.
 
-    def begin(self, mel: NDArray[np.float32], seek: int) -> Callable[[], EncodedWindow]:
-        """Return what encodes one window, as `encode` does.
-
-        A device begins at once and works while this process decodes: then only the rest of the
-        time counts as that of the stage, and `mel` must stay as it is.
+        May be called from any thread.
         """
-        encode = partial(self._encode, mel)
-        if self._background is None:
-            return partial(self._finish, encode, seek)
-        return partial(self._finish, self._background.submit(encode).result, seek)
-
-    def cancel(self) -> None:
-        """Forget what was begun; returns when the device is idle."""
-        if self._background:
-            self._background.shutdown(cancel_futures=True)
-
-    def _encode(self, mel: NDArray[np.float32]) -> tuple[EncodedWindow, str]:
-        """Return the encoded window and what encoded it."""
         encoder = self._engines.encoder
-        return encoder.encode(mel), encoder.name
-
-    def _finish(self, encode: Callable[[], tuple[EncodedWindow, str]], seek: int) -> EncodedWindow:
-        with self._timings.measure("encode") as stage:
-            encoded, stage.engine = encode()
-        self.windows.append(WindowRecord(seek, stage.engine, encoded.proof))
-        return encoded
+        with self._encoding, self._timings.measure("encode", encoder.name):
+            encoded = encoder.encode(mel)
+            kept = self._engines.decoder.cross_kv(encoded)
+        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
+        return kept
 
     def decode(
         self,
-        windows: Sequence[EncodedWindow],
+        windows: Sequence[CrossKV],
         previous: Sequence[int] = (),  # tokens of the text before
         *,
         first: bool = False,  # in the audio
@@ -126,7 +112,7 @@ class Stages:
 
     def add_words(
         self,
-        window: EncodedWindow,
+        window: CrossKV,
         segments: Sequence[Segment],  # all of the window
         n_frames: int,  # of the window that are content
         around: Surroundings,
@@ -145,7 +131,7 @@ class Stages:
         """Return whether the window is to be skipped."""
         return self._decoder.is_silence(window)
 
-    def _languages(self, windows: Sequence[EncodedWindow]) -> list[str]:
+    def _languages(self, windows: Sequence[CrossKV]) -> list[str]:
         """Return the language of each window: asked for, detected once, or in each."""
         if self.language is not None and not self._options.multilingual:
             return [self.language] * len(windows)

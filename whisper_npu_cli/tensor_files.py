@@ -66,6 +66,13 @@ class StoredTensors(Mapping[str, NDArray[np.float32]]):
     def __len__(self) -> int:
         return len(self.stored)
 
+    @property
+    def identity(self) -> str:
+        """Path, size and times of the files. No program sets the time of change (ctime)."""
+        paths = {tensor.path.resolve() for tensor in self.stored.values()}
+        stats = [(str(path), path.stat()) for path in sorted(paths)]
+        return repr([(p, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p, s in stats])
+
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
     """Return what `path` stores; CheckpointError where the file is damaged or truncated."""

@@ -71,6 +71,11 @@ class Checkpoint:
         """Return a tensor as fp32: a view of the file where it is stored so, else a copy."""
         return self.tensors[name]
 
+    @property
+    def identity(self) -> str | None:
+        """What is another whenever a weight is; None where that cannot be told cheaply."""
+        return getattr(self.tensors, "identity", None)
+
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer; CheckpointError where it is none that fits the embeddings."""
         source = str(self.path or self.name)

@@ -26,11 +26,11 @@ def table(rows: Iterable[Row]) -> str:
     rows = list(rows)
     calls = Counter(spec for spec, _ in rows)
     lines = [
-        f"{'stream':44} {'calls':>5} {'ms':>8} {'cycles':>10} {'MB':>7}  bottleneck",
+        f"{'stream':44} {'calls':>5} {'predicted ms':>12} {'cycles':>10} {'MB':>7}  bottleneck",
     ]
     for spec, prediction in dict(rows).items():
         lines.append(
-            f"{spec.name:44} {calls[spec]:5} {prediction.ms:8.3f} {prediction.cycles:10.0f} "
+            f"{spec.name:44} {calls[spec]:5} {prediction.ms:12.3f} {prediction.cycles:10.0f} "
             f"{prediction.host_bytes / 1e6:7.1f}  {prediction.bottleneck}"
         )
     total = sum(prediction.ms for _, prediction in rows)

@@ -42,6 +42,16 @@ def test_device_times_of_the_simulated_npu_are_marked(cli: Cli, tmp_path: Path) 
     assert re.search(times, result.stdout)
 
 
+def test_the_limit_of_the_cpu_is_not_that_of_another_device(cli: Cli, tmp_path: Path) -> None:
+    write_good_checkpoint(tmp_path / "model")
+    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", "openvino:AUTO")
+    result = cli("bench", "--model", tmp_path / "model", *options)
+    assert result.status == 0
+    assert "openvino:AUTO: openvino AUTO: " in result.stdout
+    (row,) = (line for line in result.stdout.splitlines() if "encode, a window" in line)
+    assert "%" not in row
+
+
 def test_unknown_device_is_a_usage_error(cli: Cli) -> None:
     result = cli("bench", "--device", "abacus")
     assert (result.status, result.stdout) == (2, "")

@@ -28,6 +28,22 @@ def test_doctor_judges_a_captured_machine(
     assert "no AMD NPU" not in text
 
 
+@pytest.mark.parametrize(("device", "status"), [("openvino:CPU", 0), ("openvino:TPU", 3)])
+def test_doctor_computes_on_the_asked_device_of_openvino(
+    cli: Cli, device: str, status: int
+) -> None:
+    result = cli("doctor", "--model", "demo", "--device", device, "--json")
+    assert result.status == status
+    (check,) = (row for row in result.document["checks"] if row["id"] == f"engine.{device}")
+    assert check["status"] == ("failed" if status else "ok")
+
+
+def test_doctor_knows_no_other_device(cli: Cli) -> None:
+    result = cli("doctor", "--device", "abacus")
+    assert (result.status, result.stdout) == (2, "")
+    assert "abacus" in result.stderr
+
+
 def test_selftest_computes_on_the_npu(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

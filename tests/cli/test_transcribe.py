@@ -208,6 +208,17 @@ def test_usage_errors(cli: Cli, sample: Path, arguments: tuple[str, ...], phrase
     assert phrase in result.stderr
 
 
+def test_devices_of_openvino_by_name(cli: Cli, sample: Path) -> None:
+    arguments = ("transcribe", sample, "--model", "demo")
+    expected = cli(*arguments, "--device", "cpu")
+    result = cli(*arguments, "--device", "openvino:CPU")
+    assert (result.status, result.stdout) == (0, expected.stdout)
+    result = cli(*arguments, "--device", "openvino:TPU")
+    assert (result.status, result.stdout) == (3, "")
+    assert result.stderr.startswith("error: OpenVINO has no device 'TPU' here\nhint: available: ")
+    assert "CPU" in result.stderr
+
+
 def test_reader_that_goes_away_is_no_error(
     cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

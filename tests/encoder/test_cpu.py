@@ -33,7 +33,27 @@ def test_auto_takes_bf16_where_the_cpu_has_it() -> None:
 def test_absent_device_is_an_error_that_names_what_is_there() -> None:
     with pytest.raises(DeviceError, match="no device 'TPU'") as caught:
         OpenVinoEncoder(CHECKPOINT, device="TPU")
-    assert "CPU" in str(caught.value.hint)
+    assert "CPU, " in str(caught.value.hint)
+    assert "AUTO" in str(caught.value.hint)
+
+
+def test_auto_device_computes_the_same_and_says_where() -> None:
+    """OpenVINO's AUTO takes the CPU where there is nothing else, with the same graph."""
+    mel = np.random.default_rng(0).uniform(-1, 1, (80, 3000)).astype(np.float32)
+    with OpenVinoEncoder(CHECKPOINT, precision="f32", device="AUTO") as encoder:
+        states = encoder.encode(mel).states
+        assert encoder.name.startswith("openvino AUTO: ")
+    expected = ReferenceEncoder(CHECKPOINT).encode(mel).states
+    np.testing.assert_allclose(states, expected, rtol=0, atol=1e-4)  # as below
+
+
+def test_failures_of_a_device_are_one_line() -> None:
+    """OpenVINO's messages begin with the places in its source."""
+    with pytest.raises(DeviceError) as caught:
+        OpenVinoEncoder(CHECKPOINT, n_threads=-1)
+    assert str(caught.value).startswith("OpenVINO device 'CPU' cannot take the encoder: ")
+    assert "\n" not in str(caught.value)
+    assert "Exception from" not in str(caught.value)
 
 
 def test_unknown_precision_is_a_usage_error() -> None:

@@ -127,7 +127,7 @@ def test_taps_reorder() -> None:
         ({"shim_tile": Tile(0, 1)}, r"through shim tiles only"),
         ({"extra_fifos": 2}, r"tile \(0, 2\): 3 DMA channels in, a core has 2"),
         ({"depth": 25}, r"tile \(0, 1\): .* descriptors"),
-        ({"stack": 49152}, r"tile \(0, 2\): 73728 bytes, a core has 65536 \(stack 49152"),
+        ({"stack": 49152}, r"tile \(0, 2\): 73736 bytes, a core has 65536 \(stack 49152"),
         ({"fill_tap": ([1, 1, 1, WORDS + 2], [0, 0, 0, 1], 0)}, r"no whole elements"),
         ({"fill_tap": ([1, 1, 1, WORDS], [0, 0, 0, 1], N * WORDS - 4)}, r"reaches element"),
         ({"fill_tap": ([1, N, 2, 1024], [0, 2048, 1024, 1], 0)}, r"wrap 1024"),
@@ -144,6 +144,67 @@ def test_taps_reorder() -> None:
 def test_a_broken_limit_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DesignError, match=message):
         run(**changes)
+
+
+def joined(n: int, depth: int = 1, core_depth: int = 1, n_words: int = 4) -> Program:
+    """Return `n` cores, whose elements a memory tile joins for the host."""
+    whole = ObjectFifo(words(n * n_words), depth, "whole")
+    parts = whole.prod().join(
+        [i * n_words for i in range(n)],
+        Tile(0, 1),
+        [core_depth] * n,
+        [words(n_words)] * n,
+        [f"part{i}" for i in range(n)],
+    )
+    runtime = Runtime()
+    with runtime.sequence(words(n * n_words)) as out:
+        for i, part in enumerate(parts):
+            runtime.start(Worker(lambda: None, [part.prod()], tile=Tile(i % 4, 2 + i // 4)))
+        group = runtime.task_group()
+        tap = TensorAccessPattern([n * n_words], 0, [1, 1, 1, n * n_words], [0, 0, 0, 1])
+        runtime.drain(whole.cons(), out, tap, group, wait=True, tile=Tile(0, 0))
+        runtime.finish_task_group(group)
+    return Program(NPU1(), runtime)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": 7}, r"tile \(0, 1\): 7 DMA channels in, a memory tile has 6"),
+        ({"n": 4, "depth": 7}, r"tile \(0, 1\): 56 descriptors, a memory tile has 48"),
+        # refused by the compiler, too, at this depth
+        ({"n": 4, "depth": 5}, r"tile \(0, 1\): 30 descriptors for channels of one .*at most 24"),
+        ({"n": 1, "core_depth": 17}, r"tile \(0, 2\): 17 descriptors, a core has 16"),
+        (
+            {"n": 4, "depth": 4, "n_words": 10240},
+            r"tile \(0, 1\): 655360 bytes, a memory tile has 524288 \(whole 655360\)",
+        ),
+    ],
+)
+def test_a_broken_limit_of_a_joining_tile_is_named(changes: dict[str, int], message: str) -> None:
+    limits.check(joined(4, depth=4))
+    with pytest.raises(DesignError, match=message):
+        limits.check(joined(**changes))
+
+
+def test_two_channels_out_of_a_shim_and_a_core() -> None:
+    fifos = [ObjectFifo(words(4), 1, f"f{i}") for i in range(3)]
+    runtime = Runtime()
+    with runtime.sequence(words(4)) as data:
+        group = runtime.task_group()
+        for column, fifo in enumerate(fifos):
+            runtime.start(Worker(lambda: None, [fifo.cons()], tile=Tile(column, 2)))
+            tap = TensorAccessPattern([4], 0, [1, 1, 1, 4], [0, 0, 0, 1])
+            runtime.fill(fifo.prod(), data, tap, group, tile=Tile(0, 0))
+        runtime.finish_task_group(group)
+    with pytest.raises(DesignError, match=r"tile \(0, 0\): 3 DMA channels out, a shim has 2"):
+        limits.check(Program(NPU1(), runtime))
+    runtime.steps.clear()
+    for fifo in fifos:
+        fifo.producer = None
+    runtime.start(Worker(lambda: None, [fifo.prod() for fifo in fifos], tile=Tile(3, 3)))
+    with pytest.raises(DesignError, match=r"tile \(3, 3\): 3 DMA channels out, a core has 2"):
+        limits.check(Program(NPU1(), runtime))
 
 
 def test_steps_beyond_20_bits() -> None:

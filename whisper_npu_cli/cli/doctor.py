@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from whisper_npu_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from whisper_npu_cli.findings import Check
@@ -17,7 +19,11 @@ def doctor(
         str, typer.Option("--model", "-m", help="Model to look for in the cache.")
     ] = "base",
     device: Annotated[
-        Literal["auto", "npu"], typer.Option(help="What must work: any engine, or the NPU.")
+        str,
+        typer.Option(
+            metavar="DEVICE",
+            help="What must work: auto (any engine), npu, or openvino:NAME.",
+        ),
     ] = "auto",
     selftest: Annotated[
         bool, typer.Option("--selftest", help="Also compute on the NPU: every stream, a window.")
@@ -32,17 +38,20 @@ def doctor(
 ) -> None:
     """Check this machine: versions, CPU, cache, model, a computation on each engine, and the NPU.
 
-    Exit status 0 where transcription works, 1 where it does not; with `--device npu` 3 where the
-    NPU cannot be used.
+    Exit status 0 where transcription works, 1 where it does not; 3 where the NPU, or the device of
+    OpenVINO, that `--device` asks for cannot be used.
 
     Example: whisper-npu doctor --model small
     """
     from dataclasses import asdict
 
     from whisper_npu_cli.diagnose import DoctorOptions, run_checks
+    from whisper_npu_cli.engine import OPENVINO
 
+    if device not in ("auto", "npu") and not device.startswith(OPENVINO):
+        raise UsageError(f"unknown device {device!r}", hint=f"auto, npu or {OPENVINO}NAME")
     checks = []
-    for check in run_checks(DoctorOptions(model, root, xclbins, selftest)):
+    for check in run_checks(DoctorOptions(model, root, xclbins, selftest, device)):
         checks.append(check)
         if not as_json:
             _print(check)
@@ -61,10 +70,13 @@ def _print(check: Check) -> None:
 
 
 def _exit_status(checks: list[Check], device: str) -> int:
-    """Return 3 where the NPU is asked for and not usable, 1 where something else failed."""
+    """Return 3 where the asked device is not usable, 1 where something else failed."""
     from whisper_npu_cli.findings import FAILED
 
+    failed = {check.id for check in checks if check.status == FAILED}
     npu = [check for check in checks if check.id.startswith("npu.")]
-    if any(check.status == FAILED for check in checks if check not in npu):
+    if failed - {f"engine.{device}", *(check.id for check in npu)}:
         return 1
+    if f"engine.{device}" in failed:
+        return 3
     return 3 if device == "npu" and not all(check.passed for check in npu) else 0

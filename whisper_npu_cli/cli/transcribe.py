@@ -108,9 +108,12 @@ def transcribe(
     prefix: decoding.Prefix = None,
     hotwords: decoding.Hotwords = None,
     device: Annotated[
-        Literal["auto", "npu", "cpu", "reference", "sim"],
+        str,
         typer.Option(
-            help="Compute engine; sim: the NPU's on a simulated chip.", rich_help_panel="Engine"
+            metavar="DEVICE",
+            help="auto, npu, cpu, reference, sim (the NPU's engine on a simulated chip), or "
+            "openvino:NAME (CPU, GPU, NPU, AUTO: Intel's devices).",
+            rich_help_panel="Engine",
         ),
     ] = "auto",
     precision: Annotated[

@@ -51,6 +51,11 @@ class Encoder(Protocol):
         """Shown in timings, for example "openvino bf16"; may change where an engine gives up."""
         ...
 
+    @property
+    def leaves_cpu(self) -> bool:
+        """Whether it computes elsewhere: then the decoder has the CPU while a window is encoded."""
+        ...
+
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
         ...

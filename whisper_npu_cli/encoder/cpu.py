@@ -1,7 +1,8 @@
 """The encoder on OpenVINO: the engine for CPUs, and for what else OpenVINO drives.
 
-A checkpoint in, encoded windows out. The graph is in `graph.py`; here are the device, the
-precision and the memory of inputs and outputs. Importing this module imports OpenVINO (0.15 s).
+A checkpoint in, encoded windows out. The graph is in `graph.py`, its compiled form on disk in
+`stored.py`; here are the device, the precision and the memory of inputs and outputs. Importing
+this module imports OpenVINO (0.15 s).
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from whisper_npu_cli.encoder.base import EncodedWindow, check_mel
-from whisper_npu_cli.encoder.graph import build_encoder
+from whisper_npu_cli.encoder.stored import CompiledEncoder, compiled_encoder
 from whisper_npu_cli.errors import DeviceError, UsageError
 from whisper_npu_cli.weights import Checkpoint
 
 PRECISIONS = ("auto", "bf16", "f32")
+AUTO = "AUTO"  # OpenVINO chooses among its devices
 
 
 class OpenVinoEncoder:
     """Whisper's encoder, compiled by OpenVINO for one device.
 
-    `precision` "auto" takes bf16 where the device computes in it, else f32. `n_threads` None
-    leaves the number of threads to OpenVINO (all cores). `encode` is not re-entrant.
+    `precision` "auto" takes bf16 where the CPU computes in it, else f32; other devices choose
+    their own. `n_threads` None leaves the number of threads to OpenVINO (all cores). `device` is
+    a name of `openvino_devices()`. `encode` is not re-entrant.
     """
 
     def __init__(
@@ -35,17 +38,19 @@ class OpenVinoEncoder:
     ) -> None:
         """Compile the graph; DeviceError where the device or the asked precision is not there."""
         core = ov.Core()
+        _check_device(core, device)
         self.dims = checkpoint.dims
-        hint = _choose_precision(core, device, precision)
-        self.name = f"openvino {hint}"
-        config: dict[str, str | int] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": hint,
-        }
-        if n_threads is not None:
-            config["INFERENCE_NUM_THREADS"] = n_threads
-        compiled = core.compile_model(build_encoder(checkpoint), device, config)
-        self._request: ov.InferRequest | None = compiled.create_infer_request()
+        self._device = device
+        config = _config(core, device, precision, n_threads)
+        try:
+            self._compiled: CompiledEncoder | None = compiled_encoder(
+                core, checkpoint, device, config
+            )
+        except RuntimeError as error:
+            raise _device_error(device, "cannot take the encoder", error) from error
+        self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
+        self.name = _name(self._compiled.model, device)
+        self.leaves_cpu = device != "CPU"
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
@@ -54,7 +59,7 @@ class OpenVinoEncoder:
         stays valid whatever is encoded after it.
         """
         check_mel(mel, self.dims)
-        if self._request is None:
+        if self._request is None or self._compiled is None:
             raise RuntimeError("encode() after close()")
         window = self._empty_window()
         mel = np.ascontiguousarray(mel, np.float32)
@@ -62,12 +67,16 @@ class OpenVinoEncoder:
         outputs = (window.states, *window.cross_keys, *window.cross_values)
         for i, output in enumerate(outputs):
             self._request.set_output_tensor(i, ov.Tensor(output, shared_memory=True))
-        self._request.infer()
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise _device_error(self._device, "failed", error) from error
+        self.name = _name(self._compiled.model, self._device)  # AUTO may change
         return window
 
     def close(self) -> None:
         """Release the compiled graph."""
-        self._request = None
+        self._request = self._compiled = None
 
     def __enter__(self) -> OpenVinoEncoder:
         return self
@@ -85,20 +94,63 @@ class OpenVinoEncoder:
         )
 
 
-def _choose_precision(core: ov.Core, device: str, precision: str) -> str:
-    """Return "bf16" or "f32"; DeviceError where `device` is absent or lacks what is asked."""
+def openvino_devices() -> list[str]:
+    """Return the names of the devices that OpenVINO finds here, "CPU" among them."""
+    return list(ov.Core().available_devices)
+
+
+def _check_device(core: ov.Core, device: str) -> None:
+    """Raise DeviceError unless `device` is here; several GPUs are GPU.0, GPU.1, … and GPU."""
+    found = [*core.available_devices, AUTO]
+    if device not in {*found, *(name.partition(".")[0] for name in found)}:
+        raise DeviceError(
+            f"OpenVINO has no device {device!r} here",
+            hint=f"available: {', '.join(found)}; others may lack their driver",
+        )
+
+
+def _config(
+    core: ov.Core, device: str, precision: str, n_threads: int | None
+) -> dict[str, str | int]:
+    """Return OpenVINO's properties; DeviceError where `device` lacks the asked precision."""
+    config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
+    hint = _choose_precision(core, device, precision)
+    if hint:
+        config["INFERENCE_PRECISION_HINT"] = hint
+    if n_threads is not None and device in ("CPU", AUTO):
+        config["INFERENCE_NUM_THREADS"] = n_threads
+    if device == "CPU":
+        # Bound to a core that another process keeps busy, a window took 6 to 8 times as long.
+        config["ENABLE_CPU_PINNING"] = False
+    return config
+
+
+def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
+    """Return "bf16", "f32", or None for what a device other than the CPU prefers."""
     if precision not in PRECISIONS:
         raise UsageError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
-    try:
-        capabilities = core.get_property(device, "OPTIMIZATION_CAPABILITIES")
-    except RuntimeError as error:
-        found = ", ".join(core.available_devices)
-        raise DeviceError(
-            f"OpenVINO has no device {device!r} here", hint=f"available: {found}"
-        ) from error
+    if precision == "auto" and device != "CPU":
+        return None
+    has_bf16 = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     # Without the instructions OpenVINO would emulate bf16, slower than f32.
-    if precision == "bf16" and "BF16" not in capabilities:
+    if precision == "bf16" and not has_bf16:
         raise DeviceError(
             f"OpenVINO device {device!r} does not compute in bf16", hint="use --precision f32"
         )
-    return "bf16" if precision != "f32" and "BF16" in capabilities else "f32"
+    return "bf16" if precision != "f32" and has_bf16 else "f32"
+
+
+def _name(compiled: ov.CompiledModel, device: str) -> str:
+    """Return "openvino f32", "openvino GPU f16" or, where AUTO has taken the CPU, "… AUTO: CPU"."""
+    if device == AUTO:  # which does not tell the precision
+        chosen = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
+        return f"openvino {AUTO}: {chosen}"
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    return f"openvino {precision}" if device == "CPU" else f"openvino {device} {precision}"
+
+
+def _device_error(device: str, what: str, error: RuntimeError) -> DeviceError:
+    """Return OpenVINO's error without the places in its source that come before the reason."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    reasons = [line for line in lines if line and not line.startswith("Exception from")]
+    return DeviceError(f"OpenVINO device {device!r} {what}: {' '.join(reasons[:1])}")

@@ -36,6 +36,8 @@ HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --se
 class RemoteNpuEncoder:
     """Encode windows in a worker process that owns the NPU."""
 
+    leaves_cpu = True
+
     def __init__(self, checkpoint: Checkpoint, device: str, xclbins: str | None = None) -> None:
         self.dims = checkpoint.dims
         self._options = WorkerOptions(checkpoint.name, device, 0, xclbins)

@@ -1,0 +1,142 @@
+"""The compiled encoder, stored on disk: starts sooner, and keeps the weights in memory once.
+
+OpenVINO packs the weights into arrays of its own and keeps the graph's constants beside them.
+In a stored encoder the constants are pages of its file, and are let go once they are packed.
+For whisper-base in fp32 from an fp16 file, two Zen 3 cores: 0.23 s of CPU time to import it,
+0.62 s to build and compile; 195 MB after loading, of 293.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+from typing import IO, Any
+
+import numpy as np
+import openvino as ov
+
+from whisper_npu_cli import __version__
+from whisper_npu_cli.encoder import graph
+from whisper_npu_cli.weights import Checkpoint
+
+UNUSED_DAYS = 30  # then a stored encoder is deleted; it is as large as its weights in fp32
+
+
+@dataclass(frozen=True)
+class CompiledEncoder:
+    """A compiled encoder, and the file that its constants are pages of: keep both together."""
+
+    model: ov.CompiledModel
+    pages: mmap.mmap | None = None  # of a stored one
+
+
+def compiled_encoder(
+    core: ov.Core, checkpoint: Checkpoint, device: str, config: dict[str, str | int]
+) -> CompiledEncoder:
+    """Return the encoder compiled for `device`, from disk where it is stored or can be.
+
+    Raises RuntimeError, as OpenVINO does, where `device` cannot take it.
+    """
+    path = _path(core, checkpoint, device, config)
+    if path and not path.exists():
+        compiled = core.compile_model(graph.build_encoder(checkpoint), device, config)
+        if not _store(compiled, path):
+            return CompiledEncoder(compiled)
+        del compiled  # the stored one takes less memory
+    if path:
+        try:
+            return _import(core, path, device, config)
+        except (OSError, ValueError, RuntimeError):  # damaged: stored again by the next run
+            with suppress(OSError):
+                path.unlink()
+    return CompiledEncoder(core.compile_model(graph.build_encoder(checkpoint), device, config))
+
+
+def _path(
+    core: ov.Core, checkpoint: Checkpoint, device: str, config: dict[str, str | int]
+) -> Path | None:
+    """Return where the encoder is stored, or None where that is not possible.
+
+    The name follows from all that the compiled encoder depends on: another file of weights,
+    processor, precision, OpenVINO or version of this package has another name.
+    """
+    identity = checkpoint.identity
+    if identity is None or device == "AUTO":  # which is several devices
+        return None
+    if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        return None
+    parts = (
+        __version__,
+        Path(graph.__file__).read_text(encoding="utf-8"),
+        ov.get_version(),
+        device,
+        core.get_property(device, "FULL_DEVICE_NAME"),
+        core.get_property(device, "OPTIMIZATION_CAPABILITIES"),
+        config.get("INFERENCE_PRECISION_HINT"),
+        identity,
+    )
+    return _folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
+
+
+def _folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "whisper-npu" / "openvino"
+
+
+class _FileStream(io.BytesIO):
+    """Hands what is written on to a file: OpenVINO exports to nothing but a BytesIO."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+
+def _store(compiled: ov.CompiledModel, path: Path) -> bool:
+    """Write `compiled` to `path` as a whole or not at all; return whether that worked."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _delete_unused(path.parent)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                compiled.export_model(_FileStream(file))
+                file.flush()
+                os.fsync(file.fileno())  # no name for pages that a power cut would lose
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+    except (OSError, RuntimeError):  # a full disk, a folder that cannot be written
+        return False
+    return True
+
+
+def _delete_unused(folder: Path) -> None:
+    for path in folder.iterdir():
+        if time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+            path.unlink()
+
+
+def _import(
+    core: ov.Core, path: Path, device: str, config: dict[str, str | int]
+) -> CompiledEncoder:
+    with suppress(OSError):
+        os.utime(path)  # in use
+    with path.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO asks for writable
+    tensor = ov.Tensor(np.frombuffer(pages, np.uint8), shared_memory=True)
+    model = core.import_model(tensor, device, config)
+    pages.madvise(mmap.MADV_DONTNEED)  # packed; what is used as it is comes back from the file
+    return CompiledEncoder(model, pages)
