@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS ?= $(VENV)-peers/bin/python
+FSDD ?= ../shared/fsdd
+TRAIN = ../../$(BIN)/python ../../scripts/train_demo.py --fsdd $(abspath $(FSDD))
 
 .DEFAULT_GOAL := help
 
@@ -62,9 +64,12 @@ simulate: $(STAMP) ## Encode a recording on the simulated array (needs g++)
 test-xrt: $(STAMP) ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
 	PIP=$(BIN)/pip scripts/test_xrt.sh
 
-train-demo: $(STAMP) ## Train the demo checkpoint (hours; needs espeak-ng and flite)
+train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espeak-ng, flite, festival)
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
-	$(BIN)/python scripts/train_demo.py
+	mkdir -p build/training
+	cd build/training && $(TRAIN) --out first
+	cd build/training && $(TRAIN) --out second --init first.state.pt --rate 1e-3
+	cd build/training && $(TRAIN) --out demo --init second.state.pt --rate 1.5e-3 --decoder-only
 
 .PHONY: help setup demo test test-slow check goldens accuracy bench-peers bench-long xclbins \
 	mlir-check simulate test-xrt train-demo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
@@ -40,4 +41,13 @@ def table(rows: Iterable[Row]) -> str:
     for op in ("gemm", "attention", "layernorm"):
         part = sum(prediction.ms for spec, prediction in rows if spec.op == op)
         lines.append(f"  {op:10} {part:6.1f} ms predicted")
-    return "\n".join(lines)
+    return "\n".join([*lines, links(rows)])
+
+
+def links(rows: Iterable[Row]) -> str:
+    """Return how much passes each fifo."""
+    moved: Counter[str] = Counter()
+    for _, prediction in rows:
+        moved.update(prediction.link_bytes)
+    each = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in sorted(moved.items()))
+    return textwrap.fill(f"MB by link: {each}", 100)

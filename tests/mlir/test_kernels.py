@@ -11,6 +11,7 @@ from scipy.special import log_ndtr
 
 from mlir.host.library import KernelLibrary, load
 from mlir.simulate.pools import aligned as memory
+from whisper_npu_cli.errors import OverlayError
 from whisper_npu_cli.npu import layout, numerics
 from whisper_npu_cli.overlay import TILE
 
@@ -295,5 +296,6 @@ def test_without_a_compiler_the_message_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", "")
     load.cache_clear()
-    with pytest.raises(RuntimeError, match="apt install g"):
+    with pytest.raises(OverlayError, match=r"g\+\+ not found") as refused:
         load()
+    assert "apt install g++" in str(refused.value.hint)
