@@ -83,8 +83,8 @@ def _explain(problems: list[str], lock: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"the overlay cannot be built here: {'; '.join(problems)}",
-            "install, into this Python (3.10 to 3.14, x86-64 Linux with glibc 2.35 or newer):",
-            *(f"    pip install {pin}" for pin in pins),
+            "install, into this Python (3.11 to 3.14, x86-64 Linux with glibc 2.35 or newer):",
+            *(f"    {sys.executable} -m pip install {pin}" for pin in pins),
             "    xclbinutil: apt install libxrt-utils (Debian trixie-backports, ppa:amd-team/xrt)",
             "or build in a container: docker build -t whisper-npu-build mlir; see docs/npu.md",
         ]

@@ -124,18 +124,22 @@ class Batch:
 
     mel: Tensor  # (batch, 80, 2 T)
     offsets: Tensor  # (batch,) place of the first frame in the 30 s window
-    tokens: Tensor  # (batch, tokens)
-    labels: Tensor  # (batch, tokens)
-    looks: Tensor  # (layers, batch, tokens, T) target attention, rows sum to 1 or 0
+    tokens: Tensor  # (texts, tokens), as many texts for each window
+    labels: Tensor  # (texts, tokens)
+    looks: Tensor  # (layers, texts, tokens, T) target attention, rows sum to 1 or 0
     digits: Tensor  # (batch, T) 0 without a word, else 1 + digit
     ordinals: Tensor  # (batch, T) how-manieth word, SKIP without a word
     earlier: Tensor  # (batch, T, 2) the two digits before, 10 for none, SKIP without a word
 
 
 def make_batch(
-    composer: Composer, features: Features, size: int, seconds: float, most_words: int
+    composer: Composer, features: Features, shape: tuple[int, float, int], n_texts: int
 ) -> Batch:
-    """Composes `size` windows; short ones lie anywhere in the 30 s that they stand for."""
+    """Composes windows of a `shape`: how many, their seconds, most words in one.
+
+    Short ones lie anywhere in the 30 s that they stand for. Each has `n_texts` token sequences.
+    """
+    size, seconds, most_words = shape
     rng = composer.rng
     frames = frame(seconds)
     longest_prompt = 223 if rng.random() < 0.05 else 25  # long ones slow a whole batch
@@ -155,12 +159,12 @@ def make_batch(
             before = digit, before[0]
         windows.append(torch.from_numpy(window.samples))
         lengths.append(window.length)
-        sequences.append(make_sequence(window, offset, longest_prompt, rng))
+        sequences += [make_sequence(window, offset, longest_prompt, rng) for _ in range(n_texts)]
         offsets.append(offset)
     length = max(len(s.tokens) for s in sequences)
-    tokens = torch.full((size, length), EOT)
-    labels = torch.full((size, length), SKIP)
-    looks = torch.zeros(2, size, length, frames)
+    tokens = torch.full((len(sequences), length), EOT)
+    labels = torch.full((len(sequences), length), SKIP)
+    looks = torch.zeros(2, len(sequences), length, frames)
     for row, sequence in enumerate(sequences):
         tokens[row, : len(sequence.tokens)] = torch.tensor(sequence.tokens)
         labels[row, : len(sequence.labels)] = torch.tensor(sequence.labels)

@@ -46,6 +46,7 @@ class Window:
     cut_start: float | None = None
 
 
+ALL_DIGITS = np.arange(10)
 Voices = dict[str, list[list[Word]]]  # voice name -> digit -> its takes
 
 
@@ -236,9 +237,11 @@ class Composer:
             pool = self.synthetic[self.rng.integers(len(self.synthetic))]
         return pool[self.rng.integers(len(pool))]
 
-    def _word(self, voice: list[list[Word]], speed: float) -> tuple[np.ndarray, Word]:
+    def _word(
+        self, voice: list[list[Word]], speed: float, digits: np.ndarray = ALL_DIGITS
+    ) -> tuple[np.ndarray, Word]:
         """A random word of a voice at 16 kHz, `speed` times as fast and as high."""
-        takes = voice[self.rng.integers(10)]
+        takes = voice[self.rng.choice(digits)]
         word = takes[self.rng.integers(len(takes))]
         speed *= self.rng.uniform(0.96, 1.04)
         ratio = RATE / word.rate / speed
@@ -317,6 +320,9 @@ class Composer:
         count = int(seconds * RATE)
         inside = seconds == FULL_WINDOW and rng.random() < 0.3
         crowd = rng.random() < 0.2  # a new voice for each word
+        # Often few digits come again and again, among which it is easy to lose the place.
+        few = rng.random() < 0.35
+        digits = rng.choice(10, size=rng.integers(1, 5)) if few else ALL_DIGITS
         voice, speed = self._voice(), rng.uniform(0.8, 1.25)
         gap_low, gap_high = ((0.1, 0.8), (0.0, 0.25), (0.1, 0.5), (0.3, 2.5))[
             rng.choice(4, p=(0.45, 0.2, 0.2, 0.15))
@@ -329,7 +335,7 @@ class Composer:
         while len(result.words) < limit:
             if crowd:
                 voice, speed = self._voice(), rng.uniform(0.8, 1.25)
-            samples, word = self._word(voice, speed)
+            samples, word = self._word(voice, speed, digits)
             start, end = cursor + word.start, cursor + word.end
             if not inside and cursor + len(samples) / RATE > seconds:
                 break

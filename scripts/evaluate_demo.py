@@ -12,21 +12,12 @@ zeros in the waveform (as transformers does) or in the spectrogram (as openai-wh
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from demo_data import (
-    FULL_WINDOW,
-    RATE,
-    SPEAKERS,
-    TEST_INDICES,
-    Composer,
-    find_word,
-    read_wav,
-    resample,
-)
+from demo_clips import Clip, make_clips
+from demo_data import FULL_WINDOW, RATE, SPEAKERS, TEST_INDICES, Composer, read_wav
 from demo_export import (
     EOT,
     LANGUAGE,
@@ -42,45 +33,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 BATCH = 8
-
-
-@dataclass
-class Clip:
-    """A 30 s window, where its audio ends (samples), its digits, and when each is heard."""
-
-    samples: np.ndarray
-    length: int
-    digits: list[int]
-    times: list[tuple[float, float]]
-
-
-def compose_clip(rng: np.random.Generator, paths: list[tuple[int, Path]]) -> Clip:
-    """Recordings (digit, path) joined with pauses, zeros after them."""
-    samples = np.zeros(int(FULL_WINDOW * RATE), np.float32)
-    cursor, times = rng.uniform(0, 2), []
-    for _digit, path in paths:
-        take, rate = read_wav(path)
-        start, end = find_word(take, rate)
-        take = resample(take, len(take) * RATE // rate)
-        first = int(cursor * RATE)
-        samples[first : first + len(take)] += take
-        times.append((cursor + start, cursor + end))
-        cursor += len(take) / RATE + rng.uniform(0.1, 0.8)
-    return Clip(samples, first + len(take) + RATE // 5, [digit for digit, _path in paths], times)
-
-
-def make_clips(folder: Path, speakers: list[str], indices: range, count: int) -> list[Clip]:
-    """Ten-digit clips, four in five of one speaker (each in turn), the fifth of several."""
-    rng = np.random.default_rng(99)
-    clips = []
-    for number in range(count):
-        alone = speakers[number % len(speakers)]
-        paths = []
-        for digit in rng.integers(10, size=10):
-            speaker = alone if number % 5 else speakers[rng.integers(len(speakers))]
-            paths.append((int(digit), folder / f"{digit}_{speaker}_{rng.choice(indices)}.wav"))
-        clips.append(compose_clip(rng, paths))
-    return clips
 
 
 def forbid(scores: Tensor, said: list[int]) -> None:
@@ -255,7 +207,9 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     model = load_model(args.checkpoint)
     indices = range(50) if args.all_takes else TEST_INDICES
-    clips = make_clips(args.fsdd, args.speakers, indices, args.clips)
+    clips = make_clips(
+        lambda name: read_wav(args.fsdd / f"{name}.wav"), args.speakers, indices, args.clips
+    )
     for waveform_padding in (True, False):
         print(f"zeros after the audio in the {'waveform' if waveform_padding else 'spectrogram'}:")
         measure_words(model, clips, args.speakers, waveform_padding)

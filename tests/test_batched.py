@@ -44,6 +44,7 @@ class Model:
         self.batches: list[int] = []
         self.firsts: list[bool] = []
         self.has_prefix = prefix
+        self.encodes_ahead = False
         self.tokenizer = SimpleNamespace(
             timestamp_begin=BEGIN,
             decode=lambda tokens: " ".join(str(token) for token in tokens if token < BEGIN),
@@ -122,6 +123,16 @@ def test_every_word_comes_once_and_in_order(
     model = Model(words, n_said)
     assert said(model, windows, batch_size) == [str(i) for i in range(len(words))]
     assert max(model.batches) <= batch_size
+
+
+@given(layouts(), st.integers(1, 5))
+def test_encoding_ahead_changes_nothing(
+    layout: tuple[list[int], list[tuple[int, int]]], batch_size: int
+) -> None:
+    words, windows = layout
+    model = Model(words, 2)
+    model.encodes_ahead = True
+    assert said(model, windows, batch_size) == [str(i) for i in range(len(words))]
 
 
 def test_silent_windows_have_no_text() -> None:

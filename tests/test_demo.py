@@ -20,6 +20,8 @@ DEMO = Path(__file__).parents[1] / "whisper_npu_cli" / "demo"
 GOLDEN = Path(__file__).parent / "golden" / "demo.npz"
 N_CLIPS = 200
 N_REFERENCE_CLIPS = 40  # NumPy takes half a second a clip
+N_SIM_CLIPS = 4  # the simulated NPU takes a second a clip
+slow = pytest.mark.slow
 
 
 class Golden:
@@ -60,7 +62,8 @@ def transcribe(
     prompt = tuple(golden.arrays["prompt"].tolist())
     rows = []
     for clip in clips:
-        window = engines.encoder.encode(clip.mel(demo.dims.n_mels))
+        encoded = engines.encoder.encode(clip.mel(demo.dims.n_mels))
+        window = engines.decoder.cross_kv(encoded)
         (decoded,) = decoder.decode([Task(window, "en", prompt)])
         rows.append(list(decoded.tokens))
     engines.close()
@@ -74,7 +77,8 @@ def test_states_and_logits_are_those_of_transformers(
     arrays = golden.arrays
     window = ReferenceEncoder(demo).encode(clips[0].mel(demo.dims.n_mels))
     tokens = np.concatenate([arrays["prompt"], golden.tokens[0]])
-    session = ReferenceDecoder(demo).start([window])
+    decoder = ReferenceDecoder(demo)
+    session = decoder.start([decoder.cross_kv(window)])
     logits = session.prefill(tokens[None], range(len(tokens)))[0]
     for actual, expected in (
         (window.states[arrays["positions"]], arrays["states"]),
@@ -83,18 +87,23 @@ def test_states_and_logits_are_those_of_transformers(
         np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * expected.std())
 
 
+@pytest.mark.parametrize("n_clips", [N_REFERENCE_CLIPS, pytest.param(N_CLIPS, marks=slow)])
 def test_reference_tokens_are_identical_to_those_of_transformers(
-    demo: Checkpoint, golden: Golden, clips: list[DigitClip]
+    demo: Checkpoint, golden: Golden, clips: list[DigitClip], n_clips: int
 ) -> None:
-    rows = transcribe(demo, golden, clips[:N_REFERENCE_CLIPS], "reference")
-    assert rows == golden.tokens[:N_REFERENCE_CLIPS]
+    rows = transcribe(demo, golden, clips[:n_clips], "reference")
+    assert rows == golden.tokens[:n_clips]
 
 
-def test_cpu_text_is_identical_on_99_of_100_clips(
-    demo: Checkpoint, golden: Golden, clips: list[DigitClip]
+@pytest.mark.parametrize(
+    ("device", "n_clips"),
+    [("cpu", N_CLIPS), ("sim", N_SIM_CLIPS), pytest.param("sim", N_CLIPS, marks=slow)],
+)
+def test_text_is_that_of_the_reference_on_99_of_100_clips(
+    demo: Checkpoint, golden: Golden, clips: list[DigitClip], device: Device, n_clips: int
 ) -> None:
-    """Not on all: int8 weights in the decoder decide a close call differently now and then."""
+    """Not on all: bf16 or int8 weights decide a close call differently now and then."""
     decode = demo.tokenizer().decode
-    rows = transcribe(demo, golden, clips, "cpu")
-    same = [decode(a) == decode(b) for a, b in zip(rows, golden.tokens, strict=True)]
+    rows = transcribe(demo, golden, clips[:n_clips], device)
+    same = [decode(a) == decode(b) for a, b in zip(rows, golden.tokens, strict=False)]
     assert np.mean(same) >= 0.99

@@ -61,14 +61,18 @@ def test_cross_attention_inputs_are_those_of_transformers(
         assert_close(last_layer[:, golden["positions"]], golden[name])
 
 
+def start(windows: list[EncodedWindow], max_rows: int | None = None) -> ReferenceSession:
+    return DECODER.start([DECODER.cross_kv(window) for window in windows], max_rows)
+
+
 def test_logits_of_a_whole_prompt(golden: Arrays, windows: list[EncodedWindow]) -> None:
     prompts = golden["prompts"]
-    logits = DECODER.start(windows).prefill(prompts, range(prompts.shape[1]))
+    logits = start(windows).prefill(prompts, range(prompts.shape[1]))
     assert_close(logits[..., ::8], golden["logits"])
 
 
 def test_logits_token_by_token_from_the_cache(golden: Arrays, windows: list[EncodedWindow]) -> None:
-    session = DECODER.start(windows)
+    session = start(windows)
     logits = np.stack([session.step(tokens) for tokens in golden["prompts"].T], axis=1)
     assert_close(logits[..., ::8], golden["logits_cached"])
 
@@ -76,7 +80,7 @@ def test_logits_token_by_token_from_the_cache(golden: Arrays, windows: list[Enco
 def test_greedy_tokens_are_identical(golden: Arrays, windows: list[EncodedWindow]) -> None:
     """Greedy among the tokens that a row has not had: a random model repeats itself."""
     prompts, expected = golden["prompts"], golden["greedy"]
-    session = DECODER.start(windows)
+    session = start(windows)
     tokens = prompts
     logits = session.prefill(prompts, [prompts.shape[1] - 1])[:, 0]
     while tokens.shape[1] < expected.shape[1]:
@@ -89,7 +93,7 @@ def test_greedy_tokens_are_identical(golden: Arrays, windows: list[EncodedWindow
 
 def history(windows: list[EncodedWindow], rows: list[tuple[int, list[int]]]) -> NDArray[np.float32]:
     """Return the last logits of each row (window, tokens), computed from scratch."""
-    session = DECODER.start([windows[window] for window, _ in rows])
+    session = start([windows[window] for window, _ in rows])
     tokens = np.array([tokens for _, tokens in rows])
     return session.prefill(tokens, [tokens.shape[1] - 1])[:, 0]
 
@@ -102,7 +106,7 @@ def test_gathered_rows_go_on_as_if_decoded_alone(
     """Rows keep their tokens and window through any reordering, repetition and dropping."""
     token = st.integers(0, TINY_DIMS.n_vocab - 1)
     rows = [(i, [data.draw(token)]) for i in range(len(windows))]
-    session: ReferenceSession = DECODER.start(windows, max_rows=4)
+    session: ReferenceSession = start(windows, max_rows=4)
     session.prefill(np.array([tokens for _, tokens in rows]), [0])
     for _ in range(data.draw(st.integers(1, 3))):
         source = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=4))
@@ -114,11 +118,11 @@ def test_gathered_rows_go_on_as_if_decoded_alone(
 
 def test_gather_beyond_max_rows_is_refused(windows: list[EncodedWindow]) -> None:
     with pytest.raises(ValueError, match="3 rows"):
-        DECODER.start(windows).gather(np.array([0, 1, 0]))
+        start(windows).gather(np.array([0, 1, 0]))
 
 
 def test_full_context_is_refused(windows: list[EncodedWindow]) -> None:
-    session = DECODER.start(windows[:1])
+    session = start(windows[:1])
     session.prefill(np.zeros((1, TINY_DIMS.n_text_ctx), np.int64), [0])
     with pytest.raises(ValueError, match="context of 64 tokens is full"):
         session.step(np.zeros(1, np.int64))

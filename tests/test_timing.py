@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from time import sleep
 
 import pytest
@@ -18,7 +20,23 @@ def test_nested_stage_is_not_counted_twice() -> None:
     # sleep() never returns early; what mel did besides waiting for audio is a few microseconds
     assert audio.seconds == inner >= 0.05
     assert mel.seconds < audio.seconds
-    assert timings.total_s == audio.seconds + mel.seconds
+    assert timings.total_s == pytest.approx(audio.seconds + mel.seconds)
+
+
+def test_stages_of_two_threads_count_for_both_and_once_in_total() -> None:
+    timings, both = Timings(), Barrier(2)
+
+    def run(stage: str) -> None:
+        with timings.measure(stage):
+            both.wait()
+            sleep(0.05)
+            both.wait()
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(run, ("encode", "decode")))
+    encode, decode = timings.rows
+    assert min(encode.seconds, decode.seconds) >= 0.05
+    assert timings.total_s <= encode.seconds + decode.seconds - 0.05
 
 
 def test_rows_are_in_pipeline_order_and_add_up() -> None:

@@ -6,6 +6,7 @@ stays fast.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from whisper_npu_cli.vad import VadOptions as VadOptions
 
 __version__ = "0.1.0"
+
+# Importing openvino reports that to its makers over the network, unless this module is missing.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _MODULES = {
     "DecodingOptions": "decoder.options",

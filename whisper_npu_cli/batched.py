@@ -8,12 +8,15 @@ by its own loudest moment.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.longform import said, window_segments
 from whisper_npu_cli.sequential import Decided, WindowSource
@@ -22,6 +25,8 @@ from whisper_npu_cli.transcript import Segment
 from whisper_npu_cli.vad import Window
 from whisper_npu_cli.words import Surroundings
 
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 _SHORTEST_REST = 20  # frames of speech to decode again: timestamps are less exact
 
 
@@ -32,6 +37,7 @@ class _Job:
     window: Window
     mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from the end on
     seek: int
+    encoded: CrossKV  # of `mel`
     segments: list[Segment] = field(default_factory=list)
 
     @property
@@ -62,38 +68,57 @@ def transcribe_batched(
     """Yield the segments of each of `windows`, which are in order of time.
 
     Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
-    one batch are in memory.
+    one batch are in memory, of two where the encoder works ahead.
     """
     previous = stages.history().tokens
-    n_done = 0
-    while n_done < len(windows):
-        # Only the first window of the audio has the prefix, and prompts have equal lengths.
-        n = 1 if n_done == 0 and stages.has_prefix else batch_size
-        batch = [_job(source, window) for window in windows[n_done : n_done + n]]
-        _decode(batch, stages, previous, first=n_done == 0)
+    # Only the first window of the audio has the prefix, and prompts have equal lengths.
+    n_first = 1 if stages.has_prefix else batch_size
+    starts = [0, *range(n_first, len(windows), batch_size)]
+    groups = [windows[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+
+    def prepare(group: Sequence[Window]) -> list[_Job]:
+        return [_job(source, stages, window) for window in group]
+
+    is_first = True
+    for batch in _ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
+        _decode(batch, stages, previous, first=is_first)
+        is_first = False
         for job in batch:
             yield Decided(job.segments, job.window.end)
-        n_done += len(batch)
 
 
-def _job(source: WindowSource, window: Window) -> _Job:
+def _ahead(prepare: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield the result of each item; a thread makes the next one while the last is in use."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        being_made: list[Future[_Result]] = []
+        for item in items:
+            being_made.append(thread.submit(prepare, item))
+            if len(being_made) > 1:
+                yield being_made.pop(0).result()
+        for last in being_made:
+            yield last.result()
+
+
+def _job(source: WindowSource, stages: Stages, window: Window) -> _Job:
     mel = source.window(window.start)
     mel[:, window.end - window.start :] = 0
-    return _Job(window, mel, window.start)
+    return _Job(window, mel, window.start, stages.encode(mel, window.start))
 
 
 def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
     """Decode all windows to their ends."""
     pending = list(batch)
     while pending:
-        encoded = [stages.encode(job.mel, job.seek) for job in pending]
-        decoded = stages.decode(encoded, previous, first=first)
-        for job, window, one in zip(pending, encoded, decoded, strict=True):
+        decoded = stages.decode([job.encoded for job in pending], previous, first=first)
+        for job, one in zip(pending, decoded, strict=True):
             n_frames = n_decided = job.n_frames
             if not stages.is_silence(one):
                 segments, n_decided = window_segments(one, stages.tokenizer, job.seek, n_frames)
                 around = Surroundings(job.last_speech_s, job.window.end / FRAMES_PER_SECOND)
-                job.segments.extend(said(stages.add_words(window, segments, n_frames, around)))
+                segments = stages.add_words(job.encoded, segments, n_frames, around)
+                job.segments.extend(said(segments))
             job.advance(n_decided)
         pending = [job for job in pending if not job.is_done]
+        for job in pending:
+            job.encoded = stages.encode(job.mel, job.seek)
         first = False

@@ -13,7 +13,6 @@ from whisper_npu_cli.decoder.base import Decoder
 from whisper_npu_cli.encoder.base import Encoder
 from whisper_npu_cli.encoder.npu_fallback import FallbackEncoder
 from whisper_npu_cli.errors import DeviceError, UsageError
-from whisper_npu_cli.findings import OK, SKIPPED
 from whisper_npu_cli.npu.checks import npu_checks
 from whisper_npu_cli.npu.machine import Machine
 from whisper_npu_cli.weights import Checkpoint
@@ -69,6 +68,11 @@ def load_engines(
 
     Raises DeviceError for a device that cannot be used; `auto` then takes the CPU and says why.
     """
+    from whisper_npu_cli.decoder.ranking import compile_ranking
+
+    # Several kernels are compiled, which is one wait for the user.
+    on_compile = cache(partial(notice, "compiling the decoder: about 30 s, once on this machine"))
+    compile_ranking(on_compile)
     if options.device == "reference":
         from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
 
@@ -76,19 +80,22 @@ def load_engines(
             ReferenceEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "asked for"
         )
     if options.device == "auto":
-        return _load_auto(checkpoint, options, notice)
+        return _load_auto(checkpoint, options, notice, on_compile)
     if options.device == "cpu":
         encoder = _cpu_encoder(checkpoint, options)
     elif options.device.startswith(OPENVINO):
         encoder = _openvino_encoder(checkpoint, options, options.device.removeprefix(OPENVINO))
     else:
         encoder = load_npu_encoder(checkpoint, options)
-    decoder = _cpu_decoder(checkpoint, options, notice)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     return Engines(encoder, decoder, options.device, "asked for")
 
 
 def _load_auto(
-    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    notice: Callable[[str], None],
+    on_compile: Callable[[], None],
 ) -> Engines:
     """Take the NPU where it works, and the CPU from where it does not.
 
@@ -105,11 +112,11 @@ def _load_auto(
     except DeviceError as error:
         notice(f"using the CPU: {error}")
         cpu = _cpu_encoder(checkpoint, options)
-        return Engines(cpu, _cpu_decoder(checkpoint, options, notice), "cpu", str(error))
+        return Engines(cpu, _cpu_decoder(checkpoint, options, on_compile), "cpu", str(error))
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
     encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
-    decoder = _cpu_decoder(checkpoint, options, notice)
+    decoder = _cpu_decoder(checkpoint, options, on_compile)
     return Engines(encoder, decoder, "npu", reason, incidents)
 
 
@@ -120,7 +127,7 @@ def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNp
     is_standin = options.device == "sim" or os.environ.get(STANDIN_VARIABLE)
     if not is_standin:
         for check in npu_checks(Machine(), options.xclbins):
-            if check.status not in (OK, SKIPPED):
+            if not check.passed:
                 why = f"{check.cause} ({check.detail})" if check.cause else check.detail
                 raise DeviceError(why, hint=check.hint)
     xclbins = str(options.xclbins) if options.xclbins else None
@@ -140,21 +147,14 @@ def _openvino_encoder(checkpoint: Checkpoint, options: EngineOptions, device: st
 
 
 def _cpu_decoder(
-    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+    checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
 ) -> Decoder:
     from numba import set_num_threads
 
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
 
     set_num_threads(_n_threads(options))
-    return NumbaDecoder(
-        checkpoint,
-        cross_kv=options.cross_kv,
-        # Several kernels are compiled, which is one wait for the user.
-        on_compile=cache(
-            partial(notice, "compiling the decoder: about 30 s, once on this machine")
-        ),
-    )
+    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
 
 
 def _n_threads(options: EngineOptions) -> int:

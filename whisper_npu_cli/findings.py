@@ -18,3 +18,8 @@ class Check:
     detail: str  # the evidence: what was seen, and where
     hint: str | None = None  # the fix
     cause: str | None = None  # why it is so, where that is known
+
+    @property
+    def passed(self) -> bool:
+        """Whether what depends on it can be tried."""
+        return self.status in (OK, WARNING)

@@ -22,6 +22,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.encoder.base import EncodedWindow, check_mel
 from whisper_npu_cli.weights import Checkpoint
 
@@ -112,6 +113,7 @@ class ReferenceEncoder:
     """Whisper's encoder, with the cross-attention keys and values of the decoder's layers."""
 
     name = "numpy f32"
+    leaves_cpu = False
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.dims = checkpoint.dims
@@ -164,13 +166,15 @@ class ReferenceDecoder:
         self.layers = _Layers(checkpoint)
         self._heads = checkpoint.generation.alignment_heads
 
-    def start(
-        self, windows: Sequence[EncodedWindow], max_rows: int | None = None
-    ) -> ReferenceSession:
+    def cross_kv(self, window: EncodedWindow) -> CrossKV:
+        """Return the window's keys and values (n_text_layer, n_audio_ctx, n_text_state)."""
+        return CrossKV(window.cross_keys, window.cross_values)
+
+    def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> ReferenceSession:
         """Begin decoding `windows`, one row each; `max_rows` bounds later gathers."""
         return ReferenceSession(self, windows, len(windows) if max_rows is None else max_rows)
 
-    def align(self, window: EncodedWindow, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
+    def align(self, window: CrossKV, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
 
         The weights have the shape (n_heads, n_tokens, n_audio_ctx).
@@ -188,7 +192,7 @@ class ReferenceSession:
     """Rows of tokens being decoded, with the keys and values of the positions so far."""
 
     def __init__(
-        self, decoder: ReferenceDecoder, windows: Sequence[EncodedWindow], max_rows: int
+        self, decoder: ReferenceDecoder, windows: Sequence[CrossKV], max_rows: int
     ) -> None:
         self._dims, self._layers = decoder.dims, decoder.layers
         self._windows = list(windows)  # of each row
@@ -251,11 +255,11 @@ class ReferenceSession:
         normal = self._layers.layer_norm(f"{layer}.encoder_attn_layer_norm", x)
         queries = self._layers.linear(f"{layer}.encoder_attn.q_proj", normal)
         self.cross_weights[i] = [
-            attention_weights(q, window.cross_keys[i], self._dims.n_text_head)
+            attention_weights(q, window.keys[i], self._dims.n_text_head)
             for q, window in zip(queries, self._windows, strict=True)
         ]
         mixed = [
-            attend(weights, window.cross_values[i])
+            attend(weights, window.values[i])
             for weights, window in zip(self.cross_weights[i], self._windows, strict=True)
         ]
         return self._layers.linear(f"{layer}.encoder_attn.out_proj", np.stack(mixed))

@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.fallback import DecodedWindow
-from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.hallucinations import Outcome, follow_words, speech_end
 from whisper_npu_cli.longform import Extent, ends_in_silence, said, window_segments
 from whisper_npu_cli.stages import Stages
@@ -68,7 +68,7 @@ def transcribe_sequential(
 
 def _follow(
     stages: Stages,
-    encoded: EncodedWindow,
+    encoded: CrossKV,
     decoded: DecodedWindow,
     extent: Extent,
     last_speech_s: float,

@@ -8,15 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder.align import Spoken, align_words
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.fallback import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.decoder.language import detect_language
 from whisper_npu_cli.decoder.prompt import History, PromptBuilder
-from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow
+from whisper_npu_cli.encoder.base import DeviceProof
 from whisper_npu_cli.engine import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
@@ -49,6 +51,7 @@ class Stages:
         self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
+        self._encoding = Lock()  # an encoder takes one window at a time
         self._options = options
         self._timings = timings
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
@@ -69,21 +72,30 @@ class Stages:
         return self._prompts.history()
 
     @property
+    def encodes_ahead(self) -> bool:
+        """Whether windows are encoded while others are decoded: where that takes no core."""
+        return self._engines.encoder.leaves_cpu
+
+    @property
     def has_prefix(self) -> bool:
         """Whether the prompt of the first window is longer than the others."""
         return bool(self._options.decoding.prefix)
 
-    def encode(self, mel: NDArray[np.float32], seek: int) -> EncodedWindow:
-        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio."""
+    def encode(self, mel: NDArray[np.float32], seek: int) -> CrossKV:
+        """Encode one window (n_mels, N_FRAMES), which begins at frame `seek` of the audio.
+
+        May be called from any thread.
+        """
         encoder = self._engines.encoder
-        with self._timings.measure("encode", encoder.name):
+        with self._encoding, self._timings.measure("encode", encoder.name):
             encoded = encoder.encode(mel)
+            kept = self._engines.decoder.cross_kv(encoded)
         self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
-        return encoded
+        return kept
 
     def decode(
         self,
-        windows: Sequence[EncodedWindow],
+        windows: Sequence[CrossKV],
         previous: Sequence[int] = (),  # tokens of the text before
         *,
         first: bool = False,  # in the audio
@@ -100,7 +112,7 @@ class Stages:
 
     def add_words(
         self,
-        window: EncodedWindow,
+        window: CrossKV,
         segments: Sequence[Segment],  # all of the window
         n_frames: int,  # of the window that are content
         around: Surroundings,
@@ -119,7 +131,7 @@ class Stages:
         """Return whether the window is to be skipped."""
         return self._decoder.is_silence(window)
 
-    def _languages(self, windows: Sequence[EncodedWindow]) -> list[str]:
+    def _languages(self, windows: Sequence[CrossKV]) -> list[str]:
         """Return the language of each window: asked for, detected once, or in each."""
         if self.language is not None and not self._options.multilingual:
             return [self.language] * len(windows)

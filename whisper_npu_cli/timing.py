@@ -6,6 +6,7 @@ better), `speed` its inverse: how many times faster than realtime.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,17 +34,30 @@ class StageTiming:
         return audio_s / self.seconds if self.seconds > 0 else None
 
 
+class _Running(threading.local):
+    """The stages that are running in one thread, outermost first."""
+
+    def __init__(self) -> None:
+        self.stages: list[StageTiming] = []
+        self.since = 0.0  # when the innermost one began or went on
+
+
 class Timings:
     """The stages of one transcription, over `audio_s` seconds of audio.
 
     Stages may nest (mel pulls audio): the time of the inner one is not counted in the outer.
+    Stages of different threads run at the same time, so that `total_s`, the time in which any
+    ran, may be less than their sum.
     """
 
     def __init__(self) -> None:
         self.audio_s = 0.0
+        self.total_s = 0.0
         self._stages: dict[str, StageTiming] = {}
-        self._running: list[StageTiming] = []
-        self._since = 0.0  # when the innermost running stage began or went on
+        self._running = _Running()
+        self._lock = threading.Lock()
+        self._n_running = 0  # stages, of all threads
+        self._changed = 0.0  # when that number did
 
     @contextmanager
     def measure(self, stage: str, engine: str = "") -> Iterator[StageTiming]:
@@ -52,28 +66,27 @@ class Timings:
             raise ValueError(f"unknown stage {stage!r}")
         timing = self._stages.setdefault(stage, StageTiming(stage))
         timing.engine = engine or timing.engine
-        self._charge()
-        self._running.append(timing)
+        self._change(+1)
+        self._running.stages.append(timing)
         try:
             yield timing
         finally:
-            self._charge()
-            self._running.pop()
+            self._change(-1)
+            self._running.stages.pop()
             timing.calls += 1
 
-    def _charge(self) -> None:
-        """Give the time since the last change to the innermost running stage."""
-        now = perf_counter()
-        if self._running:
-            self._running[-1].seconds += now - self._since
-        self._since = now
+    def _change(self, count: int) -> None:
+        """Give the time since the last change to this thread's innermost stage."""
+        with self._lock:
+            now, running = perf_counter(), self._running
+            if running.stages:
+                running.stages[-1].seconds += now - running.since
+            if self._n_running:
+                self.total_s += now - self._changed
+            self._n_running += count
+            running.since = self._changed = now
 
     @property
     def rows(self) -> list[StageTiming]:
         """The measured stages in pipeline order."""
         return [self._stages[name] for name in STAGES if name in self._stages]
-
-    @property
-    def total_s(self) -> float:
-        """Seconds over all stages."""
-        return sum(row.seconds for row in self.rows)

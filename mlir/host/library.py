@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.errors import OverlayError
+
 MLIR = Path(__file__).parents[1]
 CACHE = MLIR.parent / "build" / "host"
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off")  # fused: other bits
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SHARED = ("-shared", "-fPIC")
 SLOTS = ("vector", "load", "store", "move", "matrix")  # order of host::Slot
-HINT = "the kernels' tests need g++ 12 or newer: apt install g++"
+HINT = "the kernels need g++ 12 or newer: apt install g++"
 
 
 class KernelLibrary:
@@ -72,10 +74,10 @@ def load() -> KernelLibrary:
 
 
 def compile_library(sources: list[Path]) -> Path:
-    """Return the shared library of `sources`; RuntimeError where g++ is absent or fails."""
+    """Return the shared library of `sources`; OverlayError where g++ is absent or fails."""
     compiler = shutil.which("g++")
     if compiler is None:
-        raise RuntimeError(f"g++ not found; {HINT}")
+        raise OverlayError("g++ not found", hint=HINT)
     flags = [*FLAGS, *WARNINGS, *SHARED]
     headers = [*(MLIR / "host").rglob("*.hpp"), *(MLIR / "kernels").glob("*.h*")]
     digest = hashlib.sha256(" ".join(flags).encode())
@@ -89,6 +91,6 @@ def compile_library(sources: list[Path]) -> Path:
         command = [compiler, *flags, *folders, *map(str, sources), "-o", str(part)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise RuntimeError(f"g++ failed; {HINT}\n{result.stderr}")
+            raise OverlayError(f"g++ failed: {result.stderr}", hint=HINT)
         part.rename(library)
     return library

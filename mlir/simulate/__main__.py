@@ -8,20 +8,21 @@ python -m mlir.simulate --predict base        predict the encoder of a published
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import soundfile
-import soxr
 
 from mlir.simulate import operators, report
 from mlir.simulate.run import design, run_stream
+from whisper_npu_cli.audio import AudioSource
 from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.dims import N_SAMPLES, SAMPLE_RATE
+from whisper_npu_cli.dims import N_SAMPLES
 from whisper_npu_cli.encoder.npu import NpuEncoder
 from whisper_npu_cli.encoder.npu_plan import plan_encoder
+from whisper_npu_cli.errors import WhisperNpuError
 from whisper_npu_cli.mel import log_mel
 from whisper_npu_cli.npu.standin import build, chip, pyxrt
 from whisper_npu_cli.npu.xrt import XrtRuntime
@@ -64,9 +65,9 @@ def encode(path: str, model: str) -> None:
 
 def _window(path: str) -> np.ndarray:
     """Return the first 30 s of a recording, mono at 16 kHz, padded."""
-    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    mono = soxr.resample(samples.mean(axis=1), rate, SAMPLE_RATE)[:N_SAMPLES]
-    return np.pad(mono, (0, N_SAMPLES - len(mono))).astype(np.float32)
+    with AudioSource(path) as source:
+        samples = np.concatenate(list(source.blocks()))[:N_SAMPLES]
+    return np.pad(samples, (0, N_SAMPLES - len(samples)))
 
 
 def _cosine(found: object, wanted: object, name: str) -> float:
@@ -74,20 +75,26 @@ def _cosine(found: object, wanted: object, name: str) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
-def main() -> None:
-    """Parse the command line."""
+def main() -> int:
+    """Parse the command line; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m mlir.simulate")
     parser.add_argument("file", nargs="?", help="a recording")
     parser.add_argument("--model", default="demo")
     parser.add_argument("--predict", metavar="SIZE", help="tiny, base, small, medium, large-v3")
     arguments = parser.parse_args()
-    if arguments.predict:
-        predict(arguments.predict)
-    elif arguments.file:
-        encode(arguments.file, arguments.model)
-    else:
-        parser.error("give a recording or --predict SIZE")
+    try:
+        if arguments.predict:
+            predict(arguments.predict)
+        elif arguments.file:
+            encode(arguments.file, arguments.model)
+        else:
+            parser.error("give a recording or --predict SIZE")
+    except WhisperNpuError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        print(f"error: {error}{hint}", file=sys.stderr)
+        return error.exit_code
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

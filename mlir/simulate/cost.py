@@ -18,14 +18,12 @@ import numpy as np
 from mlir.host.library import load
 from mlir.simulate.iron import Kernel, size_bytes
 from mlir.simulate.pools import aligned
+from whisper_npu_cli.npu.timing_model import LIST_MS, cycles_ms, tile_cycles
 
-CLOCK_GHZ = 1.8  # measured on an 8700G in its default mode; 1.03 on some Phoenix machines
 DENSITY = 0.5
-MATRIX_CYCLES = 5712 / 2048
+MATRIX_CYCLES = tile_cycles(64, 64, 64) / 2048
 SCALARS = {"softmax_tile": 64}  # valid keys; all other scalars are 0
 CALL_CYCLES = 40  # of a call from the core's loop: acquire, release, arguments (inferred)
-DDR_GBPS = 25.0  # tiles are contiguous in device memory; 28.1 measured per direction
-DISPATCH_MS = 0.036  # one member of a run list (measured)
 
 
 @dataclass(frozen=True)
@@ -40,12 +38,12 @@ class Prediction:
     @property
     def array_ms(self) -> float:
         """Predicted milliseconds on the array: as simulated, or as device memory allows."""
-        return max(self.cycles / CLOCK_GHZ / 1e6, self.parts_ms["memory"])
+        return max(cycles_ms(self.cycles), self.parts_ms["memory"])
 
     @property
     def ms(self) -> float:
         """Predicted milliseconds of the command in a run list."""
-        return DISPATCH_MS + self.array_ms
+        return LIST_MS + self.array_ms
 
     @property
     def bottleneck(self) -> str:

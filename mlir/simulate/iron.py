@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+Ints = list[int]  # one number for each part of an element
+
 
 class DesignError(Exception):
     """A design that the real tools or the array would refuse, or that would fail on it."""
@@ -80,50 +82,29 @@ class Handle:
         return self.split([0], tile, [depth or self.depth], [self.fifo.obj_type], names)[0]
 
     def split(
-        self,
-        offsets: list[int],
-        tile: Tile,
-        depths: list[int],
-        obj_types: list[Any],
-        names: list[str],
+        self, offsets: Ints, tile: Tile, depths: Ints, obj_types: list[Any], names: list[str]
     ) -> list[ObjectFifo]:
         """Send parts of every element on, each by a fifo of its own."""
         if self.is_prod:
             raise DesignError(f"{self.fifo.name}: only a consumer is split")
-        return self._parts(offsets, tile, depths, obj_types, names)
+        fifos = [ObjectFifo(*part) for part in zip(obj_types, depths, names, strict=True)]
+        return self._connect(tile, offsets, fifos)
 
     def join(
-        self,
-        offsets: list[int],
-        tile: Tile,
-        depths: list[int],
-        obj_types: list[Any],
-        names: list[str],
+        self, offsets: Ints, tile: Tile, depths: Ints, obj_types: list[Any], names: list[str]
     ) -> list[ObjectFifo]:
         """Make every element of parts that come by a fifo each."""
         if not self.is_prod:
             raise DesignError(f"{self.fifo.name}: only a producer is joined")
-        return self._parts(offsets, tile, depths, obj_types, names)
+        fifos = [ObjectFifo(*part) for part in zip(obj_types, depths, names, strict=True)]
+        return self._connect(tile, offsets, fifos)
 
-    def _parts(
-        self,
-        offsets: list[int],
-        tile: Tile,
-        depths: list[int],
-        obj_types: list[Any],
-        names: list[str],
-    ) -> list[ObjectFifo]:
-        fifos = [
-            ObjectFifo(obj_type, depth, name)
-            for obj_type, depth, name in zip(obj_types, depths, names, strict=True)
-        ]
+    def _connect(self, tile: Tile, offsets: Ints, fifos: list[ObjectFifo]) -> list[ObjectFifo]:
+        ends = [fifo.cons() if self.is_prod else fifo.prod() for fifo in fifos]
         width = itemsize(self.fifo.obj_type)
-        self.tile = tile
-        self.link = Link(self, [], [offset * width for offset in offsets])
-        for fifo in fifos:
-            end = fifo.cons() if self.is_prod else fifo.prod()
-            end.tile, end.link = tile, self.link
-            self.link.parts.append(end)
+        link = Link(self, ends, [offset * width for offset in offsets])
+        for end in (self, *ends):
+            end.tile, end.link = tile, link
         return fifos
 
 

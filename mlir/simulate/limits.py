@@ -135,7 +135,7 @@ def _check_channels(fifos: list[ObjectFifo]) -> None:
                 f"{limit.channels} ({names})"
             )
         for channel, handle in enumerate(handles):
-            descriptors[tile, channel % 2] += _pool_depth(handle)
+            descriptors[tile, channel % 2] += _descriptors(handle)
     for tile in {tile for tile, _ in descriptors}:
         limit = limit_of(tile)
         if limit is SHIM:
@@ -152,26 +152,25 @@ def _check_channels(fifos: list[ObjectFifo]) -> None:
             )
 
 
-def _pool_depth(handle: Handle) -> int:
-    """Return the buffers behind an end: in a memory tile those of the whole elements."""
-    return handle.link.whole.depth if handle.link else handle.depth
+def _descriptors(handle: Handle) -> int:
+    """Return the descriptors behind an end: one for each part of each buffer that it passes."""
+    link = handle.link
+    if link is None:
+        return handle.depth
+    return link.whole.depth * (len(link.parts) if link.whole is handle else 1)
 
 
 def _check_memory(workers: list[Worker], fifos: list[ObjectFifo]) -> None:
-    used: dict[Tile, list[tuple[str, int]]] = defaultdict(list)
-    for worker in workers:
-        used[worker.tile].append(("stack", worker.stack_size))
-        used[worker.tile] += [(buffer.name, buffer.size_bytes) for buffer in worker.of(Buffer)]
+    used = {worker.tile: memory_map(worker) for worker in workers}
     for fifo in fifos:
         for end in (fifo.producer, *fifo.consumers):
             assert end is not None and end.tile is not None
-            whole = end.link is None or end.link.whole is end  # parts live in the whole's buffers
-            if whole and limit_of(end.tile) is not SHIM:
-                used[end.tile].append((fifo.name, end.depth * fifo.size_bytes))
+            if end.link is not None and end.link.whole is end:  # parts live in its buffers
+                used.setdefault(end.tile, {})[fifo.name] = end.depth * fifo.size_bytes
     for tile, rows in used.items():
-        total = sum(size for _, size in rows)
+        total = sum(rows.values())
         if total > limit_of(tile).memory_bytes:
-            table = ", ".join(f"{name} {size}" for name, size in rows)
+            table = ", ".join(f"{name} {size}" for name, size in rows.items())
             raise DesignError(
                 f"{tile}: {total} bytes, a {limit_of(tile).kind} has "
                 f"{limit_of(tile).memory_bytes} ({table})"
@@ -180,10 +179,11 @@ def _check_memory(workers: list[Worker], fifos: list[ObjectFifo]) -> None:
 
 def memory_map(worker: Worker) -> dict[str, int]:
     """Return where the bytes of a core go."""
+    ends = worker.of(Handle)
     rows = {"stack": worker.stack_size}
     rows |= {buffer.name: buffer.size_bytes for buffer in worker.of(Buffer)}
-    rows |= {end.fifo.name: end.depth * end.fifo.size_bytes for end in worker.of(Handle)}
-    return rows
+    rows |= {end.fifo.name: end.depth * end.fifo.size_bytes for end in ends}
+    return rows | {"positions in fifos": WORD_BYTES * len(ends)}  # kept by the dynamic lowering
 
 
 def check_tap(transfer: Transfer) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-STREAM_BYTES = 4  # a cycle, of every stream (measured 3.9998)
+from whisper_npu_cli.npu.timing_model import STREAM_BYTES
+
 Words = NDArray[np.int32]
 
 

@@ -14,6 +14,7 @@ from mlir.host.library import load
 from mlir.simulate import cost, iron, runtime
 from mlir.simulate.machine import Machine
 from mlir.simulate.sequence import Sequence
+from whisper_npu_cli.npu.timing_model import PRETILED_GBPS, STREAM_BYTES, cycles_ms
 from whisper_npu_cli.overlay import StreamSpec
 
 
@@ -46,10 +47,10 @@ def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.P
     return cost.Prediction(
         cycles=sequence.time,
         parts_ms={
-            "compute": max(core.busy for core in machine.cores) / cost.CLOCK_GHZ / 1e6,
-            "stream": max(links.values()) / 4 / cost.CLOCK_GHZ / 1e6,
-            "memory": host / cost.DDR_GBPS / 1e6,
-            "control": sequence.busy / cost.CLOCK_GHZ / 1e6,
+            "compute": cycles_ms(max(core.busy for core in machine.cores)),
+            "stream": cycles_ms(max(links.values()) / STREAM_BYTES),
+            "memory": host / PRETILED_GBPS / 1e6,
+            "control": cycles_ms(sequence.busy),
         },
         link_bytes=links,
         host_bytes=host,

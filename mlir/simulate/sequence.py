@@ -16,10 +16,11 @@ from mlir.simulate.limits import QUEUE_DEPTH
 from mlir.simulate.machine import Machine
 from mlir.simulate.pools import Task, Words
 from mlir.simulate.runtime import Program, Step, TaskGroup, Transfer
+from whisper_npu_cli.npu.timing_model import AWAIT_MS, CLOCK_MHZ, DESCRIPTOR_MS
 
-DESCRIPTOR_CYCLES = 900  # configure and push one: 0.5 us (xdna-emu), at 1.8 GHz
-AWAIT_CYCLES = 2800  # between awaited tasks (xdna-emu: 2700 to 2900)
-WRITE_CYCLES = 90  # one register: a tenth of a descriptor
+DESCRIPTOR_CYCLES = 1000 * CLOCK_MHZ * DESCRIPTOR_MS  # configure and push one
+AWAIT_CYCLES = 1000 * CLOCK_MHZ * AWAIT_MS
+WRITE_CYCLES = DESCRIPTOR_CYCLES / 10  # one register (inferred)
 
 
 @dataclass(eq=False)

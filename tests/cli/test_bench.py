@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from bad_checkpoints import write_good_checkpoint
@@ -29,6 +30,16 @@ def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
     assert device["peak_memory_mb"] > 50
     assert device["accuracy"]["states_relative_l2"] < 0.02
     assert plot.read_text().startswith("<svg")
+
+
+def test_device_times_of_the_simulated_npu_are_marked(cli: Cli, tmp_path: Path) -> None:
+    write_good_checkpoint(tmp_path / "model")
+    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", "sim")
+    result = cli("bench", "--model", tmp_path / "model", *options)
+    assert result.status == 0
+    assert "sim: simulated RyzenAI-npu1 bf16" in result.stdout
+    times = r"on the device: \S+ ms \(predicted, not measured\); .* \S+ ms .*\(measured\)"
+    assert re.search(times, result.stdout)
 
 
 def test_the_limit_of_the_cpu_is_not_that_of_another_device(cli: Cli, tmp_path: Path) -> None:

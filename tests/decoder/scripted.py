@@ -10,16 +10,17 @@ import numpy as np
 from decoding_model import DIMS
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.encoder.base import EncodedWindow
 
 SOT, EOT, NO_SPEECH, N_VOCAB = 20, 21, 22, 24
 Script: TypeAlias = Callable[[int, tuple[int, ...]], Mapping[int, float]]
 
 
-def window(index: int) -> EncodedWindow:
+def window(index: int) -> CrossKV:
     """A window that is only its number."""
-    states = np.full((1, 1), index, np.float32)
-    return EncodedWindow(states, states[None], states[None])
+    number = np.full(1, index)
+    return CrossKV(number, number)
 
 
 class ScriptedDecoder:
@@ -33,10 +34,11 @@ class ScriptedDecoder:
         self.started: list[list[int]] = []  # windows of each session
         self.n_rows: list[int] = []  # of each step
 
-    def start(
-        self, windows: Sequence[EncodedWindow], max_rows: int | None = None
-    ) -> ScriptedSession:
-        self.started.append([int(w.states[0, 0]) for w in windows])
+    def cross_kv(self, window: EncodedWindow) -> CrossKV:
+        return CrossKV(window.cross_keys, window.cross_values)
+
+    def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> ScriptedSession:
+        self.started.append([int(w.keys[0]) for w in windows])
         return ScriptedSession(self, self.started[-1], max_rows or len(windows))
 
     def close(self) -> None:

@@ -131,7 +131,8 @@ def test_words_are_openai_whispers(
     tokenizer, expected = checkpoint.tokenizer(), golden[index]
     assert tokenizer.encode(TEXTS[index]) == expected["tokens"]
     spoken = Spoken(expected["tokens"], "en", "transcribe", N_FRAMES[index])
-    words = align_words(ReferenceDecoder(checkpoint), encoded[index], tokenizer, spoken)
+    decoder = ReferenceDecoder(checkpoint)
+    words = align_words(decoder, decoder.cross_kv(encoded[index]), tokenizer, spoken)
     assert [(w.word, w.start, w.end) for w in words] == [
         (text, start, end) for text, start, end, _ in expected["words"]
     ]
@@ -148,8 +149,9 @@ def test_compiled_decoder_looks_where_the_reference_does(
     tokenizer = checkpoint.tokenizer()
     text = tokenizer.encode(TEXTS[index])
     tokens = np.array([*tokenizer.sot_sequence("en"), tokenizer.no_timestamps, *text])
-    logits, weights = compiled.align(encoded[index], tokens)
-    expected_logits, expected = ReferenceDecoder(checkpoint).align(encoded[index], tokens)
+    reference = ReferenceDecoder(checkpoint)
+    logits, weights = compiled.align(compiled.cross_kv(encoded[index]), tokens)
+    expected_logits, expected = reference.align(reference.cross_kv(encoded[index]), tokens)
     assert weights.shape == expected.shape
     # int8 weights and cross-attention keys; a random model's weights are of size 1 / 1500.
     cosines = (weights * expected).sum(-1) / np.sqrt(
@@ -166,23 +168,25 @@ def compiled(checkpoint: Checkpoint) -> NumbaDecoder:
 
 def test_no_text_has_no_words(checkpoint: Checkpoint, encoded: list[EncodedWindow]) -> None:
     tokenizer, decoder = checkpoint.tokenizer(), ReferenceDecoder(checkpoint)
+    window = decoder.cross_kv(encoded[0])
     none = Spoken((), "en", "transcribe", 3000)
-    assert align_words(decoder, encoded[0], tokenizer, none) == []
+    assert align_words(decoder, window, tokenizer, none) == []
     no_content = Spoken(tokenizer.encode(" a"), "en", "transcribe", 1)
-    assert align_words(decoder, encoded[0], tokenizer, no_content) == []
+    assert align_words(decoder, window, tokenizer, no_content) == []
 
 
 def test_words_cover_the_tokens_and_stay_in_the_content(
     checkpoint: Checkpoint, encoded: list[EncodedWindow]
 ) -> None:
     tokenizer, decoder = checkpoint.tokenizer(), ReferenceDecoder(checkpoint)
+    window = decoder.cross_kv(encoded[0])
 
     @settings(max_examples=20)
     @given(st.integers(2, 3000), st.text(min_size=1, max_size=12))
     def check(n_frames: int, text: str) -> None:
         tokens = tokenizer.encode(text)  # broken characters at the end would be no word
         spoken = Spoken(tokens, "en", "transcribe", n_frames)
-        words = align_words(decoder, encoded[0], tokenizer, spoken)
+        words = align_words(decoder, window, tokenizer, spoken)
         assert [token for word in words for token in word.tokens] == tokens
         times = [time for word in words for time in (word.start, word.end)]
         assert times == sorted(times)

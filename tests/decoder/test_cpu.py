@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,14 +17,18 @@ from whisper_npu_cli.decoder import kernels
 from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.decoder.cpu import NumbaDecoder
 from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import CheckpointError, DeviceError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 from whisper_npu_cli.reference import ReferenceDecoder
 from whisper_npu_cli.weights import Checkpoint
 
-# Rows are summed in another order alone than in a batch (fp32 reassociation: some 1e-6 of
-# logits of standard deviation 1, over 2 layers).
-SAME = {"atol": 3e-5, "rtol": 0}
+# Sizes that differ from each other, so that no two axes can be exchanged.
+DIMS = replace(TINY_DIMS, n_text_ctx=80)
+
+# Prompts and steps sum attention in another order (fp32 reassociation), and what is then rounded
+# to 16 bits may become the next code, 3e-5 of the row's largest: 2.4e-4 of logits of standard
+# deviation 1 were seen, over 2 layers.
+SAME = {"atol": 1e-3, "rtol": 0}
 # int8 rows are off by a uniform 1/254 of their largest weight: about 0.7 % of a random row's
 # standard deviation, 0.8 % of the logits' after all layers; 6 standard deviations of that.
 INT8_MEAN, INT8_MAX = 0.015, 0.06
@@ -30,7 +36,7 @@ INT8_MEAN, INT8_MAX = 0.015, 0.06
 
 @pytest.fixture(scope="module")
 def checkpoint() -> Checkpoint:
-    return random_checkpoint(TINY_DIMS, TINY_SEED)
+    return random_checkpoint(DIMS, TINY_SEED)
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +47,24 @@ def decoder(checkpoint: Checkpoint) -> NumbaDecoder:
 @pytest.fixture(scope="module")
 def windows() -> list[EncodedWindow]:
     rng = np.random.default_rng(0)
-    shape = (TINY_DIMS.n_text_layer, TINY_DIMS.n_audio_ctx, TINY_DIMS.n_text_state)
+    shape = (DIMS.n_text_layer, DIMS.n_audio_ctx, DIMS.n_text_state)
     states = np.zeros(shape[1:], np.float32)
     return [EncodedWindow(states, *rng.standard_normal((2, *shape), np.float32)) for _ in range(3)]
 
 
 def random_tokens(*shape: int, seed: int = 1) -> NDArray[np.int64]:
-    return np.random.default_rng(seed).integers(0, TINY_DIMS.n_vocab, shape)
+    return np.random.default_rng(seed).integers(0, DIMS.n_vocab, shape)
+
+
+def start(decoder: Any, windows: Sequence[EncodedWindow], max_rows: int | None = None) -> Any:
+    return decoder.start([decoder.cross_kv(window) for window in windows], max_rows)
 
 
 def run_alone(
     decoder: NumbaDecoder, window: EncodedWindow, tokens: Sequence[int]
 ) -> NDArray[np.float32]:
     """Logits after `tokens`, one step each, of a session with this row only."""
-    session = decoder.start([window])
+    session = start(decoder, [window])
     logits = [session.step(np.array([token])) for token in tokens]
     return np.array(logits[-1][0])
 
@@ -70,7 +80,7 @@ def test_logits_are_near_the_reference(
     checkpoint: Checkpoint, windows: list[EncodedWindow], cross_kv: str
 ) -> None:
     decoder = NumbaDecoder(checkpoint, cross_kv=cross_kv)  # type: ignore[arg-type]
-    sessions = [decoder.start(windows, 5), ReferenceDecoder(checkpoint).start(windows, 5)]
+    sessions = [start(decoder, windows, 5), start(ReferenceDecoder(checkpoint), windows, 5)]
     prompts = random_tokens(3, 7)
     assert_near_reference(*(session.prefill(prompts, [0, 3, 6]) for session in sessions))
     for rows in ([2, 0, 0, 1, 2], [4, 3, 3], [1, 0, 2, 2]):
@@ -82,10 +92,10 @@ def test_logits_are_near_the_reference(
 
 def test_prefill_equals_steps(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
     tokens = random_tokens(2, 50)  # 100 positions: more than one pass of a prefill
-    session = decoder.start(windows[:2])
+    session = start(decoder, windows[:2])
     steps = np.stack([session.step(column).copy() for column in tokens.T], axis=1)
     at = [0, 1, 30, 32, 49]
-    found = decoder.start(windows[:2]).prefill(tokens, at)
+    found = start(decoder, windows[:2]).prefill(tokens, at)
     np.testing.assert_allclose(found, steps[:, at], **SAME)
 
 
@@ -93,8 +103,8 @@ def test_prefill_continues_where_the_rows_are(
     decoder: NumbaDecoder, windows: list[EncodedWindow]
 ) -> None:
     tokens = random_tokens(1, 9)
-    whole = decoder.start(windows[:1]).prefill(tokens, [8])
-    session = decoder.start(windows[:1])
+    whole = start(decoder, windows[:1]).prefill(tokens, [8])
+    session = start(decoder, windows[:1])
     session.prefill(tokens[:, :4], [])
     np.testing.assert_allclose(session.prefill(tokens[:, 4:], [4]), whole, **SAME)
 
@@ -105,7 +115,7 @@ def test_a_row_does_not_depend_on_the_others(
 ) -> None:
     tokens = random_tokens(6, n_rows)
     of_row = [windows[row % 3] for row in range(n_rows)]
-    session = decoder.start(of_row)
+    session = start(decoder, of_row)
     batched = [session.step(row).copy() for row in tokens][-1]
     for row in range(n_rows):
         alone = run_alone(decoder, of_row[row], tokens[:, row].tolist())
@@ -117,10 +127,10 @@ def test_gathered_rows_keep_their_history(
 ) -> None:
     """Random reorders, repeats and drops; each row against its history decoded alone."""
     rng = np.random.default_rng(3)
-    session = decoder.start(windows, max_rows=6)
+    session = start(decoder, windows, max_rows=6)
     history: list[tuple[int, list[int]]] = [(row, []) for row in range(3)]
     for _ in range(12):
-        tokens = rng.integers(0, TINY_DIMS.n_vocab, len(history))
+        tokens = rng.integers(0, DIMS.n_vocab, len(history))
         logits = session.step(tokens).copy()
         history = [(w, [*past, int(t)]) for (w, past), t in zip(history, tokens, strict=True)]
         rows = rng.integers(0, len(history), rng.integers(1, 7))
@@ -134,30 +144,36 @@ def test_gathered_rows_keep_their_history(
 
 def test_a_later_session_starts_afresh(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
     fresh = run_alone(decoder, windows[0], [5, 6])
-    decoder.start(windows, max_rows=7).prefill(random_tokens(3, 20), [])
+    start(decoder, windows, max_rows=7).prefill(random_tokens(3, 20), [])
     np.testing.assert_array_equal(run_alone(decoder, windows[0], [5, 6]), fresh)
 
 
 def test_a_full_context_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
-    session = decoder.start(windows[:1])
-    session.prefill(random_tokens(1, TINY_DIMS.n_text_ctx - 1), [])
+    session = start(decoder, windows[:1])
+    session.prefill(random_tokens(1, DIMS.n_text_ctx - 1), [])
     session.step(np.array([1]))
-    with pytest.raises(ValueError, match="context of 64 tokens is full"):
+    with pytest.raises(ValueError, match="context of 80 tokens is full"):
         session.step(np.array([1]))
 
 
+def test_heads_of_an_odd_size_are_refused() -> None:
+    dims = replace(DIMS, n_text_head=8, n_text_state=96, n_audio_head=8, n_audio_state=96)
+    with pytest.raises(CheckpointError, match="heads of 12 channels"):
+        NumbaDecoder(random_checkpoint(dims, TINY_SEED))
+
+
 def test_misuse_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
-    earlier = decoder.start(windows[:2])
+    earlier = start(decoder, windows[:2])
     with pytest.raises(ValueError, match="tokens for 1 rows, the session has 2"):
         earlier.step(np.array([1]))
     with pytest.raises(ValueError, match="3 rows gathered, the session holds 2"):
         earlier.gather(np.array([0, 0, 1]))
-    decoder.start(windows[:1])
+    start(decoder, windows[:1])
     with pytest.raises(ValueError, match="later session"):
         earlier.step(np.array([1, 1]))
     wrong = EncodedWindow(windows[0].states, windows[0].cross_keys[:1], windows[0].cross_values)
     with pytest.raises(ValueError, match=r"expected \(2, 1500, 128\)"):
-        decoder.start([wrong])
+        start(decoder, [wrong])
 
 
 COMPILES_NOTHING = """
@@ -166,7 +182,7 @@ from tests.tiny_model import TINY_DIMS
 from whisper_npu_cli.decoder import kernels
 from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.decoder.cpu import NumbaDecoder
-from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.errors import CheckpointError, DeviceError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 dims = replace(TINY_DIMS, n_audio_state=192, n_audio_head=3, n_text_state=192, n_text_head=3)
 NumbaDecoder(random_checkpoint(dims), on_compile=lambda: print("compiling"))

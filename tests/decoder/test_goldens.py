@@ -12,6 +12,7 @@ from decoding_model import LONG_CASES, WINDOW_CASES, lively_checkpoint, noise, w
 from numpy.typing import NDArray
 from sequential_run import transcribe_samples
 
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
 from whisper_npu_cli.decoder.options import DecodingOptions
 from whisper_npu_cli.decoder.prompt import PromptBuilder
@@ -59,8 +60,8 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def encoded(engines: Engines) -> list[EncodedWindow]:
-    return [engines.encoder.encode(mel) for mel in windows()]
+def encoded(engines: Engines) -> list[CrossKV]:
+    return [engines.decoder.cross_kv(engines.encoder.encode(mel)) for mel in windows()]
 
 
 @pytest.mark.parametrize("name", WINDOW_CASES)
@@ -69,7 +70,7 @@ def test_windows_together_are_openai_whispers_alone(
     golden: Any,
     engines: Engines,
     tokenizer: Tokenizer,
-    encoded: list[EncodedWindow],
+    encoded: list[CrossKV],
 ) -> None:
     options = DecodingOptions(temperature_increment_on_fallback=None, **WINDOW_CASES[name])
     decoder = engines.decoder

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.decoder.scripted import EOT, NO_SPEECH, SOT, Script, ScriptedDecoder, window
-from whisper_npu_cli.decoder.beam import BeamPolicy, top_k
+from whisper_npu_cli.decoder.beam import BeamPolicy
+from whisper_npu_cli.decoder.ranking import top_k
 from whisper_npu_cli.decoder.sampling import SamplingPolicy
 from whisper_npu_cli.decoder.search import Candidate, Policy, Prompts, likeliest, search
 

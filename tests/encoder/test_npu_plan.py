@@ -8,7 +8,7 @@ import pytest
 from tiny_model import TINY_DIMS
 
 from whisper_npu_cli.dims import ModelDims
-from whisper_npu_cli.encoder.npu_plan import STATES, WINDOWS, plan_encoder
+from whisper_npu_cli.encoder.npu_plan import HOST_MEL_MS, STATES, WINDOWS, plan_encoder
 from whisper_npu_cli.errors import OverlayError
 from whisper_npu_cli.random_checkpoint import RANDOM_SIZES, random_dims
 
@@ -37,7 +37,8 @@ def test_base_keeps_its_promises() -> None:
     plan = plan_encoder(random_dims("base"))
     assert len(plan.lists) <= 8
     assert len(plan.steps) <= 130
-    assert plan.device_ms(1800) <= 108  # and at most 20 ms on the host: 128 ms a window
+    # and at most 20 ms of the host beside the device (`bench` measures it): 128 ms a window
+    assert plan.device_ms(1800) + HOST_MEL_MS <= 108
 
 
 @pytest.mark.parametrize(

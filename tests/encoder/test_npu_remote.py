@@ -20,6 +20,7 @@ from whisper_npu_cli.encoder.npu import NpuEncoder
 from whisper_npu_cli.encoder.npu_plan import plan_encoder
 from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
+from whisper_npu_cli.npu.standin.build import build_overlay
 from whisper_npu_cli.npu.standin.faults import VARIABLE
 from whisper_npu_cli.npu.standin.open import open_standin
 from whisper_npu_cli.random_checkpoint import random_checkpoint
@@ -112,7 +113,19 @@ def test_a_worker_that_is_not_trusted_never_starts(
     assert children() == before
 
 
+@pytest.mark.skipif(Path("/dev/accel/accel0").exists(), reason="there is an NPU here")
 def test_without_a_device_the_reason_is_the_runtimes(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    build_overlay(tmp_path, plan_encoder(DIMS).specs)
+    before = children()
+    runtimes = "pyxrt is not installed|was built for Python|XRT sees no NPU"
+    with pytest.raises(DeviceError, match=runtimes):
+        RemoteNpuEncoder(checkpoint, "npu", str(tmp_path))
+    assert children() == before
+
+
+def test_without_an_overlay_the_worker_says_so(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WHISPER_NPU_XCLBINS", "")

@@ -133,19 +133,27 @@ def test_a_swapped_block_order_is_caught() -> None:
     assert not np.allclose(layout.unpack_c(buffers[-1]), wanted)
 
 
-@pytest.mark.parametrize("fifo", ["a0", "b1", "c2"])
-def test_a_wrong_tap_step_is_caught(fifo: str) -> None:
-    spec = StreamSpec("gemm", 2 * M, K, N, "bf16")
-    buffers, wanted = gemm_buffers(spec)
+def with_wrong_step(spec: StreamSpec, fifo: str, dimension: int, factor: float) -> Any:
+    """Return the program of a stream, one step of the first tap of a fifo multiplied."""
     program = design().program(spec)
     transfers = [step for step in program.runtime.steps if isinstance(step, Transfer)]
-    wrong = next(step for step in transfers if step.handle.fifo.name == fifo)
-    if fifo == "c2":
-        wrong.tap.strides[1] //= 2
-    else:
-        wrong.tap.offset += 2048
-    run_program(program, buffers)
+    strides = next(step for step in transfers if step.handle.fifo.name == fifo).tap.strides
+    strides[dimension] = int(strides[dimension] * factor)
+    return program
+
+
+@pytest.mark.parametrize("fifo", ["a0", "c2"])
+def test_a_wrong_tap_step_is_caught_by_its_result(fifo: str) -> None:
+    spec = StreamSpec("gemm", 2 * M, 3 * 128, N, "bf16", parts=3)
+    buffers, wanted = gemm_buffers(spec)
+    run_program(with_wrong_step(spec, fifo, 1, 0.5), buffers)
     assert not np.array_equal(unpack_a(buffers[-1]), wanted)
+
+
+def test_a_wrong_tap_step_is_caught_by_the_descriptor() -> None:
+    spec = StreamSpec("gemm", M, K, N, "bf16")
+    with pytest.raises(DesignError, match=r"tile \(1, 0\), fifo b1: wrap \d+, at most 1023"):
+        run_program(with_wrong_step(spec, "b1", 3, 2), gemm_buffers(spec)[0])
 
 
 def test_a_missing_release_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

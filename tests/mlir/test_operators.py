@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mlir.simulate.operators import operators
+from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.encoder.npu_plan import plan_encoder
 from whisper_npu_cli.npu import layout
 from whisper_npu_cli.npu.standin import build, chip
@@ -17,14 +17,7 @@ from whisper_npu_cli.npu.standin.open import EXACT_VARIABLE, open_standin
 from whisper_npu_cli.overlay import StreamSpec
 from whisper_npu_cli.random_checkpoint import random_dims
 
-DEMO = replace(
-    random_dims("tiny"),
-    n_audio_state=128,
-    n_audio_head=2,
-    n_text_state=128,
-    n_text_head=2,
-    n_text_layer=2,
-)
+DEMO = open_checkpoint("demo", offline=True).dims
 SPECS = sorted(
     {spec for dims in (DEMO, random_dims("tiny")) for spec in plan_encoder(dims).specs},
     key=lambda spec: spec.name,

@@ -149,6 +149,13 @@ def test_pyxrt_for_another_python_is_named(tmp_path: Path) -> None:
     assert find_pyxrt(tmp_path, 13)[0].minor == 13
 
 
+@pytest.fixture
+def unseen_pyxrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This Python does not see a pyxrt, nor has it imported one."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+
+
+@pytest.mark.usefixtures("unseen_pyxrt")
 def test_the_mismatch_is_an_error_with_both_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +168,7 @@ def test_the_mismatch_is_an_error_with_both_versions(
         import_pyxrt()
 
 
+@pytest.mark.usefixtures("unseen_pyxrt")
 def test_absent_pyxrt_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("whisper_npu_cli.npu.xrt.find_pyxrt", list)
     with pytest.raises(DeviceError, match="not installed"):

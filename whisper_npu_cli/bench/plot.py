@@ -19,7 +19,7 @@ def plot_svg(document: dict[str, Any]) -> str:
     scale = _WIDTH / longest
     height = _TOP + len(devices) * (_BAR + _GAP) + 12
     body = [
-        _text(_LEFT, 22, f"{document['model']}: ms for 30 s of audio", size=15),
+        text(_LEFT, 22, f"{document['model']}: ms for 30 s of audio", size=15),
         *_legend(),
     ]
     for row, device in enumerate(devices):
@@ -35,31 +35,33 @@ def _legend() -> list[str]:
     shapes = []
     for i, stage in enumerate(STAGES):
         x = _LEFT + 100 * i
-        shapes += [_rect(x, 34, 12, COLOURS[stage], 12), _text(x + 18, 45, stage)]
+        shapes += [rect(x, 34, 12, COLOURS[stage], 12), text(x + 18, 45, stage)]
     return shapes
 
 
 def _bar(device: dict[str, Any], y: float, scale: float) -> list[str]:
     window = device["window"]
-    shapes = [_text(_LEFT - 10, y + 18, device["name"], anchor="end")]
+    shapes = [text(_LEFT - 10, y + 18, device["name"], anchor="end")]
     x = float(_LEFT)
     for stage in STAGES:
         width = window[f"{stage}_ms"] * scale
-        shapes.append(_rect(x, y, width, COLOURS[stage], _BAR))
+        shapes.append(rect(x, y, width, COLOURS[stage], _BAR))
         if width > 40:
-            shapes.append(_text(x + 6, y + 18, f"{window[f'{stage}_ms']:.0f}", fill="white"))
+            shapes.append(text(x + 6, y + 18, f"{window[f'{stage}_ms']:.0f}", fill="white"))
         x += width
     total = f"{window['ms_per_window']:.0f} ms, {window['speed']:.0f}x realtime"
-    return [*shapes, _text(x + 8, y + 18, total)]
+    return [*shapes, text(x + 8, y + 18, total)]
 
 
-def _rect(x: float, y: float, width: float, fill: str, height: float) -> str:
+def rect(x: float, y: float, width: float, fill: str, height: float) -> str:
+    """Return a filled rectangle; `x` and `y` are of its upper left corner."""
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
 
 
-def _text(
+def text(
     x: float, y: float, text: str, *, size: int = 13, anchor: str = "start", fill: str = "#222"
 ) -> str:
+    """Return a line of text; `x` is where its `anchor` is, `y` the line that it stands on."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
         f' fill="{fill}">{escape(text)}</text>'

@@ -21,7 +21,7 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="DEVICE",
-            help="cpu, reference, openvino:NAME, …; may be given several times (default: cpu).",
+            help="cpu, npu, sim, reference, openvino:NAME; several times (default: cpu).",
         ),
     ] = None,
     runs: Annotated[int, typer.Option(min=1, help="Runs after a warm-up.")] = 7,
@@ -119,7 +119,10 @@ def _print_tables(document: dict[str, Any]) -> None:
         console.print(table)
         if "device_ms" in encode:
             origin = "predicted, not measured" if encode["device_ms_predicted"] else "measured"
-            console.print(f"encode on the device: {encode['device_ms']:.1f} ms ({origin})")
+            console.print(
+                f"encode on the device: {encode['device_ms']:.1f} ms ({origin}); "
+                f"on the host beside it: {encode['host_ms']:.1f} ms of processor time (measured)"
+            )
         console.print(
             f"{window['speed']:.1f} x realtime; peak memory {device['peak_memory_mb']:.0f} MB; "
             "distance from the reference engine: "

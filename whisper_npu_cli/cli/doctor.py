@@ -71,7 +71,7 @@ def _print(check: Check) -> None:
 
 def _exit_status(checks: list[Check], device: str) -> int:
     """Return 3 where the asked device is not usable, 1 where something else failed."""
-    from whisper_npu_cli.findings import FAILED, OK
+    from whisper_npu_cli.findings import FAILED
 
     failed = {check.id for check in checks if check.status == FAILED}
     npu = [check for check in checks if check.id.startswith("npu.")]
@@ -79,6 +79,4 @@ def _exit_status(checks: list[Check], device: str) -> int:
         return 1
     if f"engine.{device}" in failed:
         return 3
-    usable = all(check.status == OK or check.id == "npu.selftest" for check in npu)
-    trusted = all(check.status != FAILED for check in npu)
-    return 3 if device == "npu" and not (usable and trusted) else 0
+    return 3 if device == "npu" and not all(check.passed for check in npu) else 0

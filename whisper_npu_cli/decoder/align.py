@@ -18,10 +18,9 @@ from numba import njit
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.base import CrossKV, Decoder
 from whisper_npu_cli.decoder.compiling import compile_once
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
-from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.words import TimedWord
 
@@ -43,7 +42,7 @@ class Spoken:
 
 
 def align_words(
-    decoder: Decoder, window: EncodedWindow, tokenizer: Tokenizer, spoken: Spoken
+    decoder: Decoder, window: CrossKV, tokenizer: Tokenizer, spoken: Spoken
 ) -> list[TimedWord]:
     """Return the words of `spoken` in order, with their times in `window`."""
     n_positions = spoken.n_frames // FRAMES_PER_POSITION

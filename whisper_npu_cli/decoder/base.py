@@ -7,13 +7,28 @@ may share a window (beams, samples). Choosing tokens is the caller's business (`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.encoder.base import EncodedWindow
+
+
+@dataclass(frozen=True)
+class CrossKV:
+    """A window's cross-attention keys and values as one decoder keeps them.
+
+    All that decoding needs of an encoded window, which can go then. Layout and dtype are the
+    decoder's own; integers have a scale for each channel, (n_text_layer, n_head, head_size).
+    """
+
+    keys: NDArray[Any]
+    values: NDArray[Any]
+    key_scale: NDArray[np.float32] | None = None
+    value_scale: NDArray[np.float32] | None = None
 
 
 class DecoderSession(Protocol):
@@ -46,9 +61,11 @@ class Decoder(Protocol):
     name: str  # shown in timings, for example "numba int8"
     dims: ModelDims
 
-    def start(
-        self, windows: Sequence[EncodedWindow], max_rows: int | None = None
-    ) -> DecoderSession:
+    def cross_kv(self, window: EncodedWindow) -> CrossKV:
+        """Return what decoding needs of `window`. May be called from any thread."""
+        ...
+
+    def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> DecoderSession:
         """Begin decoding `windows`; `max_rows` (default: one a window) bounds later `gather`s.
 
         One session is live at a time: its caches belong to the decoder and are allocated once.
@@ -57,7 +74,7 @@ class Decoder(Protocol):
 
     def align(
         self,
-        window: EncodedWindow,
+        window: CrossKV,
         tokens: NDArray[np.int64],  # (n_tokens,)
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Feed `tokens` of `window` at once; return logits, and where the alignment heads look.

@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.decoder import kernels
+from whisper_npu_cli.decoder.arrays import Caches, Scratch
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.compiling import Notice, compile_once
-from whisper_npu_cli.decoder.kernels import Caches, Scratch
 from whisper_npu_cli.decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.weights import Checkpoint
 
-CrossKV = Literal["int8", "f32"]
 Array = NDArray[np.float32]
 
 # Rows x positions of one pass of a prefill. Far more than the ~10 at which arithmetic, not
@@ -35,16 +36,23 @@ class NumbaDecoder:
 
     `cross_kv` is the precision of the cached cross-attention keys and values. `on_compile` is
     called before the kernels are compiled, which happens once per machine (see `kernels`).
+    CheckpointError where the sizes of `checkpoint` do not suit the kernels.
     """
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        cross_kv: CrossKV = "int8",
+        cross_kv: Literal["int8", "f32"] = "int8",
         on_compile: Notice = lambda: None,
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
+        if self.dims.head_size % kernels.LANES:
+            raise CheckpointError(
+                f"{checkpoint.name}: attention heads of {self.dims.head_size} channels, which is"
+                f" no multiple of {kernels.LANES}",
+                hint="use --device reference",
+            )
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
@@ -52,7 +60,31 @@ class NumbaDecoder:
         self._compile(on_compile)
         self.session: NumbaSession | None = None
 
-    def start(self, windows: Sequence[EncodedWindow], max_rows: int | None = None) -> NumbaSession:
+    def cross_kv(self, window: EncodedWindow) -> CrossKV:
+        """Quantise the window's cross-attention keys and values, or lay them out as they are."""
+        dims = self.dims
+        expected = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
+        keys, values = window.cross_keys, window.cross_values
+        if keys.shape != expected or values.shape != expected:
+            raise ValueError(
+                f"cross-attention keys and values of {keys.shape} and {values.shape},"
+                f" expected {expected}"
+            )
+        caches = self.caches
+        kept = CrossKV(
+            *(np.zeros_like(cache[:, 0]) for cache in (caches.cross_keys, caches.cross_values)),
+            *(np.ones_like(scale[:, 0]) for scale in (caches.key_scale, caches.value_scale)),
+        )
+        if self._cross_dtype == np.int8:
+            quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
+            quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
+        else:
+            heads = (*expected[:2], dims.n_text_head, dims.head_size)
+            kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
+            kept.values[..., : dims.n_audio_ctx] = values.reshape(heads).transpose(0, 2, 3, 1)
+        return kept
+
+    def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
         """Begin decoding `windows`, one row each; `max_rows` bounds later gathers.
 
         Ends the session before: its caches are taken over, and grown where they are too few.
@@ -61,8 +93,10 @@ class NumbaDecoder:
         n_windows = self.caches.cross_keys.shape[1]
         if len(windows) > n_windows or n_slots > self.logits.shape[0]:
             self._allocate(max(len(windows), n_windows), max(n_slots, self.logits.shape[0]))
-        for index, window in enumerate(windows):
-            self._store(index, window)
+        caches = self.caches
+        for i, window in enumerate(windows):
+            caches.cross_keys[:, i], caches.cross_values[:, i] = window.keys, window.values
+            caches.key_scale[:, i], caches.value_scale[:, i] = window.key_scale, window.value_scale
         self.session = NumbaSession(self, len(windows), n_slots)
         return self.session
 
@@ -74,26 +108,29 @@ class NumbaDecoder:
         """Compile what is called from here, or load it from disk."""
         tokens, x, caches = np.empty((1, 1), np.int64), self.scratch.x, self.caches
         # `linear` before `forward`, which calls it: what was compiled on the way is not stored.
-        compile_once(kernels.linear, (self.weights.vocabulary, 0, x, x), notice)
+        vocabulary = self.weights.vocabulary
+        compile_once(kernels.rounded, (x, vocabulary.limit[0]), notice)
+        rounded = kernels.rounded(x, vocabulary.limit[0])
+        compile_once(kernels.linear, (vocabulary, 0, rounded, x), notice)
         compile_once(
             kernels.forward, (tokens, self.weights, caches, self.scratch, tokens, 0, x), notice
         )
-        if self._cross_dtype == np.int8:
-            keys = (self.scratch.queries, 0, caches.cross_keys, caches.key_scale)
-            compile_once(quantize_cross, keys, notice)
+        codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
+        compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
 
     def _allocate(self, n_windows: int, n_slots: int) -> None:
         """Allocate caches and scratch for that many windows and rows."""
         dims, head_size = self.dims, self.dims.head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
-        cross_shape = (n_layer, n_windows, n_head, head_size, dims.n_audio_ctx)
+        n_padded = -(-dims.n_audio_ctx // kernels.LANES) * kernels.LANES
+        cross, channels = (n_layer, n_windows, n_head), (n_layer, n_windows, n_head, head_size)
         self.caches = Caches(
-            self_keys=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
+            self_keys=_zeros(n_layer, n_slots, n_head, dims.n_text_ctx, head_size),
             self_values=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
-            cross_keys=np.zeros(cross_shape, self._cross_dtype),
-            cross_values=np.zeros(cross_shape, self._cross_dtype),
-            key_scale=np.ones(cross_shape[:-1], np.float32),
-            value_scale=np.ones(cross_shape[:-1], np.float32),
+            cross_keys=np.zeros((*cross, dims.n_audio_ctx, head_size), self._cross_dtype),
+            cross_values=np.zeros((*cross, head_size, n_padded), self._cross_dtype),
+            key_scale=np.ones(channels, np.float32),
+            value_scale=np.ones(channels, np.float32),
         )
         n_x = max(PREFILL_SIZE, n_slots)
         self.scratch = Scratch(
@@ -104,32 +141,13 @@ class NumbaDecoder:
             attended=_zeros(n_x, n_state),
             mlp=_zeros(n_x, 4 * n_state),
             queries=_zeros(n_head, n_x, head_size),
-            scores=_zeros(n_head, n_x, max(dims.n_audio_ctx, dims.n_text_ctx)),
+            scores=_zeros(n_head, n_x, max(n_padded, dims.n_text_ctx)),
             capture_index=np.full((n_layer, n_head), -1),
             captured=_zeros(0, 0, dims.n_audio_ctx),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
 
-    def _store(self, index: int, window: EncodedWindow) -> None:
-        """Cache the window's cross-attention keys and values as window `index`."""
-        dims, caches = self.dims, self.caches
-        expected = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
-        keys, values = window.cross_keys, window.cross_values
-        if keys.shape != expected or values.shape != expected:
-            raise ValueError(
-                f"cross-attention keys and values of {keys.shape} and {values.shape},"
-                f" expected {expected}"
-            )
-        stored = [(keys, caches.cross_keys, caches.key_scale)]
-        stored += [(values, caches.cross_values, caches.value_scale)]
-        for x, cache, scale in stored:
-            if cache.dtype == np.int8:
-                quantize_cross(np.ascontiguousarray(x, np.float32), index, cache, scale)
-            else:
-                heads = x.reshape(*expected[:2], dims.n_text_head, dims.head_size)
-                cache[:, index] = heads.transpose(0, 2, 3, 1)
-
-    def align(self, window: EncodedWindow, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
+    def align(self, window: CrossKV, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
 
         The weights have the shape (n_heads, n_tokens, n_audio_ctx). Ends the session before.
@@ -173,17 +191,14 @@ class NumbaSession:
         decoder = self._use(n_rows, n_prompt)
         n_new = max(1, PREFILL_SIZE // n_rows)
         normed = [
-            self._forward(prompts[:, first : first + n_new], decoder.logits[:0])
+            self._forward(prompts[:, first : first + n_new], decoder.logits[:0]).copy()
             for first in range(0, n_prompt, n_new)
         ]
         chosen = np.concatenate(normed, axis=1)[:, list(logits_at)]
         logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
-        kernels.linear(
-            decoder.weights.vocabulary,
-            0,
-            chosen.reshape(-1, chosen.shape[-1]),
-            logits.reshape(-1, logits.shape[-1]),
-        )
+        vocabulary = decoder.weights.vocabulary
+        x = kernels.rounded(chosen.reshape(-1, chosen.shape[-1]), vocabulary.limit[0])
+        kernels.linear(vocabulary, 0, x, logits.reshape(-1, logits.shape[-1]))
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
@@ -193,7 +208,7 @@ class NumbaSession:
         return logits
 
     def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
-        """Feed tokens (n_rows, n_new); return a copy of what the vocabulary product takes."""
+        """Feed tokens (n_rows, n_new); return what the vocabulary product takes, a view."""
         decoder = self._decoder
         normed = kernels.forward(
             np.ascontiguousarray(tokens, np.int64),
@@ -205,7 +220,8 @@ class NumbaSession:
             logits,
         )
         self._length += tokens.shape[1]
-        return np.array(normed).reshape(*tokens.shape, -1)
+        result: Array = normed.reshape(*tokens.shape, -1)
+        return result
 
     def gather(self, rows: NDArray[np.int64]) -> None:
         """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.
@@ -222,7 +238,7 @@ class NumbaSession:
             if slot in seen:
                 gathered[0, row] = copy = free.pop()
                 keys, values, n = decoder.caches.self_keys, decoder.caches.self_values, self._length
-                keys[:, copy, :, :, :n] = keys[:, slot, :, :, :n]
+                keys[:, copy, :, :n] = keys[:, slot, :, :n]
                 values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
             seen.add(slot)
         self._rows = np.ascontiguousarray(gathered)

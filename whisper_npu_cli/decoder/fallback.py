@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.base import CrossKV, Decoder
 from whisper_npu_cli.decoder.beam import BeamPolicy
 from whisper_npu_cli.decoder.options import DecodingOptions, token_rules
 from whisper_npu_cli.decoder.sampling import SamplingPolicy
 from whisper_npu_cli.decoder.search import Policy, Prompts, likeliest, search
-from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.tokenizer import Tokenizer
 
 
@@ -33,7 +32,7 @@ class DecodedWindow:
 class Task:
     """A window to decode."""
 
-    window: EncodedWindow
+    window: CrossKV
     language: str
     prompt: tuple[int, ...]
 

@@ -2,11 +2,15 @@
 
 At batch 1 a step reads every weight once and does two operations with each, so memory is the
 limit and the form of these kernels follows from it: weights and cross-attention keys and values
-are int8 and are widened to fp32 in registers; one compiled call does a whole step, because a
-return to Python for each of ~40 products would cost as much as the products; rows (windows,
-beams, prompt positions) are folded into one axis, so that a weight is read once for all of them.
+are int8; one compiled call does a whole step, because a return to Python for each of ~40
+products would cost as much as the products; rows (windows, beams, prompt positions) are folded
+into one axis, so that a weight is read once for all of them.
 
-Plain numba without intrinsics: LLVM vectorises the inner loops for AVX2, AVX-512 and NEON alike.
+Products with int8 are integer products: activations are rounded to 16 bits first, a row at a
+time. Widened to fp32 instead, a core took 14 GB/s of weights at batch 1, below what it can read,
+and 38 G multiply-adds a second at batch 8; so it takes 33 GB/s and does 63 G (Zen 3, AVX2). The
+16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3 of theirs.
+
 All shapes are run-time values, so the code is compiled once and serves every model. The kernels
 share one file because numba's disk cache only notices changes of the file that it compiled.
 Knows nothing of checkpoints, windows or which token to choose.
@@ -16,80 +20,21 @@ Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numba import njit, prange
-from numpy.typing import NDArray
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic, overload
 
-F32Array = NDArray[np.float32]
-I8Array = NDArray[np.int8]
+from whisper_npu_cli.decoder.arrays import Rounded, Scratch
 
+MAX_CODE = 32767  # of int16
+MAX_SUM = 2**31 - 1  # of int32
+LANES = 16  # int8 of one multiply-add; all products have a multiple of it as their length
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 BLOCK_ROWS = 32  # weight rows of one parallel task: 16 tasks for 512 outputs
-
-
-class Linear(NamedTuple):
-    """One product y = (weight . x) * scale + bias for all layers, int8 rows with a scale each."""
-
-    weight: I8Array  # (n_layer, n_out, n_in)
-    scale: F32Array  # (n_layer, n_out)
-    bias: F32Array  # (n_layer, n_out)
-    with_gelu: bool = False  # whether GELU follows; a field, as numba specialises on literals
-
-
-class Norm(NamedTuple):
-    """One LayerNorm for all layers."""
-
-    gain: F32Array  # (n_layer, n_state)
-    bias: F32Array  # (n_layer, n_state)
-
-
-class Weights(NamedTuple):
-    """All weights of a decoder; queries are already scaled by head_size ** -0.5."""
-
-    vocabulary: Linear  # n_layer = 1; (n_vocab, n_state), also the token embedding
-    positions: F32Array  # (n_text_ctx, n_state)
-    self_norm: Norm
-    self_qkv: Linear  # n_out = 3 * n_state: queries, keys, values
-    self_out: Linear
-    cross_norm: Norm
-    cross_q: Linear
-    cross_out: Linear
-    mlp_norm: Norm
-    fc1: Linear
-    fc2: Linear
-    final_norm: Norm  # n_layer = 1
-
-
-class Caches(NamedTuple):
-    """Cached keys and values, both (head_size, n_ctx): all inner loops run along positions.
-
-    A slot holds one row's tokens. The scales of int8 keys and values are per channel: they fold
-    into the query and into the result, so that the loops over positions read nothing but int8.
-    """
-
-    self_keys: F32Array  # (n_layer, n_slots, n_head, head_size, n_text_ctx)
-    self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_text_ctx)
-    cross_keys: NDArray[Any]  # (n_layer, n_windows, n_head, head_size, n_audio_ctx) int8 or f32
-    cross_values: NDArray[Any]  # (n_layer, n_windows, n_head, head_size, n_audio_ctx)
-    key_scale: F32Array  # (n_layer, n_windows, n_head, head_size)
-    value_scale: F32Array  # (n_layer, n_windows, n_head, head_size)
-
-
-class Scratch(NamedTuple):
-    """Intermediate results, allocated once; n_x here is the most that one call may process."""
-
-    x: F32Array  # (n_x, n_state), the residual stream
-    branch: F32Array  # (n_x, n_state), what the last product adds to it
-    normed: F32Array  # (n_x, n_state)
-    qkv: F32Array  # (n_x, 3 * n_state)
-    attended: F32Array  # (n_x, n_state)
-    mlp: F32Array  # (n_x, 4 * n_state)
-    queries: F32Array  # (n_head, n_x, head_size)
-    scores: F32Array  # (n_head, n_x, max(n_audio_ctx, n_text_ctx))
-    capture_index: NDArray[np.int64]  # (n_layer, n_head), where a head is kept; -1: nowhere
-    captured: F32Array  # (n_captured, n_x, n_audio_ctx), cross-attention weights of those heads
 
 
 # Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises.
@@ -97,70 +42,125 @@ _serial = njit(fastmath=True, error_model="numpy")
 _parallel = njit(fastmath=True, error_model="numpy", parallel=True)
 
 
+def _dot_tile(n_x: int) -> Any:
+    """Return a compiled function of 2 rows of int8 and `n_x` of int16.
+
+    `tile(rows, i, x, j, n, out)` sets out[j + b, i + a] = rows[i + a, :n] . x[j + b, :n] for
+    a < 2, b < n_x. Each row is loaded once for all of x.
+
+    This is LLVM by hand: products of neighbours, added in pairs, are one instruction for 16 of
+    them where a CPU has it (`vpmaddwd` on x86), and LLVM's vectoriser does not find it in a loop
+    over int32, in whichever form. On other CPUs the same lines become widening multiplications.
+    """
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def tile(typing: Any, rows: Any, i: Any, x: Any, j: Any, n: Any, out: Any) -> Any:
+        del typing, i, j, n
+
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+            _, i, _, j, n, _ = args
+            zero, step = (context.get_constant(types.intp, value) for value in (0, LANES))
+            int32 = ir.IntType(32)
+            sums, products = ir.VectorType(int32, LANES // 2), ir.VectorType(int32, LANES)
+
+            def item(array: int, *index: Any) -> Any:
+                kind = signature.args[array]
+                made = context.make_array(kind)(context, builder, args[array])
+                return cgutils.get_item_pointer(context, builder, kind, made, index)
+
+            def after(value: Any, count: int) -> Any:
+                return builder.add(value, context.get_constant(types.intp, count))
+
+            def widened(array: int, row: Any, k: Any) -> Any:
+                pointer = item(array, row, k)
+                lanes = ir.VectorType(pointer.type.pointee, LANES).as_pointer()
+                loaded = builder.load(builder.bitcast(pointer, lanes), align=1)
+                return builder.sext(loaded, products)
+
+            pairs = [(a, b) for a in range(2) for b in range(n_x)]
+            totals = {pair: cgutils.alloca_once_value(builder, sums(None)) for pair in pairs}
+            even, odd = (ir.Constant(sums, list(range(first, LANES, 2))) for first in (0, 1))
+            with cgutils.for_range_slice(builder, zero, n, step) as (k, _):
+                weights = [widened(0, after(i, a), k) for a in range(2)]
+                inputs = [widened(2, after(j, b), k) for b in range(n_x)]
+                for a, b in pairs:
+                    product = builder.mul(weights[a], inputs[b])
+                    neighbours = builder.add(
+                        *(builder.shuffle_vector(product, product, half) for half in (even, odd))
+                    )
+                    total = totals[a, b]
+                    builder.store(builder.add(builder.load(total), neighbours), total)
+            add_lanes = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(int32, [sums]), "llvm.vector.reduce.add.v8i32"
+            )
+            for a, b in pairs:
+                total = builder.call(add_lanes, [builder.load(totals[a, b])])
+                result = builder.sitofp(total, ir.FloatType())
+                builder.store(result, item(5, after(j, b), after(i, a)))
+            return context.get_dummy_value()
+
+        return types.void(rows, types.intp, x, types.intp, types.intp, out), build
+
+    return tile
+
+
+_tile_of_1, _tile_of_4 = _dot_tile(1), _dot_tile(4)
+
+
 @_serial
-def dot_rows(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
+def dot_int8(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
     """Set out[j, i] = rows[i, :n] . x[j, :n] for first <= i < last; the one inner loop.
 
-    Two rows by four activations: each widened weight is used four times, and eight sums hide
-    the latency of the multiply-add in 16 vector registers. An odd last row is computed in a
-    pair with its predecessor. `rows` (n_rows >= 2, >= n) int8 or f32, x (n_x, >= n) f32.
+    Two rows by four activations: eight sums hide the latency of an addition in 16 vector
+    registers. An odd last row is computed in a pair with its predecessor. `rows` (n_rows >= 2,
+    >= n) int8, x (n_x, >= n) int16 with codes small enough for int32 sums, n a multiple of LANES.
     """
-    n_x = x.shape[0]
     for pair in range(first, last, 2):
         i = max(min(pair, last - 2), 0)
         j = 0
-        while j + 4 <= n_x:
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = np.float32(0)
-            for k in range(n):
-                a, b = np.float32(rows[i, k]), np.float32(rows[i + 1, k])
-                x0, x1, x2, x3 = x[j, k], x[j + 1, k], x[j + 2, k], x[j + 3, k]
-                a0 += a * x0
-                a1 += a * x1
-                a2 += a * x2
-                a3 += a * x3
-                b0 += b * x0
-                b1 += b * x1
-                b2 += b * x2
-                b3 += b * x3
-            out[j, i], out[j + 1, i], out[j + 2, i], out[j + 3, i] = a0, a1, a2, a3
-            out[j, i + 1], out[j + 1, i + 1], out[j + 2, i + 1], out[j + 3, i + 1] = b0, b1, b2, b3
+        while j + 4 <= x.shape[0]:
+            _tile_of_4(rows, i, x, j, n, out)
             j += 4
-        while j < n_x:
-            a0 = b0 = np.float32(0)
-            for k in range(n):
-                a0 += np.float32(rows[i, k]) * x[j, k]
-                b0 += np.float32(rows[i + 1, k]) * x[j, k]
-            out[j, i], out[j, i + 1] = a0, b0
+        while j < x.shape[0]:
+            _tile_of_1(rows, i, x, j, n, out)
             j += 1
 
 
 @_serial
-def mix_rows(rows, n, x, out):  # type: ignore[no-untyped-def]
-    """Set out[j, :n] = sum over i of x[j, i] * rows[i, :n], four rows at a time.
-
-    The other direction of `dot_rows`, for scores: a dot product of 64 values per position would
-    spend half its time on adding up vector lanes (7.9 us for 1500 positions, 4.2 so).
-    `rows` (a multiple of 4, >= n) int8 or f32, x (n_x, n_rows) f32.
-    """
+def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
+    """Do as `dot_int8`, with rows (n_rows, >= n) and x (n_x, >= n) f32 and any n."""
     for j in range(x.shape[0]):
-        for t in range(n):
-            out[j, t] = np.float32(0)
-        for i in range(0, rows.shape[0], 4):
-            a, b, c, d = x[j, i], x[j, i + 1], x[j, i + 2], x[j, i + 3]
-            for t in range(n):
-                first = a * np.float32(rows[i, t]) + b * np.float32(rows[i + 1, t])
-                second = c * np.float32(rows[i + 2, t]) + d * np.float32(rows[i + 3, t])
-                out[j, t] += first + second
+        for i in range(first, last):
+            total = np.float32(0)
+            for k in range(n):
+                total += rows[i, k] * x[j, k]
+            out[j, i] = total
+
+
+@_serial
+def rounded(x, limit):  # type: ignore[no-untyped-def]
+    """Return x (n_x, n) f32 as integers of at most `limit`, with a scale for each row."""
+    n_x, n = x.shape
+    codes, scale = np.empty((n_x, n), np.int16), np.empty(n_x, np.float32)
+    for j in range(n_x):
+        largest = np.float32(1e-30)
+        for k in range(n):
+            largest = max(largest, abs(x[j, k]))
+        scale[j] = largest / limit
+        inverse = limit / largest
+        for k in range(n):
+            codes[j, k] = np.int16(np.rint(x[j, k] * inverse))
+    return Rounded(codes, scale)
 
 
 @_serial
 def project(product, layer, first, last, x, out):  # type: ignore[no-untyped-def]
-    """Set out[:, first:last] to those outputs of a `Linear` of x (n_x, n_in)."""
+    """Set out[:, first:last] to those outputs of a `Linear` of x, which is `Rounded`."""
     weight, scale, bias = product.weight[layer], product.scale[layer], product.bias[layer]
-    dot_rows(weight, first, last, weight.shape[1], x, out)
-    for j in range(x.shape[0]):
+    dot_int8(weight, first, last, weight.shape[1], x.codes, out)
+    for j in range(out.shape[0]):
         for i in range(first, last):
-            out[j, i] = out[j, i] * scale[i] + bias[i]
+            out[j, i] = out[j, i] * (scale[i] * x.scale[j]) + bias[i]
 
 
 @_serial
@@ -187,7 +187,7 @@ def gelu(x):  # type: ignore[no-untyped-def]
     return np.float32(0.5) * x * (np.float32(1) + z * p / q)
 
 
-@_serial
+@njit(fastmath={"contract", "nsz"}, error_model="numpy")  # x may be minus infinity
 def exp_negative(x):  # type: ignore[no-untyped-def]
     """Return exp(x) for x <= 0 to 2e-7 relative, 0 or denormal-free below -87; it vectorises.
 
@@ -242,17 +242,55 @@ def add_and_norm(branch, x, norm, layer, out):  # type: ignore[no-untyped-def]
 
 
 @_serial
-def attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
+def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
     """Replace queries (n_q, head_size) by the values that they attend to.
 
-    keys and values (head_size, >= n_keys). Leaves the attention weights in scores
-    (n_q, >= n_keys). If `causal`, the last query sees all n_keys, the one before one less, ...
+    keys (>= n_keys, head_size), values (head_size, >= n_keys). Leaves the attention weights in
+    scores (n_q, >= n_keys). If `causal`, the last query sees all n_keys, the one before one less.
     """
     n_q, head_size = queries.shape
-    mix_rows(keys, n_keys, queries, scores)
+    dot_f32(keys, np.int64(0), n_keys, head_size, queries, scores)
     for j in range(n_q):
         softmax(scores[j], n_keys - (n_q - 1 - j) if causal else n_keys, n_keys)
-    dot_rows(values, np.int64(0), head_size, n_keys, scores, queries)
+    dot_f32(values, np.int64(0), head_size, n_keys, scores, queries)
+
+
+@_serial
+def attend_int8(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
+    """Do as `attend_f32`, with int8 keys and values (head_size, n_padded).
+
+    n_padded is n_keys up to a multiple of LANES; scores has as many columns.
+    """
+    n_q, head_size = queries.shape
+    n_padded = values.shape[1]
+    q = rounded(queries, np.float32(MAX_CODE))
+    dot_int8(keys, np.int64(0), n_keys, head_size, q.codes, scores)
+    for j in range(n_q):
+        for t in range(n_keys):
+            scores[j, t] *= q.scale[j]
+        softmax(scores[j], n_keys - (n_q - 1 - j) if causal else n_keys, n_padded)
+    limit = np.float32(min(MAX_CODE, MAX_SUM // (127 * n_padded)))
+    weights = rounded(scores[:, :n_padded], limit)
+    dot_int8(values, np.int64(0), head_size, n_padded, weights.codes, queries)
+    for j in range(n_q):
+        for d in range(head_size):
+            queries[j, d] *= weights.scale[j]
+
+
+def attend(queries: Any, keys: Any, values: Any, n_keys: Any, causal: Any, scores: Any) -> None:
+    """Stand for `attend_int8` or `attend_f32`, by what the keys and values are."""
+    raise NotImplementedError("compiled code only")
+
+
+@overload(attend)
+def _attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
+    del queries, values, n_keys, causal, scores
+    chosen = attend_int8 if keys.dtype == types.int8 else attend_f32
+
+    def call(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
+        chosen(queries, keys, values, n_keys, causal, scores)
+
+    return call
 
 
 # The bodies of the parallel loops are functions of their own: numba passes a named tuple's arrays
@@ -261,32 +299,32 @@ def attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-un
 
 @_serial
 def linear_block(block, product, layer, x, out):  # type: ignore[no-untyped-def]
-    """Compute BLOCK_ROWS outputs of `linear`."""
+    """Compute BLOCK_ROWS outputs of `linear`; x is `Rounded`."""
     first = block * BLOCK_ROWS
     last = min(product.weight.shape[1], first + BLOCK_ROWS)
     project(product, layer, first, last, x, out)
     if product.with_gelu:
-        for j in range(x.shape[0]):
+        for j in range(out.shape[0]):
             for i in range(first, last):
                 out[j, i] = gelu(out[j, i])
 
 
 @_parallel
 def linear(product, layer, x, out):  # type: ignore[no-untyped-def]
-    """Set out (n_x, n_out) to the product of x (n_x, n_in)."""
+    """Set out (n_x, n_out) to the product of x (n_x, n_in), which is `Rounded`."""
     for block in prange((product.weight.shape[1] + BLOCK_ROWS - 1) // BLOCK_ROWS):
         linear_block(np.int64(block), product, layer, x, out)
 
 
 @_serial
-def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore[no-untyped-def]
+def self_attend_head(head, qkv, layer, normed, s, caches, rows, length):  # type: ignore[no-untyped-def]
     """Compute one head of `self_attention`, from its rows of the weights to its result."""
-    _, _, n_head, head_size, _ = caches.self_keys.shape
+    _, _, n_head, _, head_size = caches.self_keys.shape
     n_rows, n_x, n_state = rows.shape[1], s.normed.shape[0], n_head * head_size
     n_new = n_x // n_rows
     start = head * head_size
     for first in range(start, 3 * n_state, n_state):
-        project(qkv, layer, first, first + head_size, s.normed, s.qkv)
+        project(qkv, layer, first, first + head_size, normed, s.qkv)
     for row in range(n_rows):
         keys = caches.self_keys[layer, rows[0, row], head]
         values = caches.self_values[layer, rows[0, row], head]
@@ -295,7 +333,7 @@ def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore
             j = row * n_new + i
             for d in range(head_size):
                 queries[i, d] = s.qkv[j, start + d]
-                keys[d, length + i] = s.qkv[j, n_state + start + d]
+                keys[length + i, d] = s.qkv[j, n_state + start + d]
                 values[d, length + i] = s.qkv[j, 2 * n_state + start + d]
         scores = s.scores[head, row * n_new : (row + 1) * n_new]
         attend(queries, keys, values, length + n_new, True, scores)
@@ -305,24 +343,24 @@ def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore
 
 
 @_parallel
-def self_attention(qkv, layer, s, caches, rows, length):  # type: ignore[no-untyped-def]
-    """Attend over the tokens so far; s.normed to s.attended.
+def self_attention(qkv, layer, normed, s, caches, rows, length):  # type: ignore[no-untyped-def]
+    """Attend over the tokens so far; normed, which is `Rounded`, to s.attended.
 
     A task is a head with its share of the QKV product, so that a layer starts one parallel
     region here (each costs some 5 us) and a head's vectors stay in its core's cache.
     """
     for head in prange(caches.self_keys.shape[2]):
-        self_attend_head(np.int64(head), qkv, layer, s, caches, rows, length)
+        self_attend_head(np.int64(head), qkv, layer, normed, s, caches, rows, length)
 
 
 @_serial
-def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-untyped-def]
+def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ignore[no-untyped-def]
     """Compute one head of `cross_attention`."""
-    _, _, _, head_size, n_audio_ctx = caches.cross_keys.shape
+    _, _, _, n_audio_ctx, head_size = caches.cross_keys.shape
     n_rows = rows.shape[1]
     n_new = s.normed.shape[0] // n_rows
     start = head * head_size
-    project(query, layer, start, start + head_size, s.normed, s.qkv)
+    project(query, layer, start, start + head_size, normed, s.qkv)
     row = 0
     while row < n_rows:
         window, end = rows[1, row], row + 1
@@ -350,14 +388,14 @@ def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-u
 
 
 @_parallel
-def cross_attention(query, layer, s, caches, rows):  # type: ignore[no-untyped-def]
-    """Attend over the encoded windows; s.normed to s.attended.
+def cross_attention(query, layer, normed, s, caches, rows):  # type: ignore[no-untyped-def]
+    """Attend over the encoded windows; normed, which is `Rounded`, to s.attended.
 
     Neighbouring rows of one window (beams) are queries of one product: its keys and values are
     read once.
     """
     for head in prange(caches.cross_keys.shape[2]):
-        cross_attend_head(np.int64(head), query, layer, s, caches, rows)
+        cross_attend_head(np.int64(head), query, layer, normed, s, caches, rows)
 
 
 @_serial
@@ -389,15 +427,17 @@ def forward(tokens, weights, caches, buffers, rows, length, logits):  # type: ig
             s.branch[j, k] = np.float32(0)
     for layer in range(w.fc1.weight.shape[0]):
         add_and_norm(s.branch, s.x, w.self_norm, layer, s.normed)
-        self_attention(w.self_qkv, layer, s, caches, rows, length)
-        linear(w.self_out, layer, s.attended, s.branch)
+        normed = rounded(s.normed, w.self_qkv.limit[layer])
+        self_attention(w.self_qkv, layer, normed, s, caches, rows, length)
+        linear(w.self_out, layer, rounded(s.attended, w.self_out.limit[layer]), s.branch)
         add_and_norm(s.branch, s.x, w.cross_norm, layer, s.normed)
-        cross_attention(w.cross_q, layer, s, caches, rows)
-        linear(w.cross_out, layer, s.attended, s.branch)
+        normed = rounded(s.normed, w.cross_q.limit[layer])
+        cross_attention(w.cross_q, layer, normed, s, caches, rows)
+        linear(w.cross_out, layer, rounded(s.attended, w.cross_out.limit[layer]), s.branch)
         add_and_norm(s.branch, s.x, w.mlp_norm, layer, s.normed)
-        linear(w.fc1, layer, s.normed, s.mlp)
-        linear(w.fc2, layer, s.mlp, s.branch)
+        linear(w.fc1, layer, rounded(s.normed, w.fc1.limit[layer]), s.mlp)
+        linear(w.fc2, layer, rounded(s.mlp, w.fc2.limit[layer]), s.branch)
     add_and_norm(s.branch, s.x, w.final_norm, np.int64(0), s.normed)
     if logits.shape[0] > 0:
-        linear(w.vocabulary, np.int64(0), s.normed, logits)
+        linear(w.vocabulary, np.int64(0), rounded(s.normed, w.vocabulary.limit[0]), logits)
     return s.normed

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from whisper_npu_cli.decoder.base import Decoder
-from whisper_npu_cli.decoder.search import log_softmax
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.decoder.base import CrossKV, Decoder
+from whisper_npu_cli.decoder.ranking import log_softmax
 from whisper_npu_cli.tokenizer import Tokenizer
 
 
 def detect_language(
-    decoder: Decoder, windows: Sequence[EncodedWindow], tokenizer: Tokenizer
+    decoder: Decoder, windows: Sequence[CrossKV], tokenizer: Tokenizer
 ) -> list[dict[str, float]]:
     """Return for each window the probability of each language code, likeliest first.
 
@@ -23,7 +22,7 @@ def detect_language(
         return [{"en": 1.0} for _ in windows]
     prompts = np.full((len(windows), 1), tokenizer.sot)
     logits = decoder.start(windows).prefill(prompts, (0,))[:, 0]
-    among = logits[:, list(tokenizer.language_ids.values())]
+    among = np.ascontiguousarray(logits[:, list(tokenizer.language_ids.values())])
     return [_ranked(tokenizer, row) for row in np.exp(log_softmax(among))]
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
-from whisper_npu_cli.decoder.kernels import Linear, Norm, Weights
+from whisper_npu_cli.decoder.arrays import Linear, Norm, Weights
+from whisper_npu_cli.decoder.kernels import MAX_CODE, MAX_SUM
 from whisper_npu_cli.weights import Checkpoint
 
 F32Array = NDArray[np.float32]
@@ -67,6 +68,7 @@ def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
         weight=np.empty((*shape, n_in), np.int8),
         scale=np.empty(shape, np.float32),
         bias=np.zeros(shape, np.float32),
+        limit=np.empty(len(layers), np.float32),
     )
     for layer, names in enumerate(layers):
         for part, name in enumerate(names):
@@ -82,7 +84,15 @@ def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
                 # Attention's 1 / sqrt(head_size), exact here: head sizes are powers of 4.
                 product.scale[layer, rows] *= checkpoint.dims.head_size**-0.5
                 product.bias[layer, rows] *= checkpoint.dims.head_size**-0.5
+        product.limit[layer] = min(MAX_CODE, MAX_SUM // largest_sum(product.weight[layer]))
     return product
+
+
+def largest_sum(codes: NDArray[np.int8]) -> int:
+    """Return the largest sum of magnitudes of a row of `codes` (n_out, n_in)."""
+    rows = range(0, len(codes), ROWS_AT_ONCE)
+    sums = (np.abs(codes[i : i + ROWS_AT_ONCE]).sum(axis=1, dtype=np.int64).max() for i in rows)
+    return max(1, *map(int, sums))
 
 
 def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
@@ -92,34 +102,31 @@ def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
     )
 
 
-@njit(fastmath=True, error_model="numpy")
-def quantize_head(head, x, window, codes, scale):  # type: ignore[no-untyped-def]
-    """Quantise one head of all layers, 16 positions at a time, which fit the first cache."""
-    n_layer, _, _, head_size = scale.shape
-    n_audio_ctx, start = x.shape[1], head * head_size
-    largest = np.empty(head_size, np.float32)
-    for layer in range(n_layer):
-        for d in range(head_size):
-            largest[d] = np.float32(1e-30)
-        for t in range(n_audio_ctx):
-            for d in range(head_size):
-                largest[d] = max(largest[d], abs(x[layer, t, start + d]))
-        for d in range(head_size):
-            scale[layer, window, head, d] = largest[d] / np.float32(127)
-            largest[d] = np.float32(127) / largest[d]
-        for first in range(0, n_audio_ctx, 16):
-            for d in range(head_size):
-                for t in range(first, min(first + 16, n_audio_ctx)):
-                    code = np.rint(x[layer, t, start + d] * largest[d])
-                    codes[layer, window, head, d, t] = np.int8(code)
-
-
-@njit(parallel=True)
-def quantize_cross(x, window, codes, scale):  # type: ignore[no-untyped-def]
+@njit(fastmath=True, error_model="numpy", nogil=True)
+def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
 
-    Into codes[:, window] (n_layer, n_head, head_size, n_audio_ctx) with a scale[:, window] per
-    channel, (n_layer, n_head, head_size).
+    Into codes (n_layer, n_head, n_audio_ctx, head_size), or with the last two axes `transposed`,
+    and a scale per channel, (n_layer, n_head, head_size).
     """
-    for head in prange(scale.shape[2]):
-        quantize_head(np.int64(head), x, window, codes, scale)
+    n_layer, n_head, head_size = scale.shape
+    n_audio_ctx = x.shape[1]
+    largest = np.empty(head_size, np.float32)
+    for layer in range(n_layer):
+        for head in range(n_head):
+            channels = x[layer, :, head * head_size : (head + 1) * head_size]
+            largest[:] = np.float32(1e-30)
+            for t in range(n_audio_ctx):
+                for d in range(head_size):
+                    largest[d] = max(largest[d], abs(channels[t, d]))
+            for d in range(head_size):
+                scale[layer, head, d] = largest[d] / np.float32(127)
+                largest[d] = np.float32(127) / largest[d]
+            out = codes[layer, head]
+            for t in range(n_audio_ctx):
+                for d in range(head_size):
+                    code = np.int8(np.rint(channels[t, d] * largest[d]))
+                    if transposed:
+                        out[d, t] = code
+                    else:
+                        out[t, d] = code

@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoder.ranking import prefer_timestamps
+
 
 class Rule(Protocol):
     """Change logits in place: those of forbidden tokens become minus infinity."""
@@ -61,7 +63,7 @@ class TimestampRules:
         logits[:, self.no_timestamps] = -np.inf
         for row, tokens in zip(logits, sampled, strict=True):
             self._mask_by_history(row, tokens)
-            self._prefer_timestamps(row)
+        prefer_timestamps(logits, self.timestamp_begin)
 
     def _mask_by_history(self, row: NDArray[np.float32], tokens: Sequence[int]) -> None:
         begin = self.timestamp_begin
@@ -81,15 +83,6 @@ class TimestampRules:
             # A segment may start where the last one ended, but must not end where it started.
             starts_segment = last_is_timestamp and not is_pair
             row[begin : last if starts_segment else last + 1] = -np.inf
-
-    def _prefer_timestamps(self, row: NDArray[np.float32]) -> None:
-        text, timestamps = row[: self.timestamp_begin], row[self.timestamp_begin :]
-        peak = timestamps.max()
-        if peak == -np.inf:
-            return
-        # The softmax denominator is common to both sides, so raw logits are compared.
-        if peak + np.log(np.exp(timestamps - peak).sum()) > text.max():
-            text.fill(-np.inf)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ class SampledSearch:
         is_first = len(self.rows) < len(self._alive)  # one row stands for all samples
         sources = [0] * len(self._alive) if is_first else list(range(len(self._alive)))
         going_on = []
-        tokens = self._policy.choose(logprobs[sources])
+        tokens = self._policy.choose(logprobs[sources] if is_first else logprobs)
         for source, sample, token in zip(sources, list(self._alive), tokens, strict=True):
             before = self._samples[sample]
             total = before.sum_logprob + logprobs[source, token]

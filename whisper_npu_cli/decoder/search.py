@@ -14,9 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.decoder.base import Decoder
+from whisper_npu_cli.decoder.base import CrossKV, Decoder
+from whisper_npu_cli.decoder.ranking import log_softmax
 from whisper_npu_cli.decoder.rules import Rule
-from whisper_npu_cli.encoder.base import EncodedWindow
 
 _ZERO = np.float32(0)
 
@@ -76,7 +76,7 @@ class Prompts:
 
 def search(
     decoder: Decoder,
-    windows: Sequence[EncodedWindow],
+    windows: Sequence[CrossKV],
     prompts: Prompts,
     policy: Policy,
     rules: Sequence[Rule],
@@ -90,8 +90,8 @@ def search(
     max_sampled = min(n_text_ctx // 2, n_text_ctx + 1 - n_prompt)
     session = decoder.start(windows, max_rows=len(windows) * policy.group_size)
     prefilled = session.prefill(prompts.tokens, (prompts.sot_index, n_prompt - 1))
-    no_speech_probs = np.exp(log_softmax(prefilled[:, 0])[:, prompts.no_speech])
-    logits = prefilled[:, 1]
+    at_sot, logits = (np.ascontiguousarray(prefilled[:, i]) for i in range(2))
+    no_speech_probs = np.exp(log_softmax(at_sot)[:, prompts.no_speech])
     searches = [policy.start() for _ in windows]
     active = list(searches)
 
@@ -134,10 +134,3 @@ def likeliest(candidates: Sequence[Candidate], length_penalty: float | None) -> 
         return float(candidate.sum_logprob) / divisor
 
     return max(candidates, key=score)
-
-
-def log_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the log-probabilities of each row: (n_rows, n) to (n_rows, n)."""
-    shifted: NDArray[np.float32] = logits - logits.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted

@@ -24,6 +24,7 @@ class DeviceProof:
     n_commands: int
     device_ms: float
     predicted: bool  # device_ms comes from the timing model
+    host_ms: float  # processor time beside the run lists: measured, whatever else runs here
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Encoder(Protocol):
     @property
     def name(self) -> str:
         """Shown in timings, for example "openvino bf16"; may change where an engine gives up."""
+        ...
+
+    @property
+    def leaves_cpu(self) -> bool:
+        """Whether it computes elsewhere: then the decoder has the CPU while a window is encoded."""
         ...
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:

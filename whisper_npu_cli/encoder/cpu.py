@@ -50,6 +50,7 @@ class OpenVinoEncoder:
             raise _device_error(device, "cannot take the encoder", error) from error
         self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
         self.name = _name(self._compiled.model, device)
+        self.leaves_cpu = device != "CPU"
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
@@ -116,12 +117,11 @@ def _config(
     hint = _choose_precision(core, device, precision)
     if hint:
         config["INFERENCE_PRECISION_HINT"] = hint
-    if device in ("CPU", AUTO):
-        # A pinned thread waits for its own core: beside other work on two cores a window took 3.3
-        # times as long with pinning, for the same CPU time.
+    if n_threads is not None and device in ("CPU", AUTO):
+        config["INFERENCE_NUM_THREADS"] = n_threads
+    if device == "CPU":
+        # Bound to a core that another process keeps busy, a window took 6 to 8 times as long.
         config["ENABLE_CPU_PINNING"] = False
-        if n_threads is not None:
-            config["INFERENCE_NUM_THREADS"] = n_threads
     return config
 
 

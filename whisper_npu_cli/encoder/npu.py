@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from time import thread_time
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,7 @@ class NpuEncoder:
     def encode_into(self, mel: F32, window: EncodedWindow) -> DeviceProof:
         """Encode into the arrays of `window`; DeviceError where the device fails or lies."""
         check_mel(mel, self.dims)
+        start = thread_time()
         windows = self._buffers[WINDOWS]
         windows.host[:] = conv_windows(mel, *self._plan.buffers[WINDOWS].shape).view(np.uint8)
         windows.to_device()
@@ -102,9 +104,11 @@ class NpuEncoder:
         for buffer in (self._buffers[STATES], *results):
             _arm(buffer)
         device_ms = 0.0
+        lists_start = thread_time()
         for run_list in self._lists:
             device_ms += run_list.run(LIST_TIMEOUT_S)
             self._progress()
+        lists_s = thread_time() - lists_start
         for buffer in (self._buffers[STATES], *results):
             _collect(buffer)
         self._read_cross(self._read_states(window.states), window)
@@ -116,6 +120,7 @@ class NpuEncoder:
             n_commands,
             device_ms,
             self._runtime.predicted,
+            1000 * (thread_time() - start - lists_s),
         )
 
     def _read_states(self, states: F32) -> F32:

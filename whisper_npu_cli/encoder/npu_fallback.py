@@ -30,6 +30,11 @@ class FallbackEncoder:
         """The name of the encoder in use."""
         return self._encoder.name
 
+    @property
+    def leaves_cpu(self) -> bool:
+        """That of the encoder in use."""
+        return self._encoder.leaves_cpu
+
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES), wherever that succeeds."""
         try:

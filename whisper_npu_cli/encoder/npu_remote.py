@@ -7,10 +7,14 @@ or reports a device error is replaced once and the window encoded again; then th
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import gettempdir
+from time import thread_time
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli import errors
 from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow, check_mel
 from whisper_npu_cli.encoder.npu_shared import WindowPool
-from whisper_npu_cli.encoder.npu_worker import MAX_MESSAGE, WorkerOptions
+from whisper_npu_cli.encoder.npu_worker import MAX_MESSAGE, WorkerOptions, folder_prefix
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
 from whisper_npu_cli.weights import Checkpoint
 
@@ -30,6 +34,8 @@ END_S = 2.0  # for a worker to go by itself
 
 class RemoteNpuEncoder:
     """Encode windows in a worker process that owns the NPU."""
+
+    leaves_cpu = True
 
     def __init__(self, checkpoint: Checkpoint, device: str, xclbins: str | None = None) -> None:
         self.dims = checkpoint.dims
@@ -43,6 +49,7 @@ class RemoteNpuEncoder:
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); DeviceError after a replacement."""
         check_mel(mel, self.dims)
+        start = thread_time()
         number, file, window = self._pool.lend()
         window.mel[:] = mel
         try:
@@ -54,7 +61,8 @@ class RemoteNpuEncoder:
                 raise
             self._replace_worker()
             proof = self._worker.encode(number, file)
-        return replace(window.encoded, proof=proof)
+        host_ms = proof.host_ms + 1000 * (thread_time() - start)
+        return replace(window.encoded, proof=replace(proof, host_ms=host_ms))
 
     def _replace_worker(self) -> None:
         self._worker.close()
@@ -119,13 +127,15 @@ class _Worker:
             patience_s = PATIENCE_S
 
     def close(self) -> None:
-        """Hang up and see the process out."""
+        """Hang up, see the process out, and remove what it could not if it was killed."""
         self._channel.close()
         try:
             self._process.wait(END_S if self._process.returncode is None else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for folder in Path(gettempdir()).glob(f"{folder_prefix(self._process.pid)}*"):
+            shutil.rmtree(folder)
 
 
 def _as_error(message: dict[str, Any]) -> WhisperNpuError:

@@ -47,6 +47,11 @@ def send(channel: socket.socket, kind: str, **fields: Any) -> None:
     channel.send(json.dumps({"kind": kind, **fields}).encode())
 
 
+def folder_prefix(pid: int) -> str:
+    """Return what the names of a worker's temporary folders begin with."""
+    return f"whisper-npu-{pid}-"
+
+
 def main() -> None:
     """Serve windows until the parent hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the parent decides
@@ -73,7 +78,7 @@ def open_encoder(options: WorkerOptions) -> NpuEncoder:
     if options.device == "sim":
         from whisper_npu_cli.npu.standin.open import open_standin
 
-        with TemporaryDirectory(prefix="whisper-npu-") as folder:
+        with TemporaryDirectory(prefix=folder_prefix(os.getpid())) as folder:
             specs = plan_encoder(checkpoint.dims).specs
             return NpuEncoder(checkpoint, *open_standin(Path(folder), specs, options.attempt))
     path = find_manifest(Path(options.xclbins) if options.xclbins else None)

@@ -2,7 +2,8 @@
 
 Pure judgement over `machine.py`. A check says what it saw, why that is so and what to do; it
 never raises. After the first failure the checks that depend on it are skipped, so the first
-failure is the cause.
+failure is the cause. What must be right before the driver accepts the device is not doubted once
+it has: a container lacks the firmware's files, and the kernel's log remembers what was repaired.
 """
 
 from __future__ import annotations
@@ -25,44 +26,10 @@ XDNA2 = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
     0x11: "Strix Halo",
     0x20: "Krackan",
 }
-WITH_XDNA1 = re.compile(r"Ryzen [3579] (PRO )?(7[6-9]40|8[6-9]4[05]|8[67]00G)")
+WITH_XDNA1 = re.compile(r"Ryzen [3579] (PRO )?(7[6-9]40|8[6-9]4[05]|8[67]00G|2[3-7]0\b)")
 IN_KERNEL = (6, 14)  # the release that took the driver in
 MEMLOCK = 256 << 20  # whisper-base has 119 MB of buffers; the usual limit is 8 MB
 N_CONTEXTS = 6
-LOG_PATTERNS = (  # what the kernel writes, why, and the fix
-    (r"failed to request_firmware amdnpu|amdnpu/1502.*failed", "npu.firmware", "", ""),
-    (
-        r"SVA bind device failed",
-        "npu.iommu",
-        "the driver shares page tables with the device, which needs the IOMMU",
-        "enable the IOMMU (amd_iommu=on, AMD-Vi in the BIOS)",
-    ),
-    (
-        r"Running under hypervisor",
-        "npu.hypervisor",
-        "the driver refuses to run in a virtual machine",
-        "run on the machine itself",
-    ),
-    (
-        r"firmware.*protocol|amdxdna.*EOPNOTSUPP|amdxdna.*error -95",
-        "npu.firmware_version",
-        "driver and firmware speak different protocols",
-        "update linux-firmware and the kernel together",
-    ),
-    (
-        r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003",
-        "npu.kernel_log",
-        "the NPU's firmware hung",
-        "suspend and resume the machine, or reboot it",
-    ),
-    (
-        r"amdxdna.*(0x2000006|0x2000003)",
-        "npu.contexts",
-        "hardware contexts were leaked",
-        "end the processes that use the NPU; then suspend and resume, or reboot",
-    ),
-)
-
 Judge = Callable[[Machine], Check]
 
 
@@ -94,12 +61,18 @@ def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]
             continue
         check = judge(machine)
         yield check
-        if check.status in (FAILED, ABSENT):
+        if not check.passed:
             blocked = blocked or name
 
 
 def _failed(name: str, detail: str, cause: str, hint: str) -> Check:
     return Check(name, FAILED, detail, hint, cause)
+
+
+def _logged(machine: Machine, pattern: str) -> str | None:
+    """Return the last line of the kernel's log that has `pattern`."""
+    lines = [x for x in machine.kernel_log.splitlines() if re.search(pattern, x, re.IGNORECASE)]
+    return lines[-1].strip() if lines else None
 
 
 def _npu(machine: Machine) -> PciDevice | None:
@@ -123,7 +96,16 @@ def _pci(machine: Machine) -> Check:
             "this processor has an NPU and the BIOS keeps it off",
             "enable the IPU or NPU in the BIOS (Advanced, CPU configuration)",
         )
+    if machine.is_virtual:
+        cause = "this is a virtual machine, and the driver refuses to run in one"
+        return Check("npu.pci", ABSENT, seen, "run on the machine itself", cause)
     return Check("npu.pci", ABSENT, seen, None, "this machine has no AMD NPU")
+
+
+def _is_bound(machine: Machine) -> bool:
+    """Say whether the driver has accepted the device."""
+    device = _npu(machine)
+    return device is not None and device.driver == "amdxdna"
 
 
 def _generation(machine: Machine) -> Check:
@@ -141,14 +123,14 @@ def _generation(machine: Machine) -> Check:
 
 
 def _hypervisor(machine: Machine) -> Check:
-    if machine.is_virtual:
-        return _failed(
-            "npu.hypervisor",
-            "/proc/cpuinfo has the flag hypervisor",
-            "the driver refuses to run in a virtual machine",
-            "run on the machine itself",
-        )
-    return Check("npu.hypervisor", OK, "no hypervisor")
+    if _is_bound(machine) or not machine.is_virtual:
+        return Check("npu.hypervisor", OK, "none that the driver minds")
+    return _failed(
+        "npu.hypervisor",
+        "/proc/cpuinfo has the flag hypervisor",
+        "the driver refuses to run in a virtual machine",
+        "run on the machine itself",
+    )
 
 
 def _kernel(machine: Machine) -> Check:
@@ -182,55 +164,60 @@ def _module(machine: Machine) -> Check:
     return _failed("npu.module", "amdxdna is not loaded", cause, hint)
 
 
-def _logged(machine: Machine, name: str) -> Check | None:
-    """Return the failure `name` that the kernel has logged, with its last line."""
-    for pattern, about, cause, hint in LOG_PATTERNS:
-        lines = [x for x in machine.kernel_log.splitlines() if re.search(pattern, x, re.IGNORECASE)]
-        if about == name and lines:
-            return _failed(name, lines[-1].strip(), cause, hint)
-    return None
-
-
 def _firmware(machine: Machine) -> Check:
     folder = "lib/firmware/amdnpu/1502_00"
-    logged = _logged(machine, "npu.firmware")
+    if _is_bound(machine):
+        return Check("npu.firmware", OK, "the driver has loaded it")
+    logged = _logged(machine, "failed to request_firmware amdnpu|amdnpu/1502.*failed")
     if machine.exists(f"{folder}/*") and not logged:
         return Check("npu.firmware", OK, f"/{folder}")
     return _failed(
         "npu.firmware",
-        logged.detail if logged else f"/{folder} is missing or empty",
+        logged or f"/{folder} is missing or empty",
         "the NPU's firmware is not installed",
-        "install a linux-firmware that has amdnpu/1502_00, then reboot",
+        "install a newer linux-firmware (Debian: firmware-amd-graphics), then reboot",
     )
 
 
 def _iommu(machine: Machine) -> Check:
-    logged = _logged(machine, "npu.iommu")
-    if logged:
-        return logged
-    options = [
-        x for x in machine.text("proc/cmdline").split() if x in ("iommu=off", "amd_iommu=off")
-    ]
-    if options or not machine.exists("sys/class/iommu/*"):
-        return _failed(
-            "npu.iommu",
-            f"the kernel was booted with {options[0]}" if options else "/sys/class/iommu is empty",
-            "the driver shares page tables with the device, which needs the IOMMU",
-            "enable the IOMMU: remove that option" if options else "enable AMD-Vi in the BIOS",
-        )
-    return Check("npu.iommu", OK, "on")
+    if _is_bound(machine):
+        return Check("npu.iommu", OK, "the driver uses it")
+    options = {"iommu=off", "amd_iommu=off"}.intersection(machine.text("proc/cmdline").split())
+    logged = _logged(machine, "SVA bind device failed")
+    if options:
+        seen = f"the kernel was booted with {min(options)}"
+        hint = "remove that option (GRUB: /etc/default/grub)"
+    elif logged or not machine.exists("sys/class/iommu/*"):
+        seen = logged or "/sys/class/iommu is empty"
+        hint = "enable the IOMMU: AMD-Vi in the BIOS, amd_iommu=on"
+    else:
+        return Check("npu.iommu", OK, "on")
+    cause = "the driver shares page tables with the device, which needs the IOMMU"
+    return _failed("npu.iommu", seen, cause, hint)
 
 
 def _firmware_version(machine: Machine) -> Check:
-    logged = _logged(machine, "npu.firmware_version")
-    version = machine.text("sys/class/accel/accel0/device/fw_version")
-    return logged or Check("npu.firmware_version", OK, version or "not told before the node exists")
+    logged = _logged(machine, "firmware.*protocol|amdxdna.*EOPNOTSUPP|amdxdna.*error -95")
+    if _is_bound(machine) or not logged:
+        version = machine.text("sys/class/accel/accel0/device/fw_version")
+        return Check("npu.firmware_version", OK, version or "not told before the node exists")
+    return _failed(
+        "npu.firmware_version",
+        logged,
+        "driver and firmware speak different protocols",
+        "update linux-firmware and the kernel together",
+    )
 
 
 def _kernel_log(machine: Machine) -> Check:
-    log = machine.kernel_log
-    detail = "no fault of the NPU in it" if log else "may not be read by this user"
-    return _logged(machine, "npu.kernel_log") or Check("npu.kernel_log", OK, detail)
+    """A fault in the log fails where the device is gone; else it may have been repaired."""
+    logged = _logged(machine, r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003")
+    if logged:
+        status = WARNING if machine.node else FAILED
+        hint = "if it still does: suspend and resume the machine, or reboot it"
+        return Check("npu.kernel_log", status, logged, hint, "the NPU's firmware hung")
+    seen = "no fault of the NPU in it" if machine.kernel_log else "may not be read by this user"
+    return Check("npu.kernel_log", OK, seen)
 
 
 def _node(machine: Machine) -> Check:
@@ -281,42 +268,39 @@ def _memlock(machine: Machine) -> Check:
 
 def _contexts(machine: Machine) -> Check:
     holders = machine.holders
-    logged = _logged(machine, "npu.contexts")
-    if logged:
-        return logged
     detail = f"{len(holders)} processes hold the NPU: {', '.join(holders)}"
-    if len(holders) < N_CONTEXTS:
-        return Check("npu.contexts", OK, detail if holders else "nobody else uses the NPU")
-    return _failed(
-        "npu.contexts",
-        detail,
-        f"the chip has {N_CONTEXTS} hardware contexts for all processes together",
-        "end one of these processes",
-    )
+    leaked = _logged(machine, "amdxdna.*(0x2000006|0x2000003)")
+    if len(holders) >= N_CONTEXTS:
+        return _failed(
+            "npu.contexts",
+            detail,
+            f"the chip has {N_CONTEXTS} hardware contexts for all processes together",
+            "end one of these processes",
+        )
+    if leaked:
+        hint = (
+            "if there are none left: end the users of the NPU; then suspend and resume, or reboot"
+        )
+        return Check("npu.contexts", WARNING, leaked, hint, "hardware contexts were leaked")
+    return Check("npu.contexts", OK, detail if holders else "nobody else uses the NPU")
 
 
 def _xrt(machine: Machine) -> Check:
-    library = machine.library("libxrt_coreutil")
-    if library:
-        return Check("npu.xrt", OK, f"/{library}")
-    return _failed(
-        "npu.xrt",
-        "no libxrt_coreutil",
-        "XRT, AMD's runtime, is not installed",
-        "Debian: libxrt2 libxrt-npu2 python3-xrt; Ubuntu: ppa:amd-team/xrt",
-    )
+    cause = "XRT, AMD's runtime, is not installed"
+    hint = "Debian: libxrt2 libxrt-npu2 python3-xrt; Ubuntu: ppa:amd-team/xrt"
+    return _library(machine, "npu.xrt", "libxrt_coreutil", (cause, hint))
 
 
 def _xrt_plugin(machine: Machine) -> Check:
-    library = machine.library("libxrt_driver_xdna")
-    if library:
-        return Check("npu.xrt_plugin", OK, f"/{library}")
-    return _failed(
-        "npu.xrt_plugin",
-        "no libxrt_driver_xdna",
-        "XRT is installed without its NPU plugin, and sees no device",
-        "Debian: libxrt-npu2; Ubuntu: xrt_plugin-amdxdna",
-    )
+    cause = "XRT is installed without its NPU plugin, and sees no device"
+    hint = "Debian and Ubuntu: libxrt-npu2; from AMD: xrt_plugin-amdxdna"
+    return _library(machine, "npu.xrt_plugin", "libxrt_driver_xdna", (cause, hint))
+
+
+def _library(machine: Machine, name: str, library: str, absence: tuple[str, str]) -> Check:
+    """Find a shared library; `absence` is cause and hint where there is none."""
+    path = machine.library(library)
+    return Check(name, OK, f"/{path}") if path else _failed(name, f"no {library}", *absence)
 
 
 def _pyxrt(machine: Machine) -> Check:
@@ -344,9 +328,7 @@ def _overlay(xclbins: Path | None) -> Check:
     try:
         path = find_manifest(xclbins)
         if path is None:
-            return Check(
-                "npu.overlay", WARNING, "not built", HINT_BUILD, "nobody has built it here"
-            )
+            return Check("npu.overlay", ABSENT, "the NPU overlay is not built", HINT_BUILD)
         manifest = load_manifest(path)
         verify(manifest)
         for overlay in manifest.overlays:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AMD = "0x1022"
+CAP_IPC_LOCK = 1 << 14  # of capabilities(7): the limit does not hold
 ACCEL = "dev/accel/accel0"
 XDNA_XRT = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64", "opt/xilinx/xrt/lib")
 
@@ -141,7 +142,10 @@ class Machine:
 
     @property
     def memlock_bytes(self) -> int | None:
-        """The limit of locked memory; None where there is none."""
+        """The limit of locked memory; None where this process has none."""
+        capabilities = re.search(r"^CapEff:\s+(\w+)", self.text("proc/self/status"), re.MULTILINE)
+        if capabilities and int(capabilities[1], 16) & CAP_IPC_LOCK:
+            return None
         limits = self.text("proc/self/limits")
         match = re.search(r"^Max locked memory\s+(\S+)", limits, re.MULTILINE)
         return int(match[1]) if match and match[1].isdigit() else None
@@ -172,8 +176,8 @@ class Machine:
         return done.stdout
 
     def library(self, name: str) -> str | None:
-        """The path of a shared library of XRT; None where it is not installed."""
+        """The path of a shared library of XRT, with its version; None where it is absent."""
         for folder in XDNA_XRT:
-            for path in sorted(self.root.glob(f"{folder}/{name}.so*")):
+            for path in sorted(self.root.glob(f"{folder}/{name}.so*"), reverse=True):
                 return str(path.relative_to(self.root))
         return None

@@ -1,8 +1,8 @@
 """Predicted times of the overlay's operations on an XDNA1 array. Nothing here was measured by us.
 
-Each constant is fitted to a figure that others published, and says to which. A command takes its
-dispatch plus the longest of computing, device memory, streams and control. Everything made of
-these numbers must be shown as `predicted`.
+Each constant is fitted to a figure that others published, and says to which; the stand-in's clock
+and `mlir/simulate` use the same. A command takes its dispatch plus the longest of computing, device
+memory, streams and control. Everything made of these numbers must be shown as `predicted`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ N_CORES = 16
 CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna); 1028 on some Phoenix
 LIST_MS = 0.036  # one member of a run list (ignite-xdna)
 RAW_MS = 0.10  # one single submission (whisper-xdna, residual of 512 x 512 x 512)
+CREATE_MS = 2.5  # a hardware context (whisper-xdna)
 SWITCH_MS = 1.4  # another hardware context (whisper-xdna: 2.81 a pair)
-DESCRIPTOR_MS, AWAIT_MS = 0.0005, 0.0028  # controller (xdna-emu: 2700-2900 cycles an await)
+DESCRIPTOR_MS, AWAIT_MS = 0.0005, 0.0028  # controller (xdna-emu: 2700-2900 cycles at 1.03 GHz)
 STEP_CYCLES, BLOCK_CYCLES = 32, 101  # bf16: an 8 deep step, and overhead, of 16 x 16 (ignite-xdna)
 STREAM_BYTES = 4  # bytes a stream carries in a cycle (ignite-xdna: 3.9998)
 PRETILED_GBPS = 25.0  # device memory where whole tiles are contiguous (inferred: 23 to 25)
@@ -46,15 +47,14 @@ class Gemm:
         tile_m, tile_k, tile_n = self.tile
         rows, cols = _padded(self.m, COLUMNS * tile_m), _padded(self.n, COLUMNS * tile_n)
         steps = rows // tile_m * (cols // tile_n) / N_CORES * ceil(self.k / tile_k)
-        blocks = (tile_m // 16) * (tile_n // 16)
-        compute = steps * blocks * (STEP_CYCLES * tile_k // 8 + BLOCK_CYCLES)
+        compute = steps * tile_cycles(*self.tile)
         operands = 2 * tile_k * max(tile_m, tile_n) / STREAM_BYTES * steps
         moved = steps * COLUMNS * 2 * tile_k * (tile_m + tile_n)
         moved += rows * cols * self.out_bytes + self.extra_bytes
         groups = ceil(rows / (COLUMNS * tile_m) / 2)  # row blocks in ping-pong halves
         control = groups * COLUMNS * (5 * DESCRIPTOR_MS + AWAIT_MS)
         return max(
-            _cycles_ms(max(compute, operands), clock_mhz),
+            cycles_ms(max(compute, operands), clock_mhz),
             moved / self._bandwidth(2 * tile_n, 2 * cols) / 1e6,
             control,
         )
@@ -75,7 +75,8 @@ def stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
         return _attention_ms(spec, clock_mhz)
     if spec.op == "layernorm":  # every row passes twice, down the four row streams
         passed = 2 * 4 * spec.m * spec.n
-        return _cycles_ms(passed / COLUMNS / STREAM_BYTES, clock_mhz)
+        streamed = cycles_ms(passed / COLUMNS / STREAM_BYTES, clock_mhz)
+        return max(streamed, (passed + 2 * spec.m * spec.n) / PRETILED_GBPS / 1e6)
     epilogue = EPILOGUES[spec.epilogue]
     gelu = spec.m * spec.n / GELU_GELEMS / 1e6 * CLOCK_MHZ / clock_mhz if epilogue.gelu else 0.0
     out_bytes = 4 if epilogue.layout == "c" else 2
@@ -93,6 +94,16 @@ def breakdown(specs: Iterable[StreamSpec], clock_mhz: float = CLOCK_MHZ) -> dict
     return parts
 
 
+def tile_cycles(m: int, k: int, n: int) -> int:
+    """Return the cycles in which one core multiplies tiles of bf16."""
+    return (m // 16) * (n // 16) * (STEP_CYCLES * k // 8 + BLOCK_CYCLES)
+
+
+def cycles_ms(cycles: float, clock_mhz: float = CLOCK_MHZ) -> float:
+    """Return the milliseconds of `cycles` of the array."""
+    return cycles / clock_mhz / 1e3
+
+
 def sync_ms(size_bytes: float) -> float:
     """Return the predicted milliseconds of handing a buffer over."""
     return size_bytes / SYNC_GBPS / 1e6
@@ -105,11 +116,7 @@ def _attention_ms(spec: StreamSpec, clock_mhz: float) -> float:
     compute = scores * (2 * TILE / ATTENTION_MACS + EXP_CYCLES)
     passes = ceil(heads / COLUMNS) * ceil(spec.m / (COLUMNS * 6 * TILE))  # six query tiles a core
     streamed = passes * 2 * spec.k * TILE * 2 / STREAM_BYTES
-    return _cycles_ms(max(compute, streamed), clock_mhz)
-
-
-def _cycles_ms(cycles: float, clock_mhz: float) -> float:
-    return cycles / clock_mhz / 1e3
+    return cycles_ms(max(compute, streamed), clock_mhz)
 
 
 def _padded(size: int, multiple: int) -> int:

@@ -36,6 +36,8 @@ POLL_S = 0.0002  # pyxrt's wait would hold the interpreter lock
 HINTS = {
     "err=-22": "all six hardware contexts are in use; see: whisper-npu doctor",
     "err=-2)": "all six hardware contexts are in use; see: whisper-npu doctor",
+    "err=-62": "the NPU's firmware hung: suspend and resume the machine, or reboot it",
+    "err=-95": "XRT is newer than the kernel's driver: install a pair that belongs together",
     "err=-11": "locked memory is limited; raise memlock (limits.d, LimitMEMLOCK)",
     "err=-13": "add yourself to the group render and log in again",
     "Permission denied": "add yourself to the group render and log in again",

@@ -18,14 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.npu.standin.faults import Fault
+from whisper_npu_cli.npu.timing_model import CLOCK_MHZ, CREATE_MS, SWITCH_MS, sync_ms
 
 Bytes = NDArray[np.uint8]
 
 N_CONTEXTS = 6  # hwctx_limit of npu1, for all processes together (xdna-driver npu1_regs.c)
-CREATE_MS = 2.5  # creating a context (whisper-xdna, measured)
-SWITCH_MS = 1.4  # changing between contexts (whisper-xdna: 2.81 a pair)
 SUSPEND_MS = 20.0  # rebuilding contexts after a runtime suspend; order of magnitude only
-SYNC_GBPS = 15.0  # cache-line flush loop; inferred, nobody published it
 RESET_S = 2.0  # the driver's timeout detection (xdna-driver aie2_ctx.c)
 POISON = 0x7F  # bf16 and fp32 of these bytes are 3.4e38: what is read unwritten overflows
 
@@ -48,7 +46,7 @@ class Chip:
 
     operators: Mapping[str, Operator] = field(default_factory=dict)
     faults: Sequence[Fault] = ()
-    clock_mhz: int = 1800
+    clock_mhz: int = CLOCK_MHZ
     elapsed_ms: float = 0.0  # predicted device time
     n_commands: int = 0
     contexts: dict[int, str] = field(default_factory=dict)  # slot -> xclbin path
@@ -73,7 +71,7 @@ class Chip:
 
     def charge_sync(self, size_bytes: int) -> None:
         """Add the time of flushing `size_bytes` of cache lines."""
-        self.elapsed_ms += size_bytes / SYNC_GBPS / 1e6
+        self.elapsed_ms += sync_ms(size_bytes)
 
     def execute(
         self, slot: int, stream: bytes, buffers: Sequence[Bytes], dispatch_ms: float
@@ -96,7 +94,7 @@ class Chip:
             return _hang()
         if "skip" not in kinds:
             operator(buffers)
-        self.elapsed_ms += operator.device_ms * 1800 / self.clock_mhz
+        self.elapsed_ms += operator.device_ms * CLOCK_MHZ / self.clock_mhz
         _strike_after(kinds, [buffers[i] for i in operator.written], number)
         return "COMPLETED"
 

@@ -9,11 +9,10 @@ from whisper_npu_cli.npu.standin import chip as chips
 from whisper_npu_cli.npu.standin.enums import ScopedEnum, ert_cmd_state, expect
 from whisper_npu_cli.npu.standin.images import HOST_BANK, SRAM_BANK, hw_context
 from whisper_npu_cli.npu.standin.memory import bo
+from whisper_npu_cli.npu.timing_model import LIST_MS, RAW_MS
 
 NO_BANK = 0xFFFF
 BANKS = (NO_BANK, SRAM_BANK, NO_BANK, *[HOST_BANK] * 5)  # of the arguments opcode … bo4
-RAW_MS = 0.10  # one submission (whisper-xdna, residual of a 512-wide product)
-LIST_MS = 0.036  # one member of a run list (ignite-xdna)
 FOREVER_S = 3600.0
 TRANSACTION = 3  # the opcode of an instruction stream
 

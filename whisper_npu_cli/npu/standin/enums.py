@@ -5,24 +5,21 @@ from __future__ import annotations
 import enum
 
 
-class CEnum(enum.Enum):
-    """A pybind11 enum of a C enum: equal to its integer."""
+class ScopedEnum(enum.Enum):
+    """A pybind11 enum of a scoped enum: never equal to an integer."""
 
     def __int__(self) -> int:
         return int(self.value)
+
+
+class CEnum(ScopedEnum):
+    """A pybind11 enum of a C enum: equal to its integer, too."""
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, int) and other == self.value)
 
     def __hash__(self) -> int:
         return hash(self.value)
-
-
-class ScopedEnum(enum.Enum):
-    """A pybind11 enum of a scoped enum: never equal to an integer."""
-
-    def __int__(self) -> int:
-        return int(self.value)
 
 
 class xclBOSyncDirection(CEnum):  # noqa: N801

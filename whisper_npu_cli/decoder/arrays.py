@@ -1,0 +1,87 @@
+"""What the compiled decoder works on: its weights, its caches and its intermediate results.
+
+Named tuples of arrays, which numba passes without copies. Their types are part of the key under
+which numba stores compiled code, so a change here is a change of `kernels.py` too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+F32Array = NDArray[np.float32]
+I8Array = NDArray[np.int8]
+
+
+class Linear(NamedTuple):
+    """One product y = (weight . x) * scale + bias for all layers, int8 rows with a scale each."""
+
+    weight: I8Array  # (n_layer, n_out, n_in)
+    scale: F32Array  # (n_layer, n_out)
+    bias: F32Array  # (n_layer, n_out)
+    limit: F32Array  # (n_layer,), largest activation code of which no int32 sum overflows
+    with_gelu: bool = False  # whether GELU follows; a field, as numba specialises on literals
+
+
+class Rounded(NamedTuple):
+    """Activations as integers: codes * scale[:, None]."""
+
+    codes: NDArray[np.int16]  # (n_x, n)
+    scale: F32Array  # (n_x,)
+
+
+class Norm(NamedTuple):
+    """One LayerNorm for all layers."""
+
+    gain: F32Array  # (n_layer, n_state)
+    bias: F32Array  # (n_layer, n_state)
+
+
+class Weights(NamedTuple):
+    """All weights of a decoder; queries are already scaled by head_size ** -0.5."""
+
+    vocabulary: Linear  # n_layer = 1; (n_vocab, n_state), also the token embedding
+    positions: F32Array  # (n_text_ctx, n_state)
+    self_norm: Norm
+    self_qkv: Linear  # n_out = 3 * n_state: queries, keys, values
+    self_out: Linear
+    cross_norm: Norm
+    cross_q: Linear
+    cross_out: Linear
+    mlp_norm: Norm
+    fc1: Linear
+    fc2: Linear
+    final_norm: Norm  # n_layer = 1
+
+
+class Caches(NamedTuple):
+    """Cached keys (n_ctx, head_size) and values (head_size, n_ctx): rows of dot products.
+
+    A slot holds one row's tokens. The scales of int8 keys and values are per channel: they fold
+    into the query and into the result, so that the loops over positions read nothing but int8.
+    n_padded is n_audio_ctx up to a multiple of 16, filled up with zeros.
+    """
+
+    self_keys: F32Array  # (n_layer, n_slots, n_head, n_text_ctx, head_size)
+    self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_text_ctx)
+    cross_keys: NDArray[Any]  # (n_layer, n_windows, n_head, n_audio_ctx, head_size) int8 or f32
+    cross_values: NDArray[Any]  # (n_layer, n_windows, n_head, head_size, n_padded)
+    key_scale: F32Array  # (n_layer, n_windows, n_head, head_size)
+    value_scale: F32Array  # (n_layer, n_windows, n_head, head_size)
+
+
+class Scratch(NamedTuple):
+    """Intermediate results, allocated once; n_x here is the most that one call may process."""
+
+    x: F32Array  # (n_x, n_state), the residual stream
+    branch: F32Array  # (n_x, n_state), what the last product adds to it
+    normed: F32Array  # (n_x, n_state)
+    qkv: F32Array  # (n_x, 3 * n_state)
+    attended: F32Array  # (n_x, n_state)
+    mlp: F32Array  # (n_x, 4 * n_state)
+    queries: F32Array  # (n_head, n_x, head_size)
+    scores: F32Array  # (n_head, n_x, max(n_padded, n_text_ctx))
+    capture_index: NDArray[np.int64]  # (n_layer, n_head), where a head is kept; -1: nowhere
+    captured: F32Array  # (n_captured, n_x, n_audio_ctx), cross-attention weights of those heads
