@@ -39,10 +39,10 @@ goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
 	$(BIN)/python scripts/make_goldens.py
 
 accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy.md: beside openai-whisper and faster-whisper
-	$(BIN)/python benchmarks/accuracy.py --peers $(PEERS)
+	$(BIN)/python benchmarks/accuracy.py --peers $(PEERS) $(ARGS)
 
-bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (WHISPER_CPP=CHECKOUT adds it)
-	$(BIN)/python benchmarks/peers.py --peers $(PEERS) $(if $(WHISPER_CPP),--whisper-cpp $(WHISPER_CPP))
+bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (ARGS='--rounds 1' is quicker)
+	$(BIN)/python benchmarks/peers.py --peers $(PEERS) $(ARGS)
 
 bench-long: $(STAMP) ## Measure files of 10 min to 2 h: digits, speed and memory
 	$(BIN)/python benchmarks/long_form.py

@@ -37,6 +37,8 @@ from long_form import compose, n_edits  # noqa: E402
 from programs import RATE, Ask  # noqa: E402
 from workers import Worker, convert  # noqa: E402
 
+from whisper_npu_cli.bench.limits import supports_bf16  # noqa: E402
+
 DEMO = ROOT / "whisper_npu_cli" / "demo"
 ORIGINAL, REFERENCE = "openai-whisper", "whisper-npu, reference"
 PEER_S, TRUE_S = 0.02, 0.08  # how far word times may be from openai-whisper's, from the truth
@@ -47,7 +49,11 @@ ASKS: dict[str, dict[str, Any]] = {
     "greedy": {"beam": 1, "words": True},
     "beam 5": {"beam": 5},
 }
-LONG_ASKS = {"sequential": {"beam": 1}, "batched": {"beam": 1, "batch": 8}}
+LONG_ASKS: dict[str, dict[str, Any]] = {
+    "sequential": {"beam": 1},
+    "sequential, each window alone": {"beam": 1, "previous_text": False},
+    "batched": {"beam": 1, "batch": 8},
+}
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def contenders(folder: Path) -> list[Contender]:
     ours, faster = "whisper-npu", "faster-whisper"
     every = (*ASKS, *LONG_ASKS)
     return [
-        Contender(ORIGINAL, ORIGINAL, original, (*ASKS, "sequential")),
+        Contender(ORIGINAL, ORIGINAL, original, every[:-1]),
         Contender(
             REFERENCE, ours, {"model": str(DEMO), "device": "reference"}, ("greedy", "beam 5")
         ),
@@ -149,9 +155,9 @@ def error_rate(clips: Sequence[Clip], files: Sequence[Sequence[Any]]) -> float:
 
 
 def share_alike(original: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> float:
-    """Return the share of `original`'s items, tokens or words, that `other` has in their place."""
-    n_apart = sum(n_edits(a, b) for a, b in zip(original, other, strict=True))
-    return 1 - n_apart / sum(map(len, original))
+    """Return the share of the items, tokens or words, that both have in the same place."""
+    pairs = list(zip(original, other, strict=True))
+    return 1 - sum(n_edits(*pair) for pair in pairs) / sum(max(map(len, pair)) for pair in pairs)
 
 
 def all_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
@@ -214,12 +220,13 @@ def long_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[st
     """Yield the table of the long files."""
     yield f"| program | long form | word error rate | words as {ORIGINAL}'s |"
     yield "|---|---|---|---|"
-    original = list(map(words_of, results[ORIGINAL].segments["sequential"]))
     for mode in LONG_ASKS:
+        original = list(map(words_of, results[ORIGINAL].segments.get(mode, [])))
         for name, result in results.items():
             if files := result.segments.get(mode):
-                alike = share_alike(original, list(map(words_of, files)))
-                yield f"| {name} | {mode} | {error_rate(clips, files):.2%} | {alike:.2%} |"
+                found = list(map(words_of, files))
+                alike = f"{share_alike(original, found):.2%}" if original else "–"
+                yield f"| {name} | {mode} | {error_rate(clips, files):.2%} | {alike} |"
 
 
 def document(files: dict[str, Sequence[Clip]], results: dict[str, Results]) -> str:
@@ -235,6 +242,7 @@ def document(files: dict[str, Sequence[Clip]], results: dict[str, Results]) -> s
         "long": long_rows(files["sequential"], results),
     }
     rows = {name: "\n".join(table) for name, table in tables.items()}
+    precision = "bf16" if supports_bf16() else "fp32"
     return f"""# Accuracy
 
 Made by `make accuracy` on {date.today():%-d %B %Y}; do not edit.
@@ -244,8 +252,9 @@ files: spoken digits of the test split of the Free Spoken Digit Dataset, which i
 on. How good the demo model is says nothing about the programs; how alike they are does.
 
 All decode at temperature 0 without fallback, because what programs draw at random cannot be the
-same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder and a decoder
-of int8 weights. `reference` is NumPy in fp32; openai-whisper computes in fp32 too.
+same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder, in {precision}
+on this machine, and a decoder of int8 weights. `reference` is NumPy in fp32; openai-whisper
+computes in fp32 too.
 {listed}.
 
 ## {len(files["all"])} clips of ten digits
@@ -256,9 +265,9 @@ Greedy. The clips are those of `scripts/evaluate_demo.py`.
 
 ## Tokens of the first {len(files["greedy"])} clips
 
-Identical tokens: the share of {ORIGINAL}'s tokens, timestamps included, that the program has in
-the same place (1 - edit distance / number). Greedy is with word timestamps, which can move where
-a second window begins.
+Identical tokens: the share, timestamps included, that {ORIGINAL} and the program have in the same
+place (1 - edit distance / length of the longer). Greedy is with word timestamps, which can move
+where a second window begins.
 
 {rows["tokens"]}
 
@@ -272,9 +281,11 @@ right, by a word's start.
 
 ## Files of {" and ".join(map(str, LONG_MINUTES))} minutes
 
-Phrases of 3 to 10 digits with pauses of up to 5 s, {n_words} words, greedy. Batched is 8 windows
-at once, cut by the VAD; {ORIGINAL} has no such mode, and all are compared with its sequential one.
-faster-whisper is told to write timestamps in batches too, as the others do.
+Phrases of 3 to 10 digits with pauses of up to 5 s, {n_words} words, greedy. Sequential is with the
+text of the window before as its prompt, the default of all three, or without
+(`--no-condition-on-previous-text`); the demo model was hardly trained on prompts. Batched is 8
+windows at once, cut by the VAD, which {ORIGINAL} does not have; faster-whisper is told to write
+timestamps there too, as the others do.
 
 {rows["long"]}
 """

@@ -51,6 +51,11 @@ class Setup:
     n_threads: int
     n_tokens: int  # of a window
 
+    @property
+    def window(self) -> Path:
+        """One window of speech, to warm up."""
+        return self.folder / "window.wav"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -155,9 +160,8 @@ def measure_table(
 ) -> dict[str, Any]:
     """Measure all rows once a round, each in a process of its own, after a warm-up."""
     rows = TABLE + (CPP_ROWS if setup.whisper_cpp else [])
-    audio, first = setup.folder / "speech.wav", setup.folder / "window.wav"
+    audio = setup.folder / "speech.wav"
     write_speech(audio, n_windows)
-    write_speech(first, 1)
     results: list[dict[str, Any]] = [
         vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
     ]
@@ -166,7 +170,7 @@ def measure_table(
         workers = [stack.enter_context(models.worker(row, size)) for row in rows]
         for worker, row in zip(workers, rows, strict=True):
             found |= worker.versions
-            transcribe(worker, row, first, setup.n_tokens)
+            transcribe(worker, row, setup.window, setup.n_tokens)
         for _ in range(n_rounds):
             limits.take()
             for worker, row, result in zip(workers, rows, results, strict=True):
@@ -197,15 +201,15 @@ def _by_length(
     setup: Setup, models: Models, rows: Sequence[Row], minutes: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
     """Yield tiny, batched 8; a process for each length, so that its memory is its own."""
+    audio = setup.folder / "long.wav"
     for length in minutes:
         n_windows = round(length * 60 / WINDOW_S)
-        audio = setup.folder / "long.wav"
         write_speech(audio, n_windows)
         for row in rows:
             with models.worker(row, "tiny") as worker:
+                transcribe(worker, row, setup.window, setup.n_tokens)
                 reply = transcribe(worker, row, audio, n_windows * setup.n_tokens)
             yield {"program": row.program, "minutes": length, "n_windows": n_windows} | reply
-        audio.unlink()
 
 
 def _by_batch(
@@ -216,6 +220,8 @@ def _by_batch(
     write_speech(audio, n_windows)
     with ExitStack() as stack:
         workers = [stack.enter_context(models.worker(row, "tiny")) for row in rows]
+        for worker, row in zip(workers, rows, strict=True):
+            transcribe(worker, row, setup.window, setup.n_tokens)
         for batch in batches:
             for worker, row in zip(workers, rows, strict=True):
                 asked = Row(row.program, row.precision, {"batch": batch})
@@ -227,14 +233,13 @@ def _by_size(
     setup: Setup, models: Models, rows: Sequence[Row], sizes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Yield two windows one after the other, greedy, after one to warm up."""
-    audio, first, n_windows = setup.folder / "size.wav", setup.folder / "window.wav", 2
+    audio, n_windows = setup.folder / "size.wav", 2
     write_speech(audio, n_windows)
-    write_speech(first, 1)
     for size in sizes:
         for row in rows:
             asked = Row(row.program, row.precision, GREEDY)
             with models.worker(asked, size) as worker:
-                transcribe(worker, asked, first, setup.n_tokens)
+                transcribe(worker, asked, setup.window, setup.n_tokens)
                 reply = transcribe(worker, asked, audio, n_windows * setup.n_tokens)
             yield {"program": row.program, "size": size, "n_windows": n_windows} | reply
 
@@ -249,7 +254,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=8, help="of 30 s, in the table's audio")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=90, help="of each window")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of every program")
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 10, 120])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--sizes", nargs="+", default=["tiny", "base", "small"])
@@ -264,19 +269,20 @@ def main() -> None:
             n_threads=arguments.threads,
             n_tokens=arguments.tokens,
         )
+        write_speech(setup.window, 1)
         models = Models(setup)
         about = {"date": f"{date.today():%Y-%m-%d}", "threads": setup.n_threads}
         about |= {"tokens_per_window": setup.n_tokens, "cpu": _cpu()}
         if "table" in parts:
-            measured = measure_table(
+            measured = about | measure_table(
                 setup, models, arguments.model, arguments.windows, arguments.rounds
             )
-            _write(arguments.output / "peers", about | measured, table)
+            _write(arguments.output / "peers", measured, table)
             (arguments.output / "peers.svg").write_text(chart(measured))
         if "growth" in parts:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
-            measured = measure_growth(setup, models, plan)
-            _write(arguments.output / "growth", about | measured, growth_tables)
+            measured = about | measure_growth(setup, models, plan)
+            _write(arguments.output / "growth", measured, growth_tables)
 
 
 def _cpu() -> str:

@@ -50,7 +50,7 @@ def growth_tables(document: dict[str, Any]) -> str:
         f"{OURS} and faster-whisper int8 in turn.",
     ]
     for key, title in (
-        ("minutes", "Length of the audio (tiny, batches of 8; a process each, cold)"),
+        ("minutes", "Length of the audio (tiny, batches of 8; a process for each)"),
         ("batches", "Windows in a batch (tiny)"),
         ("sizes", "Size of the model (one window after the other, greedy)"),
     ):
