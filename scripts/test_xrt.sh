@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 root=$PWD/build/xrt-root
 command -v debootstrap >/dev/null || { echo "error: debootstrap is not installed" >&2; exit 2; }
 [ -e "$root/.complete" ] || {
-    debootstrap --variant=minbase --include=python3,python3-venv,python3-xrt \
+    debootstrap --variant=minbase --include=python3,python3-venv,python3-xrt,libxrt-npu2 \
         sid "$root" ${MIRROR:+"$MIRROR"}
     touch "$root/.complete"
 }
