@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 root=$PWD/build/xrt-root
 command -v debootstrap >/dev/null || { echo "error: debootstrap is not installed" >&2; exit 2; }
 [ -e "$root/.complete" ] || {
-    debootstrap --variant=minbase --include=python3,python3-venv,python3-xrt \
+    debootstrap --variant=minbase --include=python3,python3-venv,python3-xrt,libxrt-npu2 \
         sid "$root" ${MIRROR:+"$MIRROR"}
     touch "$root/.complete"
 }
@@ -34,7 +34,7 @@ fails_without_a_device() {
     said=$(run "$1" 2>&1) || status=$?
     echo "$said"
     [ "$status" = 3 ] || { echo "error: $1 ended with $status, not 3" >&2; exit 1; }
-    case $said in *"this machine has no AMD NPU"*) ;; *) echo "error: no reason" >&2; exit 1 ;; esac
+    case $said in *"no AMD NPU"* | *"virtual machine"*) ;; *) echo "error: no reason" >&2; exit 1 ;; esac
 }
 fails_without_a_device "whisper-npu doctor --device npu"
 fails_without_a_device "whisper-npu transcribe samples/*.wav --model demo --device npu"

@@ -1,4 +1,7 @@
-"""Machines made of files: a healthy one, and what can be wrong with it, one thing at a time."""
+"""Machines made of files: a healthy one, and what can be wrong with it, one thing at a time.
+
+`python tests/machines.py FOLDER` makes all of them, for `whisper-npu doctor --root FOLDER/bios`.
+"""
 
 from __future__ import annotations
 
@@ -153,3 +156,14 @@ CASES = [
     Case("no-pyxrt", remove("usr/lib/python3"), "npu.pyxrt", "not installed", "python3-xrt"),
     Case("other-python", both(remove("usr/lib/python3"), put(PYXRT.format(9))), "npu.pyxrt", "built for Python 3.9", "python3.9"),
 ]  # fmt: skip
+
+
+def make_all(folder: Path) -> None:
+    """Make every machine in a folder of its own."""
+    for case in (Case("healthy", lambda _: None, "", ""), *CASES):
+        make_healthy(folder / case.name)
+        case.change(folder / case.name)
+
+
+if __name__ == "__main__":
+    make_all(Path(sys.argv[1]))

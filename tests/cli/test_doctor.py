@@ -28,6 +28,21 @@ def test_doctor_judges_a_captured_machine(
     assert "no AMD NPU" not in text
 
 
+@pytest.mark.parametrize("case", machines.CASES, ids=lambda case: case.name)
+def test_doctor_names_the_cause_of_every_machine(
+    cli: Cli, tmp_path: Path, case: machines.Case
+) -> None:
+    machines.make_healthy(tmp_path)
+    case.change(tmp_path)
+    result = cli("doctor", "--root", tmp_path, "--device", "npu")
+    assert result.status == 3
+    rows = result.stdout.splitlines()
+    first = next(i for i, row in enumerate(rows) if not row.startswith(("ok", " ")))
+    assert rows[first].split()[:2] == [case.status, case.check]
+    assert case.cause in rows[first + 1]
+    assert case.hint in " ".join(rows[first + 1 : first + 3])
+
+
 @pytest.mark.parametrize(("device", "status"), [("openvino:CPU", 0), ("openvino:TPU", 3)])
 def test_doctor_computes_on_the_asked_device_of_openvino(
     cli: Cli, device: str, status: int

@@ -41,6 +41,13 @@ def test_base_keeps_its_promises() -> None:
     assert plan.device_ms(1800) + HOST_MEL_MS <= 108
 
 
+@pytest.mark.parametrize("clock_mhz", [800, 1028, 1309, 1800])
+@pytest.mark.parametrize("size", RANDOM_SIZES)
+def test_what_is_chosen_is_the_fastest(size: str, clock_mhz: int) -> None:
+    for decision in plan_encoder(random_dims(size)).decisions(clock_mhz):
+        assert decision.chosen_ms < decision.other_ms, decision
+
+
 @pytest.mark.parametrize(
     "dims", [replace(TINY_DIMS, n_audio_state=256), replace(TINY_DIMS, n_audio_state=160)], ids=str
 )

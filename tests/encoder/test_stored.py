@@ -138,3 +138,22 @@ def test_weights_are_in_memory_once() -> None:
     n_weights = 4 * 12 * 384**2 + 3 * 384 * (80 + 384) + 1500 * 384 + 4 * 2 * 384**2
     # 1.2 was measured, 2.2 without the file; the rest is OpenVINO's own.
     assert int(done.stdout) < 1.6 * 4 * n_weights
+
+
+def test_a_full_disk_leaves_no_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """OpenVINO writes in pieces; the last ones fail."""
+    written = 0
+
+    class FullDisk(stored._FileStream):
+        def write(self, data: bytes) -> int:
+            nonlocal written
+            written += len(data)
+            if written > 1_000_000:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    expected = encode(replace(CHECKPOINT, tensors=dict(CHECKPOINT.tensors)))
+    monkeypatch.setattr(stored, "_FileStream", FullDisk)
+    np.testing.assert_array_equal(encode(CHECKPOINT), expected)
+    assert written > 1_000_000
+    assert list(folder.iterdir()) == []

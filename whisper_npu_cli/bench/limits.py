@@ -29,6 +29,7 @@ class Gemm:
         config: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": precision,
             "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # as the encoder
         }
         if n_threads is not None:
             config["INFERENCE_NUM_THREADS"] = n_threads

@@ -139,4 +139,4 @@ def _plan_lines(plan: Plan, clock_mhz: int) -> list[str]:
     parts["dispatch"] = LIST_MS * len(plan.steps)
     lines += [f"  {part:<12} {ms:7.2f}" for part, ms in parts.items()]
     lines.append(f"  {'device':<12} {plan.device_ms(clock_mhz):7.2f}")
-    return lines + [f"{what}: {why}" for what, why in plan.decisions(clock_mhz)]
+    return lines + [str(decision) for decision in plan.decisions(clock_mhz)]

@@ -18,6 +18,7 @@ from whisper_npu_cli.npu.timing_model import (
     HOST_LAYERNORM_MS,
     LIST_MS,
     Gemm,
+    attention_chain_ms,
     stream_ms,
     sync_ms,
 )
@@ -48,6 +49,22 @@ class CrossSlice:
 
     buffer: str
     layers: range
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What computes a part of a window, and what would take longer; milliseconds."""
+
+    part: str
+    chosen: str
+    chosen_ms: float
+    other: str
+    other_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.part}: {self.chosen}, {self.chosen_ms:.2f} ms; {self.other_ms:.2f} {self.other}"
+        )
 
 
 @dataclass(frozen=True)
@@ -87,19 +104,23 @@ class Plan:
         """Return the predicted device time of one window, dispatch included."""
         return sum(LIST_MS + stream_ms(step.spec, clock_mhz) for step in self.steps)
 
-    def decisions(self, clock_mhz: float = CLOCK_MHZ) -> list[tuple[str, str]]:
+    def decisions(self, clock_mhz: float = CLOCK_MHZ) -> list[Decision]:
         """Return what was chosen where there was a choice, with the predicted times that decide.
 
         All of it holds for every published model at every clock of the chip.
         """
-        norm = next(step.spec for step in self.steps if step.spec.op == "layernorm")
-        on_device = LIST_MS + stream_ms(norm, clock_mhz)
-        on_host = norm.m * norm.n * HOST_LAYERNORM_MS + sync_ms(6 * norm.m * norm.n)
-        dft = HOST_FRAMING_MS + Gemm(N_FRAMES, MEL_SPLITS * N_FFT, N_FFT + 2).ms(clock_mhz)
-        dft += sync_ms(N_FRAMES * (2 * MEL_SPLITS * N_FFT + 4 * N_FFT))
+        specs = {step.spec.op: step.spec for step in self.steps}
+        norm, attention = specs["layernorm"], specs["attention"]
+        norm_ms = LIST_MS + stream_ms(norm, clock_mhz)
+        host_norm_ms = norm.m * norm.n * HOST_LAYERNORM_MS + sync_ms(6 * norm.m * norm.n)
+        fused_ms = LIST_MS + stream_ms(attention, clock_mhz)
+        chain_ms = attention_chain_ms(attention, clock_mhz)
+        dft_ms = HOST_FRAMING_MS + Gemm(N_FRAMES, MEL_SPLITS * N_FFT, N_FFT + 2).ms(clock_mhz)
+        dft_ms += sync_ms(N_FRAMES * (2 * MEL_SPLITS * N_FFT + 4 * N_FFT))
         return [
-            ("LayerNorm", f"on the device, {on_device:.2f} ms each; {on_host:.2f} ms on the host"),
-            ("mel", f"on the host, {HOST_MEL_MS} ms; with the DFT on the device {dft:.1f} ms"),
+            Decision("attention of a layer", "fused", fused_ms, "as products a head", chain_ms),
+            Decision("LayerNorm", "on the device", norm_ms, "on the host", host_norm_ms),
+            Decision("mel", "on the host", HOST_MEL_MS, "its DFT on the device", dft_ms),
         ]
 
 

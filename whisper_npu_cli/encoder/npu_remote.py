@@ -30,6 +30,7 @@ from whisper_npu_cli.weights import Checkpoint
 PATIENCE_S = 4.0  # beats come twice a second
 START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
 END_S = 2.0  # for a worker to go by itself
+HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
 
 
 class RemoteNpuEncoder:
@@ -103,7 +104,7 @@ class _Worker:
         try:
             socket.send_fds(self._channel, [json.dumps({"window": number}).encode()], files)
         except OSError as error:
-            raise DeviceError("the NPU's worker process died") from error
+            raise DeviceError("the NPU's worker process died", hint=HINT_GONE) from error
         return DeviceProof(**self._receive("done", PATIENCE_S)["proof"])
 
     def _receive(self, kind: str, patience_s: float) -> dict[str, Any]:
@@ -114,11 +115,11 @@ class _Worker:
                 data = self._channel.recv(MAX_MESSAGE)
             except TimeoutError:
                 message = f"the NPU's worker process gave no sign of life for {patience_s:g} s"
-                raise DeviceError(message) from None
+                raise DeviceError(message, hint=HINT_GONE) from None
             except OSError:
                 data = b""
             if not data:
-                raise DeviceError("the NPU's worker process died")
+                raise DeviceError("the NPU's worker process died", hint=HINT_GONE)
             message = json.loads(data)
             if message["kind"] == "failed":
                 raise _as_error(message)

@@ -86,6 +86,14 @@ def stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     )
 
 
+def attention_chain_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
+    """Return what `spec` would take as two products a head, exponentials between, in a run list."""
+    scores = Gemm(spec.m, TILE, spec.k, out_bytes=2).ms(clock_mhz)
+    exponentials = cycles_ms(spec.m * spec.k * EXP_CYCLES / N_CORES, clock_mhz)
+    values = Gemm(spec.m, spec.k, TILE, out_bytes=2).ms(clock_mhz)
+    return spec.n // TILE * (2 * LIST_MS + scores + exponentials + values)
+
+
 def breakdown(specs: Iterable[StreamSpec], clock_mhz: float = CLOCK_MHZ) -> dict[str, float]:
     """Sum predicted milliseconds by operation, without dispatches."""
     parts: dict[str, float] = {}
