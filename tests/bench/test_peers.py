@@ -13,10 +13,10 @@ from fixed_length import fixed_length_checkpoint
 from peers_report import chart, growth_tables, table
 from steady_speech import RATE, WINDOW_S, write_speech
 
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
 from whisper_npu_cli.decoder.options import DecodingOptions
 from whisper_npu_cli.decoder.prompt import PromptBuilder
-from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.reference import ReferenceDecoder
 from whisper_npu_cli.vad import SpeechFinder, VadOptions, make_windows
 
@@ -28,8 +28,7 @@ def test_texts_have_the_same_length_whatever_is_heard(beam_size: int | None) -> 
     dims, tokenizer = checkpoint.dims, checkpoint.tokenizer()
     shape = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
     rng = np.random.default_rng(0)
-    states = np.zeros(shape[1:], np.float32)
-    windows = [EncodedWindow(states, *rng.standard_normal((2, *shape), np.float32)) for _ in "ab"]
+    windows = [CrossKV(*rng.standard_normal((2, *shape), np.float32)) for _ in range(2)]
     options = DecodingOptions(
         beam_size=beam_size, without_timestamps=True, temperature_increment_on_fallback=None
     )
