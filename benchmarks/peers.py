@@ -113,15 +113,15 @@ class Models:
         return folder
 
     def _converted(self, program: str, size: str) -> Path:
-        setup, source, options = self._setup, size, ()
+        setup = self._setup
         output = setup.folder / f"{size}-{program}.model"
         if output.exists():
             return output
-        source: Path = self._saved(size)
         if program == "whisper.cpp":
             source = self._converted("openai-whisper", size)
-            options = ("--whisper-cpp", str(setup.whisper_cpp))
-        convert(setup.peers, program, source, output, *options)
+            convert(setup.peers, program, source, output, "--whisper-cpp", str(setup.whisper_cpp))
+        else:
+            convert(setup.peers, program, self._saved(size), output)
         return output
 
 
