@@ -30,11 +30,11 @@ def test_words_are_where_the_digits_were_put(demo: Checkpoint) -> None:
             window = encoder.encode(clip.mel(demo.dims.n_mels))
             n_frames = len(clip.samples) // HOP_LENGTH
             spoken = Spoken(tokenizer.encode(f" {clip.text}"), "en", "transcribe", n_frames)
-            words = align_words(compiled, window, tokenizer, spoken)
+            words = align_words(compiled, compiled.cross_kv(window), tokenizer, spoken)
             assert [word.word.strip() for word in words] == clip.text.split()
             starts = np.array([word.start for word in words])
             offsets_s.extend(starts - clip.starts)
-            expected = align_words(reference, window, tokenizer, spoken)
+            expected = align_words(reference, reference.cross_kv(window), tokenizer, spoken)
             is_same.extend(
                 abs(a.start - b.start) <= 1.01 * TIME_PRECISION_S
                 for a, b in zip(words, expected, strict=True)

@@ -47,7 +47,8 @@ def compiled_encoder(
     Raises RuntimeError, as OpenVINO does, where `device` cannot take it.
     """
     path = _path(core, checkpoint, device, config)
-    if path and not path.exists():
+    # Unlike Path.exists, this is no error in a folder that cannot be read.
+    if path and not os.path.exists(path):  # noqa: PTH110
         compiled = core.compile_model(graph.build_encoder(checkpoint), device, config)
         if not _store(compiled, path):
             return CompiledEncoder(compiled)
