@@ -61,7 +61,7 @@ class Caches(NamedTuple):
 
     A slot holds one row's tokens. The scales of int8 keys and values are per channel: they fold
     into the query and into the result, so that the loops over positions read nothing but int8.
-    n_padded is n_audio_ctx up to a multiple of 16, filled up with zeros.
+    n_padded is n_audio_ctx up to a multiple of 64, filled up with zeros.
     """
 
     self_keys: F32Array  # (n_layer, n_slots, n_head, n_text_ctx, head_size)

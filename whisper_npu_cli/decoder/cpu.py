@@ -47,10 +47,10 @@ class NumbaDecoder:
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
-        if self.dims.head_size % kernels.LANES:
+        if self.dims.head_size % kernels.LINE:
             raise CheckpointError(
                 f"{checkpoint.name}: attention heads of {self.dims.head_size} channels, which is"
-                f" no multiple of {kernels.LANES}",
+                f" no multiple of {kernels.LINE}",
                 hint="use --device reference",
             )
         self.weights = quantize_decoder(checkpoint)
@@ -122,7 +122,7 @@ class NumbaDecoder:
         """Allocate caches and scratch for that many windows and rows."""
         dims, head_size = self.dims, self.dims.head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
-        n_padded = -(-dims.n_audio_ctx // kernels.LANES) * kernels.LANES
+        n_padded = -(-dims.n_audio_ctx // kernels.LINE) * kernels.LINE
         cross, channels = (n_layer, n_windows, n_head), (n_layer, n_windows, n_head, head_size)
         self.caches = Caches(
             self_keys=_zeros(n_layer, n_slots, n_head, dims.n_text_ctx, head_size),
