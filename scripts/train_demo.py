@@ -131,8 +131,8 @@ def schedule(step: int, steps: int, peak: float) -> float:
     )
 
 
-def train(args: argparse.Namespace) -> Whisper:
-    """The model with averaged weights after the whole curriculum."""
+def train(args: argparse.Namespace) -> None:
+    """Go through the curriculum; every 100 steps and at the end write checkpoint and state."""
     torch.manual_seed(args.seed)
     kept = tuple(s for s in SPEAKERS if s != args.leave_out)
     humans = load_recordings(args.fsdd, kept, range(len(TEST_INDICES), 50))
@@ -184,7 +184,7 @@ def train(args: argparse.Namespace) -> Whisper:
                 flush=True,
             )
             shown = {}
-        if trainer.steps % 100 == 0:
+        if trainer.steps % 100 == 0 or trainer.steps == len(plan):
             torch.save(
                 {
                     "trainer": trainer.state_dict(),
@@ -196,8 +196,6 @@ def train(args: argparse.Namespace) -> Whisper:
                 saved,
             )
             export(trainer.average, HEADS, args.out)
-    trainer.model.load_state_dict(trainer.average)
-    return trainer.model
 
 
 def main() -> None:
@@ -218,8 +216,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    model = train(args)
-    export(model.state_dict(), HEADS, args.out)
+    train(args)
 
 
 if __name__ == "__main__":

@@ -32,23 +32,26 @@ def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
     assert plot.read_text().startswith("<svg")
 
 
-def test_device_times_of_the_simulated_npu_are_marked(cli: Cli, tmp_path: Path) -> None:
-    write_good_checkpoint(tmp_path / "model")
-    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", "sim")
-    result = cli("bench", "--model", tmp_path / "model", *options)
+def bench_once(cli: Cli, folder: Path, device: str) -> str:
+    """What is printed of one run of a small model."""
+    write_good_checkpoint(folder / "model")
+    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", device)
+    result = cli("bench", "--model", folder / "model", *options)
     assert result.status == 0
-    assert "sim: simulated RyzenAI-npu1 bf16" in result.stdout
+    return result.stdout
+
+
+def test_device_times_of_the_simulated_npu_are_marked(cli: Cli, tmp_path: Path) -> None:
+    printed = bench_once(cli, tmp_path, "sim")
+    assert "sim: simulated RyzenAI-npu1 bf16" in printed
     times = r"on the device: \S+ ms \(predicted, not measured\); .* \S+ ms .*\(measured\)"
-    assert re.search(times, result.stdout)
+    assert re.search(times, printed)
 
 
 def test_the_limit_of_the_cpu_is_not_that_of_another_device(cli: Cli, tmp_path: Path) -> None:
-    write_good_checkpoint(tmp_path / "model")
-    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", "openvino:AUTO")
-    result = cli("bench", "--model", tmp_path / "model", *options)
-    assert result.status == 0
-    assert "openvino:AUTO: openvino AUTO: " in result.stdout
-    (row,) = (line for line in result.stdout.splitlines() if "encode, a window" in line)
+    printed = bench_once(cli, tmp_path, "openvino:AUTO")
+    assert "openvino:AUTO: openvino AUTO: " in printed
+    (row,) = (line for line in printed.splitlines() if "encode, a window" in line)
     assert "%" not in row
 
 
