@@ -268,8 +268,8 @@ def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[n
 
 
 @_serial
-def attend_int8(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
-    """Do as `attend_f32`, with int8 keys and values (head_size, n_padded).
+def attend_int8(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
+    """Do as `attend_f32`, not causal, with int8 keys and values (head_size, n_padded).
 
     n_padded is n_keys up to a multiple of LINE; scores has as many columns.
     """
@@ -280,7 +280,7 @@ def attend_int8(queries, keys, values, n_keys, causal, scores):  # type: ignore[
     for j in range(n_q):
         for t in range(n_keys):
             scores[j, t] *= q.scale[j]
-        softmax(scores[j], n_keys - (n_q - 1 - j) if causal else n_keys, n_padded)
+        softmax(scores[j], n_keys, n_padded)
     limit = np.float32(min(MAX_CODE, MAX_SUM // (127 * n_padded)))
     weights = rounded(scores[:, :n_padded], limit)
     dot_int8(values, np.int64(0), head_size, n_padded, weights.codes, queries)
@@ -289,20 +289,22 @@ def attend_int8(queries, keys, values, n_keys, causal, scores):  # type: ignore[
             queries[j, d] *= weights.scale[j]
 
 
-def attend(queries: Any, keys: Any, values: Any, n_keys: Any, causal: Any, scores: Any) -> None:
-    """Stand for `attend_int8` or `attend_f32`, by what the keys and values are."""
+def attend_window(queries: Any, keys: Any, values: Any, n_keys: Any, scores: Any) -> None:
+    """Stand for `attend_int8` or `attend_f32`, by what a window's keys and values are."""
     raise NotImplementedError("compiled code only")
 
 
-@overload(attend)
-def _attend(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
-    del queries, values, n_keys, causal, scores
-    chosen = attend_int8 if keys.dtype == types.int8 else attend_f32
+@overload(attend_window)
+def _attend_window(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
+    del queries, values, n_keys, scores
 
-    def call(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
-        chosen(queries, keys, values, n_keys, causal, scores)
+    def call_int8(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
+        attend_int8(queries, keys, values, n_keys, scores)
 
-    return call
+    def call_f32(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
+        attend_f32(queries, keys, values, n_keys, False, scores)
+
+    return call_int8 if keys.dtype == types.int8 else call_f32
 
 
 # The bodies of the parallel loops are functions of their own: numba passes a named tuple's arrays
@@ -348,7 +350,7 @@ def self_attend_head(head, qkv, layer, normed, s, caches, rows, length):  # type
                 keys[length + i, d] = s.qkv[j, n_state + start + d]
                 values[d, length + i] = s.qkv[j, 2 * n_state + start + d]
         scores = s.scores[head, row * n_new : (row + 1) * n_new]
-        attend(queries, keys, values, length + n_new, True, scores)
+        attend_f32(queries, keys, values, length + n_new, True, scores)
         for i in range(n_new):
             for d in range(head_size):
                 s.attended[row * n_new + i, start + d] = queries[i, d]
@@ -387,7 +389,7 @@ def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ign
                 queries[j, d] = s.qkv[row * n_new + j, start + d] * key_scale[d]
         keys = caches.cross_keys[layer, window, head]
         values = caches.cross_values[layer, window, head]
-        attend(queries, keys, values, n_audio_ctx, False, scores)
+        attend_window(queries, keys, values, n_audio_ctx, scores)
         for j in range(queries.shape[0]):
             for d in range(head_size):
                 s.attended[row * n_new + j, start + d] = queries[j, d] * value_scale[d]
