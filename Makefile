@@ -68,8 +68,7 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
 	mkdir -p build/training
 	cd build/training && $(TRAIN) --out first
-	cd build/training && $(TRAIN) --out second --init first.state.pt --rate 1e-3
-	cd build/training && $(TRAIN) --out demo --init second.state.pt --rate 1.5e-3 --decoder-only
+	cd build/training && $(TRAIN) --out demo --init first.state.pt
 
 .PHONY: help setup demo test test-slow check goldens accuracy bench-peers bench-long xclbins \
 	mlir-check simulate test-xrt train-demo

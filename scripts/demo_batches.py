@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from demo_data import Composer, Window
+from demo_data import FULL_WINDOW, Composer, Window
 from demo_export import (
     EOT,
     LANGUAGE,
@@ -23,6 +23,7 @@ from torch import Tensor
 
 COUNTED = 48  # word ordinals the frame classifier tells apart
 SKIP = -100  # label without loss
+LONGEST_PROMPT = 223  # tokens of earlier text that Whisper is given
 
 
 Place = tuple[int, int, int]  # frames from, until, and faintly on until
@@ -48,10 +49,10 @@ class Sequence:
 
 
 def segments(words: list[tuple[int, float, float]]) -> list[list[tuple[int, float, float]]]:
-    """Words grouped as they are transcribed: a new segment after 1 s of pause or ten words."""
+    """Words grouped as they are transcribed: a new segment after 0.4 s of pause or four words."""
     groups: list[list[tuple[int, float, float]]] = []
     for word in words:
-        if not groups or len(groups[-1]) == 10 or word[1] - groups[-1][-1][2] > 1.0:
+        if not groups or len(groups[-1]) == 4 or word[1] - groups[-1][-1][2] > 0.4:
             groups.append([])
         groups[-1].append(word)
     return groups
@@ -95,18 +96,35 @@ def transcript(window: Window, offset: int, timed: bool) -> list[tuple[int, Plac
     return [*said, (EOT, (ends[-1], ends[-1] + 15, 0))]
 
 
+def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
+    """The last `length` tokens of made-up earlier windows: segments with timestamps."""
+    tokens: list[int] = []
+    time = rng.uniform(0, 1)
+    while len(tokens) < length:
+        digits = rng.integers(10, size=rng.integers(1, 5))
+        begin, time = time, time + len(digits) * rng.uniform(0.3, 1.0)
+        stamps = (TIME + frame(begin), TIME + frame(time))
+        tokens += [stamps[0], *(WORD_IDS[digit] for digit in digits), stamps[1]]
+        time += rng.uniform(0, 1.5)
+        if time > FULL_WINDOW - 5:
+            time = rng.uniform(0, 1)
+    return tokens[-length:]
+
+
 def make_sequence(
     window: Window, offset: int, longest_prompt: int, rng: np.random.Generator
 ) -> Sequence:
     """What the decoder reads and should say: with timestamps or without, after earlier text or
     not, and whether there is speech at all."""
     sequence = Sequence([], [], [], [])
-    if rng.random() < 0.18:  # text of an earlier window
-        text = [WORD_IDS[d] for d in rng.integers(10, size=rng.integers(1, longest_prompt))]
+    timed = rng.random() < 0.5
+    if rng.random() < (0.35 if timed else 0.06):
+        text = earlier_text(int(rng.integers(1, longest_prompt + 1)), rng)
+        if not timed or rng.random() < 0.2:  # as an initial prompt
+            text = [token for token in text if token < EOT]
         sequence.say([PREVIOUS, *text], [(SKIP, NOWHERE)])
     spoken = bool(window.words) or window.cut_start is not None
     sequence.say([SOT], [(LANGUAGE if spoken else NO_SPEECH, NOWHERE)])
-    timed = rng.random() < 0.7
     said = transcript(window, offset, timed)
     if not timed:
         sequence.say([LANGUAGE, TRANSCRIBE, NO_TIMESTAMPS], said)
@@ -142,7 +160,9 @@ def make_batch(
     size, seconds, most_words = shape
     rng = composer.rng
     frames = frame(seconds)
-    longest_prompt = 223 if rng.random() < 0.05 else 25  # long ones slow a whole batch
+    longest_prompt = 25
+    if rng.random() < 0.25:  # these slow a whole batch
+        longest_prompt, n_texts = LONGEST_PROMPT, 1
     windows, lengths, sequences, offsets = [], [], [], []
     digits = np.zeros((size, frames), np.int64)
     ordinals = np.full((size, frames), SKIP)

@@ -89,79 +89,31 @@ def load_recordings(folder: Path, speakers: tuple[str, ...], indices: range) -> 
     }
 
 
+# Of espeak-ng.
+ACCENTS = (
+    "en-us",
+    "en-gb",
+    "en-gb-scotland",
+    "en-029",
+    "en-gb-x-rp",
+    "en-gb-x-gbclan",
+    "en-us-nyc",
+)
+VARIANTS = """
+    m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt4 Annie Andy Alex Alicia Andrea
+    Denis Diogo Gene Lee Marco Mario Michael Mike adam anika belinda benjamin caleb david ed
+    grandma grandpa john linda max michel miguel paul rob robert sandro shelby steph travis
+    victor zac whisper whisperf croak
+"""
+
+
 def synthesizer_commands() -> list[tuple[str, list[str]]]:
     """(voice name, command) of every synthetic take; `{word}` and `{out}` stand to be filled in."""
     rng = np.random.default_rng(7)
-    accents = (
-        "en-us",
-        "en-gb",
-        "en-gb-scotland",
-        "en-029",
-        "en-gb-x-rp",
-        "en-gb-x-gbclan",
-        "en-us-nyc",
-    )
-    variants = [
-        "m1",
-        "m2",
-        "m3",
-        "m4",
-        "m5",
-        "m6",
-        "m7",
-        "m8",
-        "f1",
-        "f2",
-        "f3",
-        "f4",
-        "f5",
-        "klatt",
-        "klatt2",
-        "klatt4",
-        "Annie",
-        "Andy",
-        "Alex",
-        "Alicia",
-        "Andrea",
-        "Denis",
-        "Diogo",
-        "Gene",
-        "Lee",
-        "Marco",
-        "Mario",
-        "Michael",
-        "Mike",
-        "adam",
-        "anika",
-        "belinda",
-        "benjamin",
-        "caleb",
-        "david",
-        "ed",
-        "grandma",
-        "grandpa",
-        "john",
-        "linda",
-        "max",
-        "michel",
-        "miguel",
-        "paul",
-        "rob",
-        "robert",
-        "sandro",
-        "shelby",
-        "steph",
-        "travis",
-        "victor",
-        "zac",
-        "whisper",
-        "whisperf",
-        "croak",
-    ]
     commands = []
-    for number, variant in enumerate(variants):
+    for number, variant in enumerate(VARIANTS.split()):
         for take in range(4):
-            accent = accents[(number + take) % len(accents)]
+            accent = ACCENTS[(number + take) % len(ACCENTS)]
             pitch, speed = rng.integers(15, 85), rng.integers(110, 210)
             command = f"espeak-ng -v {accent}+{variant} -p {pitch} -s {speed} -w {{out}}".split()
             commands.append((f"espeak-{variant}", [*command, "{word}"]))

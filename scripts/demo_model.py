@@ -112,6 +112,7 @@ class Attention(nn.Module):
 
     def _project(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = self.q_proj(x), self.k_proj(source), self.v_proj(source)
+        k, v = (t.repeat_interleave(len(x) // len(source), dim=0) for t in (k, v))
         return tuple(t.unflatten(2, (HEADS, -1)).transpose(1, 2) for t in (q, k, v))
 
 

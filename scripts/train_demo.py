@@ -1,8 +1,7 @@
 """Trains the `demo` checkpoint: a small Whisper that transcribes spoken English digits.
 
     python scripts/train_demo.py --out first
-    python scripts/train_demo.py --out second --init first.state.pt --rate 1e-3
-    python scripts/train_demo.py --out demo --init second.state.pt --rate 1.5e-3 --decoder-only
+    python scripts/train_demo.py --out demo --init first.state.pt
 
 and the same with `--leave-out jackson` to measure a speaker that was never heard.
 
@@ -22,8 +21,11 @@ The model learns from three kinds of losses, which all use the known time of eve
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import time
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -64,9 +66,8 @@ def frame_loss(scores: Tensor, labels: Tensor) -> Tensor:
 class Trainer(nn.Module):
     """The model with the heads that only training uses."""
 
-    def __init__(self, *, decoder_only: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.decoder_only = decoder_only
         self.model = Whisper()
         self.digit_head, self.ordinal_head = nn.Linear(WIDTH, 11), nn.Linear(WIDTH, COUNTED)
         self.earlier_head = nn.Linear(WIDTH, 2 * 11)
@@ -75,21 +76,14 @@ class Trainer(nn.Module):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """The weighted losses of one batch by name."""
-        with torch.set_grad_enabled(not self.decoder_only):
-            states = self.model.encoder(batch.mel, batch.offsets)
-        heard = states.repeat_interleave(len(batch.tokens) // len(states), dim=0)
-        hidden, looks = self.model.decoder(batch.tokens, heard)
+        states = self.model.encoder(batch.mel, batch.offsets)
+        hidden, looks = self.model.decoder(batch.tokens, states)
         kept = batch.labels != SKIP
         layers = zip(batch.looks, looks, strict=True)
-        losses = {
-            "token": token_loss(self.model.decoder.logits(hidden[kept]), batch.labels[kept]),
-            "look": 0.25
-            * sum(-(wanted * look).sum() / wanted.sum().clamp(1) for wanted, look in layers),
-        }
-        if self.decoder_only:
-            return losses
         earlier = self.earlier_head(states).unflatten(2, (2, -1))
-        return losses | {
+        return {
+            "token": token_loss(self.model.decoder.logits(hidden[kept]), batch.labels[kept]),
+            "look": sum(-(wanted * look).sum() / wanted.sum().clamp(1) for wanted, look in layers),
             "digit": frame_loss(self.digit_head(states), batch.digits),
             "ordinal": 0.15 * frame_loss(self.ordinal_head(states), batch.ordinals),
             "earlier": 0.2 * frame_loss(earlier, batch.earlier),
@@ -103,24 +97,37 @@ class Trainer(nn.Module):
             self.average[name].lerp_(value, 1 - decay)
 
 
-# Rounds, and of each the steps: windows, their seconds, most words in one.
-CURRICULUM = (
-    (300, ((48, 1.5, 2),)),
-    (400, ((32, 3.0, 5),)),
-    (1200, ((16, 6.0, 10),)),
-    (500, ((8, 12.0, 18),)),
-    (100, ((4, FULL_WINDOW, 40),)),
+@dataclass(frozen=True)
+class Stage:
+    """Rounds, and of each the steps: windows, their seconds, most words in one."""
+
+    rounds: tuple[tuple[int, tuple[tuple[int, float, int], ...]], ...]
+    n_texts: int  # that each window is read with
+    rate: float  # highest learning rate
+
+    def plan(self, scale: float) -> list[tuple[int, float, int]]:
+        """The steps in order, with `scale` times as many rounds."""
+        repeated = (steps * int(rounds * scale) for rounds, steps in self.rounds)
+        return list(itertools.chain.from_iterable(repeated))
+
+
+CURRICULUM = Stage(
+    rounds=(
+        (300, ((48, 1.5, 2),)),
+        (400, ((32, 3.0, 5),)),
+        (1200, ((16, 6.0, 10),)),
+        (500, ((8, 12.0, 18),)),
+        (100, ((4, FULL_WINDOW, 40),)),
+    ),
+    n_texts=1,
+    rate=2.5e-3,
 )
-# The same for a model that has learned the digits already (--init).
-FINE_TUNING = (
-    (200, ((4, FULL_WINDOW, 12), (8, 12.0, 18), (4, FULL_WINDOW, 40), (16, 6.0, 10))),
-    (75, ((4, FULL_WINDOW, 12), (4, FULL_WINDOW, 40))),
-)
-# The same for its decoder alone, which reads each window in several ways: most of the errors that
-# are left are places lost among digits that repeat, and a step costs half as much.
-TEXTS = 4
-DECODER_TUNING = (
-    (300, ((16, 6.0, 10), (8, 12.0, 18), (4, FULL_WINDOW, 12), (4, FULL_WINDOW, 40))),
+SHORT = ((16, 6.0, 10), (8, 12.0, 18))
+FULL = ((4, FULL_WINDOW, 12), (4, FULL_WINDOW, 40))
+# With --init. Most of the errors that are left are places lost among digits that repeat, so that
+# reading a window in several ways, prompted or not, teaches more than another window.
+FINE_TUNING = Stage(
+    rounds=((800, (*SHORT, FULL[0], *SHORT, FULL[1])), (60, FULL)), n_texts=4, rate=2e-3
 )
 
 
@@ -131,71 +138,78 @@ def schedule(step: int, steps: int, peak: float) -> float:
     )
 
 
-def train(args: argparse.Namespace) -> None:
-    """Go through the curriculum; every 100 steps and at the end write checkpoint and state."""
-    torch.manual_seed(args.seed)
-    kept = tuple(s for s in SPEAKERS if s != args.leave_out)
-    humans = load_recordings(args.fsdd, kept, range(len(TEST_INDICES), 50))
-    composer = Composer(humans, synthesize_voices(args.cache), args.seed)
-    features, trainer = Features(), Trainer(decoder_only=args.decoder_only)
-    optimizer = torch.optim.AdamW(
-        [p for p in trainer.parameters() if p.requires_grad], betas=(0.9, 0.98), weight_decay=0.02
-    )
-    saved = args.out.with_suffix(".state.pt")
-    if args.init:
-        state = torch.load(args.init, weights_only=False)
-        trainer.load_state_dict(state["trainer"], strict=False)
-        trainer.model.load_state_dict(state["average"])
-        trainer.average = state["average"]
-    if args.resume:
-        state = torch.load(saved, weights_only=False)
-        trainer.load_state_dict(state["trainer"])
-        optimizer.load_state_dict(state["optimizer"])
-        trainer.average, trainer.steps = state["average"], state["steps"]
-        composer.rng.bit_generator.state = state["rng"]
-    curriculum = FINE_TUNING if args.init else CURRICULUM
-    if args.decoder_only:
-        curriculum = DECODER_TUNING
-    n_texts = TEXTS if args.decoder_only else 1
-    plan = [
-        step
-        for rounds, steps in curriculum
-        for _ in range(int(rounds * args.scale))
-        for step in steps
-    ]
-    begun, shown = time.monotonic(), dict[str, float]()
-    while trainer.steps < len(plan):
-        shape = plan[trainer.steps]
-        for group in optimizer.param_groups:
-            group["lr"] = schedule(trainer.steps, len(plan), args.rate)
-        losses = trainer.losses(make_batch(composer, features, shape, n_texts))
-        optimizer.zero_grad(set_to_none=True)
+class Run:
+    """A training run: what is trained, on what, and where its state is kept."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        kept = tuple(s for s in SPEAKERS if s != args.leave_out)
+        humans = load_recordings(args.fsdd, kept, range(len(TEST_INDICES), 50))
+        self.composer = Composer(humans, synthesize_voices(args.cache), args.seed)
+        self.trainer, self.out = Trainer(), args.out
+        self.optimizer = torch.optim.AdamW(
+            [p for p in self.trainer.parameters() if p.requires_grad],
+            betas=(0.9, 0.98),
+            weight_decay=0.02,
+        )
+        self.saved = args.out.with_suffix(".state.pt")
+        if args.init:
+            state = torch.load(args.init, weights_only=False)
+            self.trainer.load_state_dict(state["trainer"])
+            self.trainer.model.load_state_dict(state["average"])
+            self.trainer.average = state["average"]
+        if args.resume:
+            self.resume()
+
+    def step(self, batch: Batch, rate: float) -> dict[str, float]:
+        """Learn from one batch; return its losses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        losses = self.trainer.losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
-        nn.utils.clip_grad_norm_(trainer.parameters(), 1.0)
-        optimizer.step()
-        trainer.update_average()
-        for name, value in losses.items():
-            shown[name] = shown.get(name, 0.0) + value.item() / 50
-        if trainer.steps % 50 == 0:
-            line = " ".join(f"{name} {value:.3f}" for name, value in shown.items())
-            print(
-                f"{trainer.steps} of {len(plan)}, {shape[1]} s: {line}, "
-                f"{time.monotonic() - begun:.0f} s",
-                flush=True,
-            )
-            shown = {}
-        if trainer.steps % 100 == 0 or trainer.steps == len(plan):
-            torch.save(
-                {
-                    "trainer": trainer.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": trainer.average,
-                    "steps": trainer.steps,
-                    "rng": composer.rng.bit_generator.state,
-                },
-                saved,
-            )
-            export(trainer.average, HEADS, args.out)
+        nn.utils.clip_grad_norm_(self.trainer.parameters(), 1.0)
+        self.optimizer.step()
+        self.trainer.update_average()
+        return {name: value.item() for name, value in losses.items()}
+
+    def save(self) -> None:
+        """Write the checkpoint, and beside it the state to go on from."""
+        state = {
+            "trainer": self.trainer.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.trainer.average,
+            "steps": self.trainer.steps,
+            "rng": self.composer.rng.bit_generator.state,
+        }
+        torch.save(state, self.saved)
+        export(self.trainer.average, HEADS, self.out)
+
+    def resume(self) -> None:
+        """Go on from the state that was saved last."""
+        state = torch.load(self.saved, weights_only=False)
+        self.trainer.load_state_dict(state["trainer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.trainer.average, self.trainer.steps = state["average"], state["steps"]
+        self.composer.rng.bit_generator.state = state["rng"]
+
+
+def train(args: argparse.Namespace) -> None:
+    """Go through a stage; every 100 steps and at the end write checkpoint and state."""
+    torch.manual_seed(args.seed)
+    run, features = Run(args), Features()
+    stage = FINE_TUNING if args.init else CURRICULUM
+    plan = stage.plan(args.scale)
+    begun, shown = time.monotonic(), Counter[str]()
+    for number in range(run.trainer.steps, len(plan)):
+        batch = make_batch(run.composer, features, plan[number], stage.n_texts)
+        shown.update(run.step(batch, schedule(number, len(plan), stage.rate)))
+        done = number + 1
+        if done % 50 == 0:
+            line = " ".join(f"{name} {value / 50:.3f}" for name, value in shown.items())
+            print(f"{done} of {len(plan)}: {line}, {time.monotonic() - begun:.0f} s", flush=True)
+            shown.clear()
+        if done % 100 == 0 or done == len(plan):
+            run.save()
 
 
 def main() -> None:
@@ -206,10 +220,6 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("tts-cache"), help="synthetic words")
     parser.add_argument("--leave-out", choices=SPEAKERS, help="train without this speaker")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on all step counts")
-    parser.add_argument("--rate", type=float, default=2.5e-3, help="peak learning rate")
-    parser.add_argument(
-        "--decoder-only", action="store_true", help="leave the encoder of --init as it is"
-    )
     parser.add_argument("--init", type=Path, help="fine-tune this OUT.state.pt of another run")
     parser.add_argument("--resume", action="store_true", help="continue from OUT.state.pt")
     parser.add_argument("--seed", type=int, default=1)
