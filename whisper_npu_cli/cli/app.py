@@ -6,6 +6,7 @@ Nothing heavy is imported here: `--help` must answer within a quarter of a secon
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -49,7 +50,10 @@ def main() -> None:
     """Run the command line; the entry point of the distribution.
 
     Typer turns Ctrl-C into exit status 130, and ends quietly when the reader of stdout is gone.
+    What stdout's encoding lacks is escaped, as on stderr: a file's name may be any bytes.
     """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app()
     except WhisperNpuError as error:

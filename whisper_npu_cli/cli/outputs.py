@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from whisper_npu_cli.errors import UsageError
 
@@ -91,6 +93,15 @@ class Outputs:
 
     def _stem(self, source: AudioSource) -> str:
         return self._stdin_name if source.path == "-" else Path(source.path).stem
+
+
+def print_document(document: dict[str, Any]) -> None:
+    """Print a JSON document on stdout, readable where its encoding has every character.
+
+    Of UTF-8 only the bytes of a file's name that are none are escaped, and that as JSON does.
+    """
+    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    print(json.dumps(document, ensure_ascii=not is_utf8))
 
 
 def print_segment(segment: Segment, *, colours: bool) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +10,7 @@ import typer
 
 from whisper_npu_cli.cli import decoding, longform, words
 from whisper_npu_cli.cli.console import print_notice
-from whisper_npu_cli.cli.outputs import OutputFormat, Outputs
+from whisper_npu_cli.cli.outputs import OutputFormat, Outputs, print_document
 from whisper_npu_cli.cli.run import Printing, Run
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.words import WordOptions
@@ -28,7 +27,7 @@ def transcribe(
         typer.Option(
             "--model",
             "-m",
-            help="Alias (tiny … large-v3-turbo, demo), Hugging Face repo id, folder, "
+            help="Alias (tiny ... large-v3-turbo, demo), Hugging Face repo id, folder, "
             "or random:SIZE.",
         ),
     ] = "base",
@@ -45,7 +44,7 @@ def transcribe(
     ] = "transcribe",
     clips: Annotated[
         str,
-        typer.Option("--clip-timestamps", help="Only these parts: start,end,start,… in seconds."),
+        typer.Option("--clip-timestamps", help="Only these parts: start,end,start,... in seconds."),
     ] = "0",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document instead of text.")
@@ -187,7 +186,7 @@ def transcribe(
         finally:
             if as_json and run.results:  # also those from before a device failed
                 made = document(model, transcriber.engines, run.results)
-                print(json.dumps(made, ensure_ascii=False))
+                print_document(made)
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)
