@@ -71,8 +71,9 @@ def test_json_document(cli: Cli, sample: Path) -> None:
     assert rows["encode"]["speed"] == pytest.approx(1 / rows["encode"]["rtf"])
 
 
-def test_load_is_counted_once(cli: Cli, sample: Path) -> None:
-    results = cli("transcribe", sample, sample, "--model", "demo", "--json").document["results"]
+def test_load_is_counted_once(cli: Cli) -> None:
+    inputs = sorted(SAMPLES.glob("*.wav"))[:2]
+    results = cli("transcribe", *inputs, "--model", "demo", "--json").document["results"]
     loads = [[r["stage"] for r in result["timings"]].count("load") for result in results]
     assert loads == [1, 0]
 
@@ -99,9 +100,10 @@ def test_standard_input(cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch)
     assert (result["path"], result["text"].strip()) == ("-", digits_of(sample))
 
 
-def test_several_inputs_are_headed(cli: Cli, sample: Path) -> None:
-    result = cli("transcribe", sample, sample, "--model", "demo")
-    assert result.stdout.splitlines()[0] == f"==> {sample} <=="
+def test_several_inputs_are_headed(cli: Cli) -> None:
+    inputs = sorted(SAMPLES.glob("*.wav"))[:2]
+    result = cli("transcribe", *inputs, "--model", "demo")
+    assert result.stdout.splitlines()[0] == f"==> {inputs[0]} <=="
     assert result.stdout.count("==>") == 2
 
 
@@ -121,13 +123,30 @@ def test_all_formats_replace_what_is_there(cli: Cli, sample: Path, tmp_path: Pat
     assert (tmp_path / f"{sample.stem}.txt").read_text().strip() == digits_of(sample)
 
 
-def test_inputs_with_one_output_name_are_refused(cli: Cli, sample: Path, tmp_path: Path) -> None:
-    twin = tmp_path / sample.name
-    twin.write_bytes(sample.read_bytes())
-    result = cli("transcribe", sample, twin, "-m", "demo", "-f", "txt", "-o", tmp_path / "out")
-    assert result.status == 2
-    assert "would be written to the same files" in result.stderr
-    assert not (tmp_path / "out").exists()
+def test_inputs_of_one_name_are_written_side_by_side(
+    cli: Cli, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = ("one/talk.wav", "two/talk.wav", "two/talk.flac", "two/other.wav")
+    for name in inputs:
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(sample.read_bytes())
+    monkeypatch.chdir(tmp_path / "in" / "two")
+    arguments = ("transcribe", "..", "talk.flac", "-m", "demo", "-f", "srt", "-o", tmp_path / "out")
+    assert cli(*arguments).status == 0
+    written = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert [str(path.relative_to(tmp_path / "out")) for path in written] == [
+        *("one/talk.wav.srt", "other.srt", "talk.flac.srt", "two/talk.wav.srt")
+    ]
+    results = cli(*arguments, "--resume", "--json").document["results"]
+    assert [result.get("skipped") for result in results] == [True] * len(inputs)
+
+
+def test_an_input_that_is_named_twice_is_transcribed_once(
+    cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sample.parent)
+    result = cli("transcribe", sample.name, f"./{sample.name}", sample, "--model", "demo")
+    assert (result.status, result.stdout.count("-->")) == (0, 1)
 
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -27,6 +29,7 @@ class Outputs:
 
     def __init__(
         self,
+        sources: Sequence[AudioSource],
         output_format: OutputFormat | None,
         folder: Path | None,
         layout: SubtitleLayout,
@@ -37,22 +40,11 @@ class Outputs:
         if folder is not None and output_format is None:
             output_format = "all"
         self._folder = folder or Path()
-        self._stdin_name = stdin_name
+        self._stems = _stems([source.path for source in sources], stdin_name)
         self._writers = writers(layout)
         self._suffixes: list[str] = []
         if output_format is not None:
             self._suffixes = list(self._writers) if output_format == "all" else [output_format]
-
-    def check_names(self, sources: Sequence[AudioSource]) -> None:
-        """Refuse inputs that would overwrite each other's files: UsageError."""
-        seen: dict[str, AudioSource] = {}
-        for source in sources if self._suffixes else ():
-            other = seen.setdefault(self._stem(source), source)
-            if other is not source:
-                raise UsageError(
-                    f"{other.name} and {source.name} would be written to the same files",
-                    hint="transcribe them in two runs with different --output-dir",
-                )
 
     def check_resumable(self) -> None:
         """Refuse to resume without files that tell what is complete: UsageError."""
@@ -89,10 +81,36 @@ class Outputs:
                 path.unlink(missing_ok=True)
 
     def _paths(self, source: AudioSource, mark: str = "") -> list[Path]:
-        return [self._folder / f"{self._stem(source)}{mark}.{suffix}" for suffix in self._suffixes]
+        stem = self._stems[source.path]
+        return [self._folder / f"{stem}{mark}.{suffix}" for suffix in self._suffixes]
 
-    def _stem(self, source: AudioSource) -> str:
-        return self._stdin_name if source.path == "-" else Path(source.path).stem
+
+def location(path: str) -> Path:
+    """Return where an input is, the same however it is spelled; a link is not its target."""
+    return Path(os.path.realpath(Path(path).parent), Path(path).name)
+
+
+def _stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
+    """Return what the files of each input are called in their folder, but for the suffix.
+
+    That is the input's name without its suffix; where another input could be called so, the whole
+    name, after as many of its folders as it takes. Standard input always has `stdin_name`.
+    """
+    from whisper_npu_cli.audio import STDIN
+
+    candidates = {path: [stdin_name] if path == STDIN else _candidates(path) for path in paths}
+    uses = Counter(name for names in candidates.values() for name in set(names))
+    return {
+        path: next((name for name in names if uses[name] == 1), names[-1])
+        for path, names in candidates.items()
+    }
+
+
+def _candidates(path: str) -> list[str]:
+    """Return the stem of an input, its name, and its name after one folder, two folders, ..."""
+    place = location(path)
+    parts = place.parts[1:]  # without the root
+    return [place.stem, *("/".join(parts[-n:]) for n in range(1, len(parts) + 1))]
 
 
 def print_document(document: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from whisper_npu_cli.cli import decoding, longform, words
 from whisper_npu_cli.cli.console import print_notice
-from whisper_npu_cli.cli.outputs import OutputFormat, Outputs, print_document
+from whisper_npu_cli.cli.outputs import OutputFormat, Outputs, location, print_document
 from whisper_npu_cli.cli.run import Printing, Run
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.words import WordOptions
@@ -160,12 +160,12 @@ def transcribe(
 
     if exact:
         _choose_exact(device)
-    sources = find_audio(paths)
+    # an input that is named twice is transcribed once
+    sources = list({location(source.path): source for source in find_audio(paths)}.values())
     layout = words.subtitle_layout(context.params)
-    outputs = Outputs(output_format, output_dir, layout, stdin_name)
+    outputs = Outputs(sources, output_format, output_dir, layout, stdin_name)
     if resume:
         outputs.check_resumable()
-    outputs.check_names(sources)
     engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
     options = TranscribeOptions(
         language=language_code(language) if language else None,
