@@ -184,10 +184,28 @@ def test_unwritable_output_is_reported_and_the_others_go_on(
     (tmp_path / f"{sample.stem}.txt").mkdir()  # a folder cannot be replaced by a file
     other = tmp_path / "other-1.wav"
     other.write_bytes(sample.read_bytes())
-    result = cli("transcribe", sample, other, "-m", "demo", "-f", "txt", "-o", tmp_path)
+    result = cli("transcribe", sample, other, "-m", "demo", "-f", "txt", "-o", tmp_path, "--json")
     assert result.status == 1
     assert f"{sample.stem}.txt: cannot be written" in result.stderr
     assert digits_of(sample) in (tmp_path / "other-1.txt").read_text()
+    failed, written = result.document["results"]
+    assert f"{sample.stem}.txt: cannot be written" in failed["error"]
+    assert failed["text"] == written["text"]
+    assert "error" not in written
+
+
+def test_unwritable_folder_is_found_before_anything_is_loaded(
+    cli: Cli, sample: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    for folder, reason in (
+        (tmp_path / "file", "is a file, not a folder"),
+        (Path("/proc/folder"), "cannot be written: "),
+    ):
+        result = cli("transcribe", sample, "--model", "no/such", "--offline", "-o", folder)
+        assert (result.status, result.stdout) == (1, "")
+        assert result.stderr.startswith(f"error: {folder}: {reason}")
+        assert "--output-dir" in result.stderr
 
 
 @pytest.mark.parametrize("bad", BAD_CHECKPOINTS, ids=lambda bad: bad.id)

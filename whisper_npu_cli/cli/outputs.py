@@ -6,11 +6,12 @@ import codecs
 import json
 import os
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,24 @@ class Outputs:
                 "--resume finds out by the written files what is complete",
                 hint="name them with --output-format or --output-dir, as in the first run",
             )
+
+    def check_folder(self) -> None:
+        """Make the folder of the files, if any; OutputError where they could not be written."""
+        if not self._suffixes:
+            return
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            is_file = isinstance(error, FileExistsError)
+            reason = (
+                "is a file, not a folder" if is_file else f"cannot be written: {error.strerror}"
+            )
+            raise OutputError(
+                f"{self._folder}: {reason}",
+                hint="name a folder that you can write to with --output-dir",
+            ) from error
 
     def are_complete(self, source: AudioSource) -> bool:
         """Return whether all files of an input are there and none is older than the input.

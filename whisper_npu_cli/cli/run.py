@@ -105,31 +105,42 @@ class Run:
             for name in self.failed:
                 print_notice(f"  {name}")
         if self.is_interrupted:
-            n_complete = sum(bool(result.get("complete")) for result in self.results)
+            n_complete = sum(
+                bool(result.get("complete")) and "error" not in result for result in self.results
+            )
             print_notice(f"interrupted: {n_complete} of {self._n_inputs} inputs are complete")
 
     def add(self, source: AudioSource, interrupt: Interrupt) -> None:
-        """Transcribe one input; a failure is remembered.
+        """Transcribe one input; a failure is remembered, beside the text where there is one.
 
         It is reported and not raised where it is the input's; a device's ends the run.
         """
-        try:
-            with source:
-                self.results.append(self._transcribe(source, interrupt))
-        except (AudioError, OutputError) as error:
-            print_error(error)
-            self._remember(source, error)
-        except DeviceError as error:
-            self._remember(source, error)
-            raise
-
-    def _remember(self, source: AudioSource, error: WhisperNpuError) -> None:
-        self.failed.append(source.name)
-        self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
-
-    def _transcribe(self, source: AudioSource, interrupt: Interrupt) -> dict[str, Any]:
         from whisper_npu_cli.report import result_fields
 
+        result: dict[str, Any] = {"path": source.path}
+        try:
+            with source:
+                job = self._transcribe(source, interrupt)
+            try:
+                self._write(source, job)
+            finally:
+                result = result_fields(source.path, job)
+        except (AudioError, OutputError) as error:
+            print_error(error)
+            self._remember(result, source, error)
+        except DeviceError as error:
+            self._remember(result, source, error)
+            raise
+        else:
+            self.results.append(result)
+
+    def _remember(
+        self, result: dict[str, Any], source: AudioSource, error: WhisperNpuError
+    ) -> None:
+        self.failed.append(source.name)
+        self.results.append(result | {"error": str(error), "hint": error.hint})
+
+    def _transcribe(self, source: AudioSource, interrupt: Interrupt) -> Transcription:
         if self._printing.has_titles and not self._printing.as_json:
             print(f"==> {source.name} <==", flush=True)
         job = self._transcriber.transcribe(source, self._options)
@@ -139,13 +150,16 @@ class Run:
                 if not self._printing.as_json:
                     print_segment(segment, colours=self._printing.colours)
                 show(job.progress)
+        return job
+
+    def _write(self, source: AudioSource, job: Transcription) -> None:
+        """Write the files of a transcription, and print how long it took."""
         with job.timings.measure("write"):
             if job.is_complete or job.progress:
                 self._outputs.write(source, job.transcript, complete=job.is_complete)
         print_uncovered(source.name, job.transcript)
         print_timings(job.timings)
         print_device_times([window.proof for window in job.windows])
-        return result_fields(source.path, job)
 
 
 def print_uncovered(name: str, transcript: Transcript) -> None:

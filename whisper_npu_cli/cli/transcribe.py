@@ -178,6 +178,7 @@ def transcribe(
         batch_size=batch_size,
         vad=longform.vad_options(context.params),
     )
+    outputs.check_folder()
     with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
         run = Run(transcriber, options, outputs, printing)
