@@ -32,6 +32,16 @@ def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
     assert plot.read_text().startswith("<svg")
 
 
+def test_a_plot_that_cannot_be_written_costs_no_measurement(cli: Cli, tmp_path: Path) -> None:
+    write_good_checkpoint(tmp_path / "model")
+    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--json", "--plot", tmp_path)
+    result = cli("bench", "--model", tmp_path / "model", *options)
+    assert result.status == 1
+    assert result.document["devices"][0]["encode"]["ms_per_window"] > 0
+    assert f"error: {tmp_path}: cannot be written: " in result.stderr
+    assert "--plot" in result.stderr
+
+
 def bench_once(cli: Cli, folder: Path, device: str) -> str:
     """What is printed of one run of a small model."""
     write_good_checkpoint(folder / "model")

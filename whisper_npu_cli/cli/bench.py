@@ -56,12 +56,12 @@ def bench(
     engines = [EngineOptions(device=name, n_threads=threads) for name in device or ["cpu"]]
     results = [_measure(options, engine) for engine in engines]
     document = _document(options, results)
-    if plot:
-        write_atomically(plot, plot_svg(document))
     if as_json:
         print(json.dumps(document))
     else:
         _print_tables(document)
+    if plot:  # last: what was measured is not lost where this fails
+        write_atomically(plot, plot_svg(document), hint="name another file with --plot")
 
 
 def _measure(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:

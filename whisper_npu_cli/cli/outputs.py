@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"]
 _PARTIAL = ".partial"  # in the names of files of an input that was interrupted
+_HINT = "name a folder that you can write to with --output-dir"
 _COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # from this probability
 
 
@@ -68,10 +69,7 @@ class Outputs:
             reason = (
                 "is a file, not a folder" if is_file else f"cannot be written: {error.strerror}"
             )
-            raise OutputError(
-                f"{self._folder}: {reason}",
-                hint="name a folder that you can write to with --output-dir",
-            ) from error
+            raise OutputError(f"{self._folder}: {reason}", hint=_HINT) from error
 
     def are_complete(self, source: AudioSource) -> bool:
         """Return whether all files of an input are there and none is older than the input.
@@ -94,7 +92,7 @@ class Outputs:
 
         partial = self._paths(source, _PARTIAL)
         for path in self._paths(source) if complete else partial:
-            write_atomically(path, self._writers[path.suffix[1:]](transcript))
+            write_atomically(path, self._writers[path.suffix[1:]](transcript), hint=_HINT)
         if complete:
             for path in partial:
                 path.unlink(missing_ok=True)

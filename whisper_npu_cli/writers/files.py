@@ -9,8 +9,11 @@ from pathlib import Path
 from whisper_npu_cli.errors import OutputError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader finds the old or the new file, never a part."""
+def write_atomically(path: Path, text: str, *, hint: str) -> None:
+    """Write `text` to `path` so that a reader finds the old or the new file, never a part.
+
+    OutputError, with `hint`, where that cannot be done.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -24,8 +27,7 @@ def write_atomically(path: Path, text: str) -> None:
             raise
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}",
-            hint="name a folder that you can write to with --output-dir",
+            f"{path}: cannot be written: {error.strerror or error}", hint=hint
         ) from error
 
 
