@@ -12,6 +12,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -73,17 +74,17 @@ class AudioSource:
         self.name = "standard input" if path == STDIN else path
         self._spool: IO[bytes] | None = None
 
+    def check(self) -> None:
+        """Raise AudioError where there is nothing to read; standard input is not looked at."""
+        with self._named_errors():
+            if self.path != STDIN:
+                self._regular_file().open("rb").close()
+
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names the input."""
-        try:
+        with self._named_errors():
             path = self._regular_file()
             yield from _resampled(_checked(read_blocks(path)))
-        except AudioError as error:
-            raise AudioError(f"{self.name}: {error}", hint=error.hint) from error
-        except OSError as error:
-            hint = "check its permissions and its disk"
-            reason = error.strerror or str(error)
-            raise AudioError(f"{self.name}: cannot be read: {reason}", hint=hint) from error
 
     def close(self) -> None:
         """Give up the copy of standard input. Calling it twice is allowed."""
@@ -95,6 +96,18 @@ class AudioSource:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """Turn what goes wrong into an AudioError that names the input."""
+        try:
+            yield
+        except AudioError as error:
+            raise AudioError(f"{self.name}: {error}", hint=error.hint) from error
+        except OSError as error:
+            hint = "check its permissions and its disk"
+            reason = error.strerror or str(error)
+            raise AudioError(f"{self.name}: cannot be read: {reason}", hint=hint) from error
 
     def _regular_file(self) -> Path:
         """Return a file with content that can be opened again and again."""

@@ -60,12 +60,13 @@ def result_fields(path: str, job: Transcription) -> dict[str, Any]:
     }
 
 
-def document(model: str, engines: Engines, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the whole document: results in the order of the inputs."""
+def document(model: str, engines: Engines | None, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the whole document: results in the order of the inputs; `engines` if any loaded."""
     return {
         "schema_version": SCHEMA_VERSION,
         "model": model,
-        "device": {
+        "device": engines
+        and {
             "name": engines.device,
             "reason": engines.reason,
             "incidents": engines.incidents,

@@ -172,10 +172,19 @@ def test_bad_input_is_reported_and_the_others_go_on(
     assert result.stderr.rstrip().endswith(f"failed: 1 of 2 inputs:\n  {path}")
 
 
-def test_one_bad_input_alone(cli: Cli, tmp_path: Path) -> None:
-    result = cli("transcribe", tmp_path / "missing.wav", "--model", "demo")
+def test_inputs_that_are_not_there_need_no_model(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    arguments = ("transcribe", tmp_path / "missing.wav", tmp_path, "-m", "no/such", "--offline")
+    result = cli(*arguments, "-o", tmp_path / "out")
     assert (result.status, result.stdout) == (1, "")
-    assert "no such file" in result.stderr
+    assert "missing.wav: no such file" in result.stderr
+    assert "empty.wav: empty (0 bytes)" in result.stderr
+    assert "failed: 2 of 2 inputs" in result.stderr
+    assert "model" not in result.stderr
+    assert not (tmp_path / "out").exists()
+    document = cli(*arguments, "--json").document
+    assert document["device"] is None
+    assert len(document["results"]) == 2
 
 
 def test_unwritable_output_is_reported_and_the_others_go_on(

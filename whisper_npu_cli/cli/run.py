@@ -70,7 +70,7 @@ class Run:
 
     def __init__(
         self,
-        transcriber: Transcriber,
+        sources: Sequence[AudioSource],
         options: TranscribeOptions,
         outputs: Outputs,
         printing: Printing,
@@ -78,39 +78,52 @@ class Run:
         self.results: list[dict[str, Any]] = []
         self.failed: list[str] = []
         self.is_interrupted = False
-        self._n_inputs = 0
-        self._transcriber = transcriber
+        self._sources = sources
         self._options = options
         self._outputs = outputs
         self._printing = printing
 
-    def add_all(self, sources: Sequence[AudioSource], *, resume: bool) -> None:
+    def has_input(self) -> bool:
+        """Return whether any input can be opened; where none can, report and remember all."""
+        errors = []
+        for source in self._sources:
+            try:
+                source.check()
+            except AudioError as error:
+                errors.append(error)
+            else:
+                return True
+        for source, reason in zip(self._sources, errors, strict=True):
+            print_error(reason)
+            self._remember({"path": source.path}, source, reason)
+        return False
+
+    def add_all(self, transcriber: Transcriber, *, resume: bool) -> None:
         """Transcribe inputs until the last or until Ctrl-C; `resume` leaves out complete ones."""
-        self._n_inputs = len(sources)
         with Interrupt() as interrupt:
-            for source in sources:
+            for source in self._sources:
                 if interrupt.requested:
                     break
                 if resume and self._outputs.are_complete(source):
                     print_notice(f"{source.name}: complete, skipped")
                     self.results.append({"path": source.path, "complete": True, "skipped": True})
                 else:
-                    self.add(source, interrupt)
+                    self.add(transcriber, source, interrupt)
         self.is_interrupted = interrupt.requested
 
     def print_summary(self) -> None:
         """Print what failed, and how far an interrupted run came."""
-        if self.failed and self._n_inputs > 1:
-            print_notice(f"failed: {len(self.failed)} of {self._n_inputs} inputs:")
+        if self.failed and len(self._sources) > 1:
+            print_notice(f"failed: {len(self.failed)} of {len(self._sources)} inputs:")
             for name in self.failed:
                 print_notice(f"  {name}")
         if self.is_interrupted:
             n_complete = sum(
                 bool(result.get("complete")) and "error" not in result for result in self.results
             )
-            print_notice(f"interrupted: {n_complete} of {self._n_inputs} inputs are complete")
+            print_notice(f"interrupted: {n_complete} of {len(self._sources)} inputs are complete")
 
-    def add(self, source: AudioSource, interrupt: Interrupt) -> None:
+    def add(self, transcriber: Transcriber, source: AudioSource, interrupt: Interrupt) -> None:
         """Transcribe one input; a failure is remembered, beside the text where there is one.
 
         It is reported and not raised where it is the input's; a device's ends the run.
@@ -120,7 +133,9 @@ class Run:
         result: dict[str, Any] = {"path": source.path}
         try:
             with source:
-                job = self._transcribe(source, interrupt)
+                job = transcriber.transcribe(source, self._options)
+                interrupt.watch(job)
+                self._print_text(source, job)
             try:
                 self._write(source, job)
             finally:
@@ -140,17 +155,15 @@ class Run:
         self.failed.append(source.name)
         self.results.append(result | {"error": str(error), "hint": error.hint})
 
-    def _transcribe(self, source: AudioSource, interrupt: Interrupt) -> Transcription:
+    def _print_text(self, source: AudioSource, job: Transcription) -> None:
+        """Transcribe, and print segments as they are decided."""
         if self._printing.has_titles and not self._printing.as_json:
             print(f"==> {source.name} <==", flush=True)
-        job = self._transcriber.transcribe(source, self._options)
-        interrupt.watch(job)
         with progress_bar(source.name) as show:
             for segment in job:
                 if not self._printing.as_json:
                     print_segment(segment, colours=self._printing.colours)
                 show(job.progress)
-        return job
 
     def _write(self, source: AudioSource, job: Transcription) -> None:
         """Write the files of a transcription, and print how long it took."""

@@ -178,16 +178,17 @@ def transcribe(
         batch_size=batch_size,
         vad=longform.vad_options(context.params),
     )
-    outputs.check_folder()
-    with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
-        printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
-        run = Run(transcriber, options, outputs, printing)
-        try:
-            run.add_all(sources, resume=resume)
-        finally:
-            if as_json and run.results:  # also those from before a device failed
-                made = document(model, transcriber.engines, run.results)
-                print_document(made)
+    run = Run(sources, options, outputs, Printing(as_json, print_colors, len(sources) > 1))
+    engines = None
+    try:
+        if run.has_input():  # before a model is downloaded and loaded for nothing
+            outputs.check_folder()
+            with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
+                engines = transcriber.engines
+                run.add_all(transcriber, resume=resume)
+    finally:
+        if as_json and run.results:  # also those from before a device failed
+            print_document(document(model, engines, run.results))
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)
