@@ -107,6 +107,15 @@ def test_several_inputs_are_headed(cli: Cli) -> None:
     assert result.stdout.count("==>") == 2
 
 
+def test_an_input_that_fails_has_no_title(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "silence.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "empty.wav").touch()
+    result = cli("transcribe", tmp_path, sample, "--model", "demo")
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [f"==> {tmp_path}/silence.wav <==", f"==> {sample} <=="]
+    assert len(lines) == 3
+
+
 @pytest.mark.parametrize("suffix", writers())
 def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, suffix: str) -> None:
     result = cli("transcribe", sample, "-m", "demo", "-f", suffix, "-o", tmp_path)

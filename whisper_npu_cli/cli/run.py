@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from whisper_npu_cli.cli.console import (
@@ -62,7 +63,7 @@ class Printing:
 
     as_json: bool  # one document at the end, nothing before
     colours: bool
-    has_titles: bool  # a line before each input
+    has_titles: bool  # a line before the text of each input
 
 
 class Run:
@@ -157,10 +158,12 @@ class Run:
 
     def _print_text(self, source: AudioSource, job: Transcription) -> None:
         """Transcribe, and print segments as they are decided."""
-        if self._printing.has_titles and not self._printing.as_json:
-            print(f"==> {source.name} <==", flush=True)
         with progress_bar(source.name) as show:
-            for segment in job:
+            segments = iter(job)
+            first = next(segments, None)  # an input that cannot be read fails before it
+            if self._printing.has_titles and not self._printing.as_json:
+                print(f"==> {source.name} <==", flush=True)
+            for segment in chain([first] if first else [], segments):
                 if not self._printing.as_json:
                     print_segment(segment, colours=self._printing.colours)
                 show(job.progress)
