@@ -71,7 +71,7 @@ class AudioSource:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.name = "standard input" if path == STDIN else path
+        self.name = "standard input" if path == STDIN else path or '""'
         self._spool: IO[bytes] | None = None
 
     def check(self) -> None:
@@ -111,6 +111,8 @@ class AudioSource:
 
     def _regular_file(self) -> Path:
         """Return a file with content that can be opened again and again."""
+        if not self.path:  # Path("") is the present directory
+            raise AudioError("the path is empty", hint="name a file, a folder, or -")
         path = self._spooled() if self.path == STDIN else Path(self.path)
         try:
             status = path.stat()

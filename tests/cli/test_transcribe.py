@@ -196,6 +196,12 @@ def test_inputs_that_are_not_there_need_no_model(cli: Cli, tmp_path: Path) -> No
     assert len(document["results"]) == 2
 
 
+def test_an_empty_path_is_named(cli: Cli) -> None:
+    result = cli("transcribe", "", "--model", "demo")
+    assert (result.status, result.stdout) == (1, "")
+    assert result.stderr.startswith('error: "": the path is empty\nhint: ')
+
+
 def test_unwritable_output_is_reported_and_the_others_go_on(
     cli: Cli, sample: Path, tmp_path: Path
 ) -> None:
