@@ -104,21 +104,31 @@ NoSpeechThreshold = Annotated[
 ]
 ConditionOnPreviousText = Annotated[
     bool,
-    typer.Option(help="Tell each window the text before it.", rich_help_panel=_PROMPT),
+    typer.Option(
+        help="Tell each window the text before it (sequential mode).", rich_help_panel=_PROMPT
+    ),
 ]
 InitialPrompt = Annotated[
     str | None,
-    typer.Option(help="Text before the first window: names, spelling.", rich_help_panel=_PROMPT),
+    typer.Option(
+        help="Text before the first window, in batched mode before every one: names, spelling.",
+        rich_help_panel=_PROMPT,
+    ),
 ]
 CarryInitialPrompt = Annotated[
     bool,
     typer.Option(
-        "--carry-initial-prompt", help="Put it before every window.", rich_help_panel=_PROMPT
+        "--carry-initial-prompt",
+        help="Put it before every window (sequential mode; batched always does).",
+        rich_help_panel=_PROMPT,
     ),
 ]
 Prefix = Annotated[
     str | None,
-    typer.Option(help="How the first window's text begins.", rich_help_panel=_PROMPT),
+    typer.Option(
+        help="How the first window's text begins; it is not written itself.",
+        rich_help_panel=_PROMPT,
+    ),
 ]
 Hotwords = Annotated[
     str | None,
