@@ -56,7 +56,12 @@ LengthPenalty = Annotated[
     _number(_SEARCH, "Exponent 0 to 1 that favours long texts; none: mean over the tokens."),
 ]
 BestOf = Annotated[int | None, _count(_SEARCH, "Samples at temperatures above 0.")]
-Seed = Annotated[int, typer.Option(help="Of the samples.", rich_help_panel=_SEARCH)]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="Seed of the samples: the same one gives the same text.", rich_help_panel=_SEARCH
+    ),
+]
 SuppressTokens = Annotated[
     str,
     typer.Option(

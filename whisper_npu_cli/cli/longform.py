@@ -39,13 +39,17 @@ NegThreshold = Annotated[
     ),
 ]
 MinSpeech = Annotated[
-    int, typer.Option(help="Shorter speech is none, milliseconds.", rich_help_panel=_PANEL)
+    int,
+    typer.Option(help="Speech shorter than this is ignored, milliseconds.", rich_help_panel=_PANEL),
 ]
 MaxSpeech = Annotated[
     float, typer.Option(help="Longest window of batched mode, seconds.", rich_help_panel=_PANEL)
 ]
 MinSilence = Annotated[
-    int, typer.Option(help="Shorter silence is speech, milliseconds.", rich_help_panel=_PANEL)
+    int,
+    typer.Option(
+        help="Pauses shorter than this do not end speech, milliseconds.", rich_help_panel=_PANEL
+    ),
 ]
 SpeechPad = Annotated[
     int,

@@ -150,6 +150,10 @@ def transcribe(
     --resume goes on with what is not complete.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
+
+    Example: whisper-npu transcribe interviews/ --output-format all --output-dir texts --resume
+
+    Example: whisper-npu transcribe - --language en --json < talk.ogg > talk.json
     """
     from whisper_npu_cli.audio import find_audio
     from whisper_npu_cli.engine import EngineOptions

@@ -34,24 +34,32 @@ HighlightWords = Annotated[
     bool,
     typer.Option(
         "--highlight-words",
-        help="Underline each word as it is said, in srt and vtt.",
+        help="Underline each word as it is said, in srt and vtt; needs --word-timestamps.",
         rich_help_panel=_PANEL,
     ),
 ]
 MaxLineWidth = Annotated[
     int | None,
-    typer.Option(min=1, help="Characters of a subtitle's line.", rich_help_panel=_PANEL),
+    typer.Option(
+        min=1,
+        help="Characters of a subtitle's line; needs --word-timestamps.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 MaxLineCount = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Lines of a subtitle; needs --max-line-width.", rich_help_panel=_PANEL
+        min=1,
+        help="Lines of a subtitle; needs --max-line-width and --word-timestamps.",
+        rich_help_panel=_PANEL,
     ),
 ]
 MaxWordsPerLine = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Words of a subtitle; not with --max-line-width.", rich_help_panel=_PANEL
+        min=1,
+        help="Words of a subtitle; needs --word-timestamps, excludes --max-line-width.",
+        rich_help_panel=_PANEL,
     ),
 ]
 PrependPunctuations = Annotated[
@@ -65,7 +73,8 @@ HallucinationSilenceThreshold = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Drop odd text with longer silences than this around it, seconds.",
+        help="Drop odd text with longer silences than this around it, seconds; "
+        "needs --word-timestamps; sequential mode only.",
         rich_help_panel=_PANEL,
     ),
 ]
