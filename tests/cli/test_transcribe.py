@@ -125,6 +125,17 @@ def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, s
     assert digits_of(sample) in written.read_text()
 
 
+def test_options_can_be_spelled_as_openai_whisper_does(
+    cli: Cli, sample: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "with_underscore"
+    result = cli(
+        "transcribe", sample, "-m", "demo", "--output_format", "srt", f"--output_dir={folder}"
+    )
+    assert result.status == 0
+    assert [path.name for path in folder.iterdir()] == [f"{sample.stem}.srt"]
+
+
 def test_all_formats_replace_what_is_there(cli: Cli, sample: Path, tmp_path: Path) -> None:
     (tmp_path / f"{sample.stem}.txt").write_text("old")
     cli("transcribe", sample, "-m", "demo", "-f", "all", "-o", tmp_path)

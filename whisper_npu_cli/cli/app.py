@@ -21,6 +21,8 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
+    # openai-whisper spells its options with underscores
+    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
     epilog="Try: `whisper-npu transcribe samples/*.wav --model demo`",
 )
