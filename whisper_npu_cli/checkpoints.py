@@ -79,9 +79,10 @@ def resolve(name: str, *, offline: bool) -> Path:
         return found
     repository = repository_of(name)
     if offline or _hub_is_offline():
+        first = "unset HF_HUB_OFFLINE and " if _hub_is_offline() else ""
         raise CheckpointError(
-            f"model {name} is not in the cache {cache_folder()}, and offline mode is on",
-            hint=f"run `whisper-npu models pull {name}` online, or use --model {DEMO}",
+            f"model {name} is not in the cache {cache_folder()}",
+            hint=f"{first}run `whisper-npu models pull {name}` online, or use --model {DEMO}",
         )
     _download(name, repository)
     found = find_cached(repository)

@@ -168,9 +168,12 @@ def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
 def test_offline_variable(machine: Machine, hub: HubServer) -> None:
     failed = machine.run("pull", "base", HF_HUB_OFFLINE="1")
     assert failed.returncode == 1
-    for phrase in ("model base", str(machine.cache), "--model demo"):
+    for phrase in ("model base", str(machine.cache), "--model demo", "unset HF_HUB_OFFLINE"):
         assert phrase in failed.stderr, failed.stderr
     assert hub.requests == []
+    absent = machine.run("path", "base")
+    assert "run `whisper-npu models pull base`" in absent.stderr
+    assert "HF_HUB_OFFLINE" not in absent.stderr
 
 
 def test_repository_with_pytorch_weights_only(
