@@ -109,6 +109,9 @@ def test_auto_loses_nothing_whatever_fails(
     assert texts == [digits_of(path) for path in NUMBERS]
     first, second = (row["windows"][0]["proof"] for row in document["results"])
     assert second is None
+    for row in document["results"]:  # the window that failed over is timed as the CPU's
+        (timed,) = (stage["engine"] for stage in row["timings"] if stage["stage"] == "encode")
+        assert timed == row["windows"][0]["engine"]
     if kind in STARTS:
         assert first is None
         assert document["device"]["name"] == "cpu"
