@@ -136,6 +136,16 @@ def test_npu_fails_with_the_reason(cli: Cli, monkeypatch: pytest.MonkeyPatch, ki
     assert bool(result.stdout) == (kind not in STARTS)  # what was finished stays
 
 
+def test_a_failed_selftest_leaves_nothing(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_fault(monkeypatch, "error")
+    before = leftovers()
+    result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo", "--json")
+    assert REASONS["error"] in result.document["checks"][-1]["detail"]
+    assert leftovers() == before
+
+
 @pytest.mark.slow
 def test_sim_fails_as_the_npu_does(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"error@{second_window()}+")
