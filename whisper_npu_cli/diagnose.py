@@ -33,6 +33,7 @@ from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
 from whisper_npu_cli.findings import FAILED, OK, SKIPPED, WARNING, Check
 from whisper_npu_cli.npu.checks import npu_checks
 from whisper_npu_cli.npu.machine import Machine
+from whisper_npu_cli.reference import relative_l2
 from whisper_npu_cli.report import versions
 from whisper_npu_cli.weights import Checkpoint
 
@@ -183,9 +184,7 @@ def _compute(
     detail = f"{engines.encoder.name}, {engines.decoder.name}: computed in {seconds:.2f} s"
     if oracle is None:
         return Check(name, OK, detail), encoded
-    error_ratio = float(
-        np.linalg.norm(encoded.states - oracle.states) / np.linalg.norm(oracle.states)
-    )
+    error_ratio = relative_l2(encoded.states, oracle.states)
     detail += f", {error_ratio:.1e} from {ENGINES[0]}"
     if error_ratio > MAX_STATES_ERROR:
         return Check(name, FAILED, detail, "report this with the output of doctor --json"), encoded

@@ -259,8 +259,6 @@ def _read_tensors(path: Path, dims: ModelDims) -> StoredTensors:
 
 
 def _missing_weights(path: Path) -> str:
-    others = sorted(
-        f.name for f in path.iterdir() if f.suffix in {".bin", ".pt", ".h5", ".msgpack"}
-    )
+    others = sorted(f.name for f in path.iterdir() if f.suffix in OTHER_WEIGHTS)
     found = f", found {', '.join(others)}" if others else ""
     return f"{path}: no weights: expected {WEIGHTS_FILE}{found}"

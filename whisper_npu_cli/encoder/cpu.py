@@ -60,7 +60,7 @@ class OpenVinoEncoder:
         check_mel(mel, self.dims)
         if self._request is None or self._compiled is None:
             raise RuntimeError("encode() after close()")
-        window = self._empty_window()
+        window = EncodedWindow.empty(self.dims)
         mel = np.ascontiguousarray(mel, np.float32)
         self._request.set_input_tensor(ov.Tensor(mel, shared_memory=True))
         outputs = (window.states, *window.cross_keys, *window.cross_values)
@@ -87,15 +87,6 @@ class OpenVinoEncoder:
         """Set what depends on where windows are computed: AUTO may change that at any of them."""
         self.name = _name(compiled, self._device)
         self.leaves_cpu = not any("CPU" in name for name in _devices(compiled, self._device))
-
-    def _empty_window(self) -> EncodedWindow:
-        dims = self.dims
-        cross = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
-        return EncodedWindow(
-            states=np.empty((dims.n_audio_ctx, dims.n_audio_state), np.float32),
-            cross_keys=np.empty(cross, np.float32),
-            cross_values=np.empty(cross, np.float32),
-        )
 
 
 def openvino_devices() -> list[str]:
