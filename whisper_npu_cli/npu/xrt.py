@@ -47,7 +47,7 @@ HINTS = {
 def import_pyxrt() -> ModuleType:
     """Import the pyxrt of this machine; DeviceError that names the Python it was built for."""
     if importlib.util.find_spec("pyxrt"):
-        return _import("pyxrt")
+        return _import()
     files = find_pyxrt()
     if not files:
         hint = "install XRT with its Python binding (Debian: python3-xrt); see: whisper-npu doctor"
@@ -59,14 +59,14 @@ def import_pyxrt() -> ModuleType:
         raise DeviceError(message, hint=hint)
     sys.path.append(str(file.path.parent))
     try:
-        return _import("pyxrt")
+        return _import()
     finally:
         sys.path.remove(str(file.path.parent))
 
 
-def _import(name: str) -> ModuleType:
+def _import() -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module("pyxrt")
     except ImportError as error:
         hint = "pyxrt and libxrt must come from the same release"
         raise DeviceError(f"pyxrt cannot be loaded: {error}", hint=hint) from error
