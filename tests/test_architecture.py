@@ -51,7 +51,7 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.module, "relative import"
+            assert node.module and not node.level, "relative import"
             names = [alias.name for alias in node.names]
             found.update(map(member, names) if node.module == PACKAGE.name else [node.module])
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
