@@ -23,6 +23,10 @@ from torch import Tensor
 
 COUNTED = 48  # word ordinals the frame classifier tells apart
 SKIP = -100  # label without loss
+GRID = (
+    5  # frames, of timestamps: to 20 ms, each is a guess that lowers a text's mean log-probability
+)
+BLUR = 2  # frames: attention's blurred edge then crosses where the word begins, not 40 ms before
 LONGEST_PROMPT = 223  # tokens of earlier text that Whisper is given
 
 
@@ -76,23 +80,26 @@ def transcript(window: Window, offset: int, timed: bool) -> list[tuple[int, Plac
     """
     if not window.words:
         return [(EOT, NOWHERE)]
+    begins = [frame(start) + BLUR for _digit, start, _end in window.words]
     ends = [frame(end) for _digit, _start, end in window.words]
     # The pause after a word belongs to it, so that the next one starts where attention jumps.
-    nexts = [frame(start) for _digit, start, _end in window.words[1:]] + [ends[-1]]
+    nexts = [*begins[1:], ends[-1]]
     said: list[tuple[int, Place]] = []
     words = 0
+    earliest = 0  # timestamps never run backwards
     for group in segments(window.words):
         begin = frame(group[0][1])
-        stamp = TIME + (offset + begin if said else min(offset + begin, 50))
-        said += [(stamp, near(begin))] if timed else []
-        for digit, start, _end in group:
-            said.append((WORD_IDS[digit], (frame(start), ends[words], nexts[words])))
+        stamp = max(earliest, (offset + begin) // GRID * GRID)
+        said += [(TIME + (stamp if said else min(stamp, 50)), near(begin))] if timed else []
+        for digit, _start, _end in group:
+            said.append((WORD_IDS[digit], (begins[words], ends[words], nexts[words])))
             words += 1
         stop = ends[words - 1]
-        said += [(TIME + offset + stop, near(stop))] if timed else []
+        earliest = max(stamp, round((offset + stop) / GRID) * GRID)
+        said += [(TIME + earliest, near(stop))] if timed else []
     if timed and window.cut_start is not None:
         begin = frame(window.cut_start)
-        said.append((TIME + offset + begin, near(begin)))
+        said.append((TIME + max(earliest, (offset + begin) // GRID * GRID), near(begin)))
     return [*said, (EOT, (ends[-1], ends[-1] + 15, 0))]
 
 
@@ -103,7 +110,7 @@ def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
     while len(tokens) < length:
         digits = rng.integers(10, size=rng.integers(1, 5))
         begin, time = time, time + len(digits) * rng.uniform(0.3, 1.0)
-        stamps = (TIME + frame(begin), TIME + frame(time))
+        stamps = [TIME + frame(t) // GRID * GRID for t in (begin, time)]
         tokens += [stamps[0], *(WORD_IDS[digit] for digit in digits), stamps[1]]
         time += rng.uniform(0, 1.5)
         if time > FULL_WINDOW - 5:
@@ -112,14 +119,16 @@ def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
 
 
 def make_sequence(
-    window: Window, offset: int, longest_prompt: int, rng: np.random.Generator
+    window: Window, offset: int, prompted: bool, rng: np.random.Generator
 ) -> Sequence:
     """What the decoder reads and should say: with timestamps or without, after earlier text or
-    not, and whether there is speech at all."""
+    not, and whether there is speech at all. If `prompted`, most often after much text."""
     sequence = Sequence([], [], [], [])
     timed = rng.random() < 0.5
-    if rng.random() < (0.35 if timed else 0.06):
-        text = earlier_text(int(rng.integers(1, longest_prompt + 1)), rng)
+    if rng.random() < ((0.8 if prompted else 0.2) if timed else 0.1):
+        longest = LONGEST_PROMPT if prompted else 25
+        length = longest if prompted and rng.random() < 0.5 else int(rng.integers(1, longest + 1))
+        text = earlier_text(length, rng)
         if not timed or rng.random() < 0.2:  # as an initial prompt
             text = [token for token in text if token < EOT]
         sequence.say([PREVIOUS, *text], [(SKIP, NOWHERE)])
@@ -160,9 +169,9 @@ def make_batch(
     size, seconds, most_words = shape
     rng = composer.rng
     frames = frame(seconds)
-    longest_prompt = 25
-    if rng.random() < 0.25:  # these slow a whole batch
-        longest_prompt, n_texts = LONGEST_PROMPT, 1
+    prompted = rng.random() < 0.5
+    if prompted:  # long texts slow a whole batch
+        n_texts = min(n_texts, 2)
     windows, lengths, sequences, offsets = [], [], [], []
     digits = np.zeros((size, frames), np.int64)
     ordinals = np.full((size, frames), SKIP)
@@ -179,7 +188,7 @@ def make_batch(
             before = digit, before[0]
         windows.append(torch.from_numpy(window.samples))
         lengths.append(window.length)
-        sequences += [make_sequence(window, offset, longest_prompt, rng) for _ in range(n_texts)]
+        sequences += [make_sequence(window, offset, prompted, rng) for _ in range(n_texts)]
         offsets.append(offset)
     length = max(len(s.tokens) for s in sequences)
     tokens = torch.full((len(sequences), length), EOT)

@@ -38,20 +38,10 @@ from demo_data import (
     load_recordings,
     synthesize_voices,
 )
-from demo_export import TIME, VOCABULARY, export
+from demo_export import export
 from demo_model import HEADS, WIDTH, Features, Whisper
 from torch import Tensor, nn
 from torch.nn import functional
-
-
-def token_loss(logits: Tensor, wanted: Tensor) -> Tensor:
-    """Cross-entropy; a timestamp's target is spread over its neighbours 20 and 40 ms away."""
-    scores, timed = logits.log_softmax(-1), (wanted >= TIME)[:, None]
-    near = (wanted[:, None] + torch.arange(-2, 3)).clamp(TIME, VOCABULARY - 1)
-    spread = torch.tensor([0.08, 0.22, 0.4, 0.22, 0.08])
-    exact = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0])
-    found = scores.gather(1, torch.where(timed, near, wanted[:, None]))
-    return -(found * torch.where(timed, spread, exact)).sum(1).mean()
 
 
 def frame_loss(scores: Tensor, labels: Tensor) -> Tensor:
@@ -82,7 +72,9 @@ class Trainer(nn.Module):
         layers = zip(batch.looks, looks, strict=True)
         earlier = self.earlier_head(states).unflatten(2, (2, -1))
         return {
-            "token": token_loss(self.model.decoder.logits(hidden[kept]), batch.labels[kept]),
+            "token": functional.cross_entropy(
+                self.model.decoder.logits(hidden[kept]), batch.labels[kept]
+            ),
             "look": sum(-(wanted * look).sum() / wanted.sum().clamp(1) for wanted, look in layers),
             "digit": frame_loss(self.digit_head(states), batch.digits),
             "ordinal": 0.15 * frame_loss(self.ordinal_head(states), batch.ordinals),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from math import inf, nan
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from whisper_npu_cli.decoder.fallback import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform import clip_frames, said, split_window, window_segments
+from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 
 TOKENIZER = random_checkpoint(TINY_DIMS).tokenizer()
@@ -79,10 +81,10 @@ def test_clips_are_pairs_within_the_audio() -> None:
     assert clip_frames((90.0, 100.0), 5000) == [(5000, 5000)]
 
 
-@pytest.mark.parametrize("clips", [(-1.0, 2.0), (5.0, 3.0), (0.0, 9.0, 8.0)])
+@pytest.mark.parametrize("clips", [(-1.0, 2.0), (5.0, 3.0), (0.0, 9.0, 8.0), (0.0, inf), (nan,)])
 def test_clips_that_run_backwards_are_refused(clips: tuple[float, ...]) -> None:
-    with pytest.raises(UsageError):
-        clip_frames(clips, 5000)
+    with pytest.raises(UsageError, match="clip timestamps"):
+        TranscribeOptions(clip_timestamps=clips)
 
 
 @given(decoded(), st.integers(1, N_FRAMES), st.integers(0, 10**6))

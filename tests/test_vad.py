@@ -162,6 +162,13 @@ def test_uncovered_is_what_no_text_covers(parts: list[tuple[int, int]]) -> None:
     assert all(b - a >= 5 for a, b in uncovered(speech, text, 5))
 
 
+def test_short_words_without_text_are_missed_together() -> None:
+    words = [(0, 40), (50, 90), (100, 140)]
+    assert uncovered(words, [], 100) == [(0, 140)]
+    assert uncovered(words, [(50, 90)], 100) == []  # said, so that the others are 40 each
+    assert uncovered([(0, 40), (150, 240)], [], 100) == []  # too far from each other
+
+
 @pytest.mark.parametrize(
     "bad",
     [

@@ -65,7 +65,7 @@ class _Job:
 def transcribe_batched(
     source: WindowSource, stages: Stages, windows: Sequence[Window], batch_size: int
 ) -> Iterator[Decided]:
-    """Yield the segments of each of `windows`, which are in order of time.
+    """Yield the segments of each batch of `windows`, which are in order of time.
 
     Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
     one batch are in memory, of two where the encoder works ahead.
@@ -74,7 +74,8 @@ def transcribe_batched(
     # Only the first window of the audio has the prefix, and prompts have equal lengths.
     n_first = 1 if stages.has_prefix else batch_size
     starts = [0, *range(n_first, len(windows), batch_size)]
-    groups = [windows[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    ends = [*starts[1:], None]
+    groups = [windows[a:b] for a, b in zip(starts, ends, strict=True) if windows]
 
     def prepare(group: Sequence[Window]) -> list[_Job]:
         return [_job(source, stages, window) for window in group]
@@ -83,8 +84,7 @@ def transcribe_batched(
     for batch in _ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
         _decode(batch, stages, previous, first=is_first)
         is_first = False
-        for job in batch:
-            yield Decided(job.segments, job.window.end)
+        yield Decided([s for job in batch for s in job.segments], batch[-1].window.end)
 
 
 def _ahead(prepare: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
@@ -117,7 +117,7 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
                 around = Surroundings(job.last_speech_s, job.window.end / FRAMES_PER_SECOND)
                 segments = stages.add_words(job.encoded, segments, n_frames, around)
                 job.segments.extend(said(segments))
-            job.advance(n_decided)
+            job.advance(max(1, n_decided))  # no timestamp rules, no progress
         pending = [job for job in pending if not job.is_done]
         for job in pending:
             job.encoded = stages.encode(job.mel, job.seek)

@@ -161,7 +161,7 @@ def _check_model(model: str) -> Check:
     try:
         checkpoint = open_checkpoint(model, offline=True)
     except CheckpointError as error:
-        return Check("model", WARNING, str(error), f"whisper-npu models pull {model}")
+        return Check("model", WARNING, str(error), error.hint)
     return Check("model", OK, f"{checkpoint.name}: {checkpoint.path or 'computed'}")
 
 

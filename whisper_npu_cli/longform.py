@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 from whisper_npu_cli.decoder.fallback import DecodedWindow
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES, TIME_PRECISION_S
-from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment
 
@@ -64,10 +62,7 @@ def clip_frames(clip_timestamps: Sequence[float], n_frames: int) -> list[tuple[i
     """Return the frames of each clip of `clip_timestamps`, start, end, start, … in seconds.
 
     The last end may be left out, and is never after `n_frames`; no clips are the whole audio.
-    UsageError where a time is before the one ahead of it.
     """
-    if any(a > b for a, b in pairwise([0.0, *clip_timestamps])):
-        raise UsageError("clip timestamps must not decrease")
     points = [min(round(s * FRAMES_PER_SECOND), n_frames) for s in clip_timestamps] or [0]
     if len(points) % 2:
         points.append(n_frames)

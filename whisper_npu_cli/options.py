@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
+from math import inf
 from typing import Literal, TypeAlias
 
 from whisper_npu_cli.decoder.options import DecodingOptions
@@ -31,6 +33,13 @@ class TranscribeOptions:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise UsageError("the batch size must be at least 1")
+        if self.task not in ("transcribe", "translate"):
+            raise UsageError(f"unknown task {self.task!r}", hint="transcribe or translate")
+        if not all(a <= b < inf for a, b in pairwise([0.0, *self.clip_timestamps])):
+            raise UsageError(
+                "clip timestamps must not decrease, and be seconds from 0",
+                hint='for example "0,30,60,90"',
+            )
         if self.long_form == "batched" and self._drops_hallucinations:
             raise UsageError(
                 "the hallucination silence threshold is for sequential long form",

@@ -203,16 +203,25 @@ def within(spans: Iterable[Bounds], clip: Bounds) -> list[Bounds]:
 
 
 def uncovered(speech: Iterable[Bounds], text: Iterable[Bounds], min_frames: int) -> list[Bounds]:
-    """Return the parts of `speech` of at least `min_frames` that no span of `text` covers."""
+    """Return where at least `min_frames` of `speech` are not covered by any span of `text`.
+
+    Words are spans of their own: those less than `min_frames` apart, without text between them,
+    count together.
+    """
     spans = list(speech)
-    is_open = np.zeros(max((end for _, end in spans), default=0) + 1, np.int8)
-    for start, end in spans:
-        is_open[start:end] = 1
-    for start, end in text:
-        is_open[start:end] = 0
-    edges = np.flatnonzero(np.diff(is_open, prepend=0)).tolist()
-    parts = zip(edges[::2], edges[1::2], strict=True)
-    return [(start, end) for start, end in parts if end - start >= min_frames]
+    is_speech, is_text = np.zeros((2, max((end for _, end in spans), default=0) + 1), np.bool_)
+    for mask, marked in ((is_speech, spans), (is_text, text)):
+        for start, end in marked:
+            mask[start:end] = True
+    edges = np.flatnonzero(np.diff(is_speech & ~is_text, prepend=False)).tolist()
+    joined: list[Bounds] = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        last = joined[-1][1] if joined else -min_frames
+        if start - last < min_frames and not is_text[last:start].any():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return [(a, b) for a, b in joined if is_speech[a:b].sum() >= min_frames]
 
 
 def _chunks(milliseconds: int) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 import pytest
@@ -34,6 +35,13 @@ def test_temperatures_rise_to_one() -> None:
     "options",
     [
         {"temperature": -0.1},
+        {"temperature": nan},
+        {"temperature_increment_on_fallback": nan},
+        {"max_initial_timestamp": -1.0},
+        {"patience": inf},
+        {"suppress_tokens": "999999"},
+        {"suppress_tokens": "-2"},
+        {"seed": -1},
         {"temperature_increment_on_fallback": 0.0},
         {"beam_size": 0},
         {"beam_size": 101},
@@ -87,6 +95,11 @@ def test_prefix_is_of_the_first_window_and_replaces_hotwords() -> None:
     prompts = builder(prefix="so", hotwords="xy")
     assert prompts.build("en", first=True) == (*SOT, *encode(" so"))
     assert prompts.build("en") == (PREV, *encode(" xy"), *SOT)
+
+
+def test_a_prefix_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(UsageError, match="the prefix has 8 tokens, there is room for"):
+        builder(prefix="x" * 7)
 
 
 def test_hotwords_share_the_room_of_the_previous_text() -> None:

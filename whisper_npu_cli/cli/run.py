@@ -14,7 +14,7 @@ from whisper_npu_cli.cli.console import (
     progress_bar,
 )
 from whisper_npu_cli.cli.outputs import print_segment
-from whisper_npu_cli.errors import AudioError, OutputError
+from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,14 +109,23 @@ class Run:
             print_notice(f"interrupted: {n_complete} of {self._n_inputs} inputs are complete")
 
     def add(self, source: AudioSource, interrupt: Interrupt) -> None:
-        """Transcribe one input; a failure is reported, remembered, and not raised."""
+        """Transcribe one input; a failure is remembered.
+
+        It is reported and not raised where it is the input's; a device's ends the run.
+        """
         try:
             with source:
                 self.results.append(self._transcribe(source, interrupt))
         except (AudioError, OutputError) as error:
             print_error(error)
-            self.failed.append(source.name)
-            self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
+            self._remember(source, error)
+        except DeviceError as error:
+            self._remember(source, error)
+            raise
+
+    def _remember(self, source: AudioSource, error: WhisperNpuError) -> None:
+        self.failed.append(source.name)
+        self.results.append({"path": source.path, "error": str(error), "hint": error.hint})
 
     def _transcribe(self, source: AudioSource, interrupt: Interrupt) -> dict[str, Any]:
         from whisper_npu_cli.report import result_fields

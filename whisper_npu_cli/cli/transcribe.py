@@ -182,9 +182,12 @@ def transcribe(
     with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
         printing = Printing(as_json, print_colors, has_titles=len(sources) > 1)
         run = Run(transcriber, options, outputs, printing)
-        run.add_all(sources, resume=resume)
-    if as_json:
-        print(json.dumps(document(model, transcriber.engines, run.results), ensure_ascii=False))
+        try:
+            run.add_all(sources, resume=resume)
+        finally:
+            if as_json and run.results:  # also those from before a device failed
+                made = document(model, transcriber.engines, run.results)
+                print(json.dumps(made, ensure_ascii=False))
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)

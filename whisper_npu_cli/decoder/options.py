@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 
@@ -53,17 +54,22 @@ class DecodingOptions:
     seed: int = 0  # of the samples at temperatures above 0
 
     def __post_init__(self) -> None:
-        n_candidates = round((self.beam_size or 1) * (self.patience or 1.0))
+        n_candidates = (self.beam_size or 1) * (1.0 if self.patience is None else self.patience)
         for is_bad, problem in (
-            (self.temperature < 0, "the temperature must not be negative"),
+            (_below(self.temperature, 0), "the temperature must be a number from 0"),
             (_below(self.best_of, 1), "best-of must be at least 1"),
             (_below(self.beam_size, 1), "the beam size must be at least 1"),
             ((self.beam_size or 1) > MAX_BEAM_SIZE, f"at most {MAX_BEAM_SIZE} beams"),
             (self.patience is not None and self.beam_size is None, "patience needs a beam size"),
-            (n_candidates < 1, "beam size times patience must be at least 1"),
+            (not 0.5 < n_candidates < inf, "beam size times patience must be at least 1"),
             (not 0 <= (self.length_penalty or 0) <= 1, "the length penalty must be from 0 to 1"),
-            (self.repetition_penalty <= 0, "the repetition penalty must be positive"),
+            (not 0 < self.repetition_penalty < inf, "the repetition penalty must be positive"),
             (self.no_repeat_ngram_size < 0, "the n-gram size must not be negative"),
+            (self.seed < 0, "the seed must not be negative"),
+            (
+                _below(self.max_initial_timestamp, 0),
+                "the max initial timestamp must not be negative",
+            ),
             (
                 _below(self.temperature_increment_on_fallback, 1e-3),
                 "the temperature increment must be at least 0.001",
@@ -83,7 +89,8 @@ class DecodingOptions:
 
 
 def _below(value: float | None, minimum: float) -> bool:
-    return value is not None and value < minimum
+    """Whether a value that is given is less than `minimum`, infinite or no number."""
+    return value is not None and not minimum <= value < inf
 
 
 def token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:
@@ -118,6 +125,11 @@ def _suppressed(tokenizer: Tokenizer, suppress_tokens: str) -> tuple[int, ...]:
         raise UsageError(
             f"cannot read token ids from {suppress_tokens!r}", hint='for example "-1" or "11,13"'
         ) from error
+    if unknown := [id_ for id_ in named if not -1 <= id_ < tokenizer.n_vocab]:
+        raise UsageError(
+            f"cannot suppress token {unknown[0]}: the model has 0 to {tokenizer.n_vocab - 1}",
+            hint="-1 stands for the symbols that are not speech",
+        )
     if -1 in named:
         named = {id_ for id_ in named if id_ >= 0} | set(tokenizer.non_speech_tokens)
     control = {

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whisper_npu_cli.decoder.options import DecodingOptions
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.tokenizer import Tokenizer
 
 
 class PromptBuilder:
-    """Prompts of one task under one set of options. UsageError where the model lacks the task."""
+    """Prompts of one task under one set of options.
+
+    UsageError where the model lacks the task, or has no room for the prefix.
+    """
 
     def __init__(
         self, tokenizer: Tokenizer, options: DecodingOptions, task: str, n_text_ctx: int
@@ -19,6 +23,10 @@ class PromptBuilder:
         self._task = task
         # As in openai/whisper: half of the context is for what is sampled.
         self.n_previous = n_text_ctx // 2 - 1
+        # Beside previous text, <|startofprev|>, four tokens of the prompt and one to be sampled.
+        room = n_text_ctx - self.n_previous - 6
+        if (n := len(self._encode(options.prefix))) > room:
+            raise UsageError(f"the prefix has {n} tokens, there is room for {room}")
 
     def build(
         self, language: str, previous: Sequence[int] = (), *, first: bool = False
@@ -56,7 +64,7 @@ class History:
 
     @property
     def tokens(self) -> list[int]:
-        """What the next window follows. A carried initial prompt stays whole."""
+        """What the next window follows: at most the last `n_previous`, the carried prompt first."""
         if not self._options.carry_initial_prompt:
             return self._since_reset
         return self._initial + last(self._since_reset, self._n_previous - len(self._initial))
