@@ -57,8 +57,7 @@ class Ours:
 
     def transcribe(self, ask: Ask) -> Segments:
         """Transcribe with the options of `ask`."""
-        from whisper_npu_cli import DecodingOptions, TranscribeOptions
-        from whisper_npu_cli.words import WordOptions
+        from whisper_npu_cli import DecodingOptions, TranscribeOptions, WordOptions
 
         decoding = DecodingOptions(
             temperature_increment_on_fallback=None,

@@ -119,14 +119,16 @@ def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
 
 
 def make_sequence(
-    window: Window, offset: int, longest_prompt: int, rng: np.random.Generator
+    window: Window, offset: int, prompted: bool, rng: np.random.Generator
 ) -> Sequence:
     """What the decoder reads and should say: with timestamps or without, after earlier text or
-    not, and whether there is speech at all."""
+    not, and whether there is speech at all. If `prompted`, most often after much text."""
     sequence = Sequence([], [], [], [])
     timed = rng.random() < 0.5
-    if rng.random() < (0.35 if timed else 0.06):
-        text = earlier_text(int(rng.integers(1, longest_prompt + 1)), rng)
+    if rng.random() < ((0.8 if prompted else 0.2) if timed else 0.1):
+        longest = LONGEST_PROMPT if prompted else 25
+        length = longest if prompted and rng.random() < 0.5 else int(rng.integers(1, longest + 1))
+        text = earlier_text(length, rng)
         if not timed or rng.random() < 0.2:  # as an initial prompt
             text = [token for token in text if token < EOT]
         sequence.say([PREVIOUS, *text], [(SKIP, NOWHERE)])
@@ -167,9 +169,9 @@ def make_batch(
     size, seconds, most_words = shape
     rng = composer.rng
     frames = frame(seconds)
-    longest_prompt = 25
-    if rng.random() < 0.25:  # these slow a whole batch
-        longest_prompt, n_texts = LONGEST_PROMPT, 1
+    prompted = rng.random() < 0.5
+    if prompted:  # long texts slow a whole batch
+        n_texts = min(n_texts, 2)
     windows, lengths, sequences, offsets = [], [], [], []
     digits = np.zeros((size, frames), np.int64)
     ordinals = np.full((size, frames), SKIP)
@@ -186,7 +188,7 @@ def make_batch(
             before = digit, before[0]
         windows.append(torch.from_numpy(window.samples))
         lengths.append(window.length)
-        sequences += [make_sequence(window, offset, longest_prompt, rng) for _ in range(n_texts)]
+        sequences += [make_sequence(window, offset, prompted, rng) for _ in range(n_texts)]
         offsets.append(offset)
     length = max(len(s.tokens) for s in sequences)
     tokens = torch.full((len(sequences), length), EOT)

@@ -133,7 +133,7 @@ def synthesizer_commands() -> list[tuple[str, list[str]]]:
 
 
 def synthesize_voices(cache: Path) -> Voices:
-    """All synthetic takes (about 2,900 words); made once, then read from the folder `cache`."""
+    """All synthetic takes (2,560 words); made once, then read from the folder `cache`."""
     voices: Voices = {}
     cache.mkdir(parents=True, exist_ok=True)
     for number, (voice, command) in enumerate(synthesizer_commands()):

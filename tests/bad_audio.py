@@ -148,8 +148,9 @@ BAD_INPUTS = (
         "recording",
     ),
     BadInput("silent.mp4", _silent_video, "no audio track", "with sound"),
-    BadInput("nan.wav", lambda path: _with_sample(path, np.nan), "NaN or infinite", "16-bit"),
-    BadInput("inf.wav", lambda path: _with_sample(path, -np.inf), "NaN or infinite", "16-bit"),
+    BadInput("nan.wav", lambda path: _with_sample(path, np.nan), "has a sample of nan", "16-bit"),
+    BadInput("inf.wav", lambda path: _with_sample(path, -np.inf), "has a sample of inf", "16-bit"),
+    BadInput("loud.wav", lambda path: _with_sample(path, 2e12), "sample of 2e+12", "16-bit"),
 )
 
 

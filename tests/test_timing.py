@@ -51,6 +51,14 @@ def test_rows_are_in_pipeline_order_and_add_up() -> None:
     assert timings.rows[1].engine == "engine of decode"
 
 
+def test_every_engine_of_a_stage_is_named_once() -> None:
+    timings = Timings()
+    for engine in ("npu", "npu", "openvino f32", "npu"):
+        with timings.measure("encode", engine):
+            pass
+    assert timings.rows[0].engine == "npu, openvino f32"
+
+
 def test_time_is_counted_when_the_stage_fails() -> None:
     timings = Timings()
     with pytest.raises(RuntimeError), timings.measure("audio"):

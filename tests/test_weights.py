@@ -153,33 +153,18 @@ class TestGenerationSettings:
         edit_json(
             tmp_path / "generation_config.json",
             is_multilingual=True,
-            suppress_tokens=[1, 2],
-            begin_suppress_tokens=[220, 3],
             alignment_heads=[[0, 0]],
-            max_initial_timestamp_index=25,
         )
         found = load_checkpoint(tmp_path).generation
         assert found.is_multilingual
-        assert found.suppress_tokens == (1, 2)
-        assert found.begin_suppress_tokens == (220, 3)
         assert found.alignment_heads == ((0, 0),)
-        assert found.max_initial_timestamp_index == 25
 
-    def test_fall_back_on_config_and_defaults(self, tmp_path: Path) -> None:
+    def test_have_defaults(self, tmp_path: Path) -> None:
         write_good_checkpoint(tmp_path)
         (tmp_path / "generation_config.json").unlink()
-        edit_json(tmp_path / "config.json", suppress_tokens=[5])
         found = load_checkpoint(tmp_path).generation
         assert not found.is_multilingual  # 1900 ids
-        assert found.suppress_tokens == (5,)
-        assert found.begin_suppress_tokens == ()
-        assert found.max_initial_timestamp_index == 50  # 1 s
-
-    def test_config_is_not_asked_beside_generation_config(self, tmp_path: Path) -> None:
-        write_good_checkpoint(tmp_path)
-        # transformers writes these into every config.json, whatever the vocabulary
-        edit_json(tmp_path / "config.json", begin_suppress_tokens=[220, 50256])
-        assert load_checkpoint(tmp_path).generation.begin_suppress_tokens == ()
+        assert found.alignment_heads == default_alignment_heads(SMALL_DIMS)
 
     def test_heads_of_layers_that_a_distilled_model_lacks_are_ignored(self, tmp_path: Path) -> None:
         write_good_checkpoint(tmp_path)

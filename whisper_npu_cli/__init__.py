@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.transcript import Segment as Segment
     from whisper_npu_cli.transcript import Transcript as Transcript
     from whisper_npu_cli.vad import VadOptions as VadOptions
+    from whisper_npu_cli.words import WordOptions as WordOptions
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _MODULES = {
     "Transcription": "pipeline",
     "VadOptions": "vad",
     "WhisperNpuError": "errors",
+    "WordOptions": "words",
 }
 __all__ = sorted(_MODULES)  # noqa: PLE0605, one list of names
 

@@ -145,9 +145,10 @@ def _checked(blocks: Iterable[Block]) -> Iterator[Block]:
     for rate, block in blocks:
         if rate not in _RATES:
             raise AudioError(f"has a sample rate of {rate} Hz", hint="convert it to 16000 Hz")
-        if block.size and not np.abs(block).max() < _LOUDEST:  # also true of NaN
+        peak = np.abs(block).max(initial=0)
+        if not peak < _LOUDEST:  # also true of NaN
             raise AudioError(
-                f"has NaN or infinite samples after {n_samples / rate:.1f} s",
+                f"has a sample of {peak:g}, where full scale is 1, after {n_samples / rate:.1f} s",
                 hint="export it again, for example as 16-bit wav",
             )
         n_samples += block.size

@@ -10,6 +10,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -32,6 +33,7 @@ from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
 from whisper_npu_cli.findings import FAILED, OK, SKIPPED, WARNING, Check
 from whisper_npu_cli.npu.checks import npu_checks
 from whisper_npu_cli.npu.machine import Machine
+from whisper_npu_cli.reference import relative_l2
 from whisper_npu_cli.report import versions
 from whisper_npu_cli.weights import Checkpoint
 
@@ -103,13 +105,14 @@ def _selftest(options: DoctorOptions, *, usable: bool) -> Iterator[Check]:
     except CheckpointError:
         checkpoint = open_checkpoint("demo", offline=True)
     try:
-        encoder = load_npu_encoder(checkpoint, EngineOptions(xclbins=options.xclbins))
-        encoder.encode(_test_window(checkpoint.dims.n_mels))
-        proof = encoder.encode(_test_window(checkpoint.dims.n_mels)).proof
+        with closing(
+            load_npu_encoder(checkpoint, EngineOptions(xclbins=options.xclbins))
+        ) as encoder:
+            encoder.encode(_test_window(checkpoint.dims.n_mels))
+            proof = encoder.encode(_test_window(checkpoint.dims.n_mels)).proof
     except WhisperNpuError as error:
         yield Check("npu.selftest", FAILED, str(error), error.hint)
         return
-    encoder.close()
     assert proof is not None
     origin = "predicted" if proof.predicted else "measured"
     yield Check(
@@ -169,19 +172,19 @@ def _compute(
     name = f"engine.{device}"
     start = perf_counter()
     try:
-        engines = load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
-        encoded = engines.encoder.encode(_test_window(demo.dims.n_mels))
-        decoder = engines.decoder
-        decoder.start([decoder.cross_kv(encoded)]).prefill(np.zeros((1, 4), np.int64), (3,))
+        with closing(
+            load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
+        ) as engines:
+            encoded = engines.encoder.encode(_test_window(demo.dims.n_mels))
+            decoder = engines.decoder
+            decoder.start([decoder.cross_kv(encoded)]).prefill(np.zeros((1, 4), np.int64), (3,))
+            seconds = perf_counter() - start
     except WhisperNpuError as error:
         return Check(name, FAILED, str(error), error.hint), None
-    seconds = perf_counter() - start
     detail = f"{engines.encoder.name}, {engines.decoder.name}: computed in {seconds:.2f} s"
     if oracle is None:
         return Check(name, OK, detail), encoded
-    error_ratio = float(
-        np.linalg.norm(encoded.states - oracle.states) / np.linalg.norm(oracle.states)
-    )
+    error_ratio = relative_l2(encoded.states, oracle.states)
     detail += f", {error_ratio:.1e} from {ENGINES[0]}"
     if error_ratio > MAX_STATES_ERROR:
         return Check(name, FAILED, detail, "report this with the output of doctor --json"), encoded

@@ -35,5 +35,10 @@ class ModelDims:
 
     @property
     def head_size(self) -> int:
-        """Width of one attention head (64 in every published checkpoint)."""
+        """Width of one attention head of the encoder (64 in every published checkpoint)."""
         return self.n_audio_state // self.n_audio_head
+
+    @property
+    def text_head_size(self) -> int:
+        """Width of one attention head of the decoder."""
+        return self.n_text_state // self.n_text_head

@@ -37,11 +37,16 @@ class EngineOptions:
     xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for
 
     def __post_init__(self) -> None:
-        """Raise UsageError where there is no device so named; OpenVINO's are not looked up yet."""
+        """Raise UsageError for an unknown device (OpenVINO's are looked up later), or threads."""
         if self.device not in DEVICES and not self.device.startswith(OPENVINO):
             raise UsageError(
                 f"unknown device {self.device!r}",
                 hint=f"one of {', '.join(DEVICES)}, or {OPENVINO}NAME",
+            )
+        n_processors = len(os.sched_getaffinity(0))
+        if self.n_threads is not None and not 1 <= self.n_threads <= n_processors:
+            raise UsageError(
+                f"--threads {self.n_threads}: this process may use {n_processors} processors"
             )
 
 
@@ -87,7 +92,7 @@ def load_engines(
         encoder = _openvino_encoder(checkpoint, options, options.device.removeprefix(OPENVINO))
     else:
         encoder = load_npu_encoder(checkpoint, options)
-    decoder = _cpu_decoder(checkpoint, options, on_compile)
+    decoder = _decoder_beside(encoder, checkpoint, options, on_compile)
     return Engines(encoder, decoder, options.device, "asked for")
 
 
@@ -112,11 +117,12 @@ def _load_auto(
     except DeviceError as error:
         notice(f"using the CPU: {error}")
         cpu = _cpu_encoder(checkpoint, options)
-        return Engines(cpu, _cpu_decoder(checkpoint, options, on_compile), "cpu", str(error))
+        decoder = _decoder_beside(cpu, checkpoint, options, on_compile)
+        return Engines(cpu, decoder, "cpu", str(error))
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
     encoder = FallbackEncoder(npu, lambda: _cpu_encoder(checkpoint, options), on_failure)
-    decoder = _cpu_decoder(checkpoint, options, on_compile)
+    decoder = _decoder_beside(encoder, checkpoint, options, on_compile)
     return Engines(encoder, decoder, "npu", reason, incidents)
 
 
@@ -146,31 +152,30 @@ def _openvino_encoder(checkpoint: Checkpoint, options: EngineOptions, device: st
     )
 
 
-def _cpu_decoder(
-    checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
+def _decoder_beside(
+    encoder: Encoder, checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
 ) -> Decoder:
+    """Load the decoder; where that fails, close `encoder`, which nobody else has yet."""
     from numba import set_num_threads
 
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
 
-    set_num_threads(_n_threads(options))
-    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
+    try:
+        set_num_threads(_n_threads(options))
+        return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
+    except BaseException:
+        encoder.close()
+        raise
 
 
 def _n_threads(options: EngineOptions) -> int:
     """Return the threads to use: what was asked for, or one for each physical core.
 
     Both engines are bound by arithmetic or memory, so a second thread on a core only waits.
-    Raises UsageError beyond the processors that this process may run on.
     """
-    processors = os.sched_getaffinity(0)
-    if options.n_threads is None:
-        return len({_siblings(processor) for processor in processors})
-    if options.n_threads > len(processors):
-        raise UsageError(
-            f"--threads {options.n_threads}: this process may use {len(processors)} processors"
-        )
-    return options.n_threads
+    if options.n_threads is not None:
+        return options.n_threads
+    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
 
 
 def _siblings(processor: int) -> str:

@@ -1,7 +1,8 @@
-"""Sequential long-form transcription: where segments lie in a window, and where the next begins.
+"""Long form: where segments lie in a window, and where the next begins.
 
-The algorithm is that of openai/whisper `transcribe.py`: windows of 30 s, each beginning at the
-last timestamp that the window before it is sure of. Knows tokens and frames, no arrays.
+The algorithm is that of openai/whisper `transcribe.py`, in both modes: windows of at most 30 s,
+each of which decides up to the last timestamp that it is sure of. Knows tokens and frames, no
+arrays.
 
 One thing differs: nothing lies beyond the content of its window. There openai/whisper lets
 segments end after the end of the audio, or in the middle of what a clip leaves out.

@@ -154,6 +154,8 @@ class Transcription:
 
         def watched() -> Iterator[NDArray[np.float32]]:
             for block in self._timed_blocks():
+                if self._is_stopped:
+                    return
                 with self.timings.measure("vad", "silero"):
                     finder.add(block)
                 yield block

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import N_FRAMES, TOKENS_PER_SECOND, ModelDims
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.tokenizer import special_tokens
 from whisper_npu_cli.weights import (
@@ -70,10 +70,7 @@ def random_checkpoint(dims: ModelDims, seed: int = 0, name: str = "random") -> C
         dims=dims,
         generation=GenerationSettings(
             is_multilingual=dims.n_vocab >= MULTILINGUAL_N_VOCAB,
-            suppress_tokens=(),
-            begin_suppress_tokens=(),
             alignment_heads=default_alignment_heads(dims),
-            max_initial_timestamp_index=TOKENS_PER_SECOND,
         ),
         tokenizer_json=_synthetic_tokenizer(dims.n_vocab),
         tensors=RandomTensors(expected_shapes(dims), seed),

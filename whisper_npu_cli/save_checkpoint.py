@@ -9,7 +9,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from whisper_npu_cli.dims import CHUNK_S, HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES, SAMPLE_RATE
+from whisper_npu_cli.dims import (
+    CHUNK_S,
+    HOP_LENGTH,
+    N_FFT,
+    N_FRAMES,
+    N_SAMPLES,
+    SAMPLE_RATE,
+    TOKENS_PER_SECOND,
+)
 from whisper_npu_cli.tensor_files import write_tensors
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.weights import CONFIG_NAMES, WEIGHTS_FILE, Checkpoint
@@ -57,10 +65,10 @@ def _generation_config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str
     settings = checkpoint.generation
     fields: dict[str, Any] = {
         "is_multilingual": settings.is_multilingual,
-        "suppress_tokens": settings.suppress_tokens,
-        "begin_suppress_tokens": settings.begin_suppress_tokens,
+        "suppress_tokens": [],  # other programs would have their defaults
+        "begin_suppress_tokens": [],
         "alignment_heads": settings.alignment_heads,
-        "max_initial_timestamp_index": settings.max_initial_timestamp_index,
+        "max_initial_timestamp_index": TOKENS_PER_SECOND,  # 1 s, as in openai/whisper
         "max_length": checkpoint.dims.n_text_ctx,
         "no_timestamps_token_id": tokenizer.no_timestamps,
         "prev_sot_token_id": tokenizer.sot_prev,

@@ -87,10 +87,11 @@ class Stages:
         May be called from any thread.
         """
         encoder = self._engines.encoder
-        with self._encoding, self._timings.measure("encode", encoder.name):
+        with self._encoding, self._timings.measure("encode") as stage:
             encoded = encoder.encode(mel)
+            stage.add_engine(encoder.name)  # only now: another may have taken over
             kept = self._engines.decoder.cross_kv(encoded)
-        self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
+            self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
         return kept
 
     def decode(

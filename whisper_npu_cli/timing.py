@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 
 STAGES = ("load", "audio", "vad", "mel", "encode", "decode", "align", "write")
@@ -17,13 +17,23 @@ STAGES = ("load", "audio", "vad", "mel", "encode", "decode", "align", "write")
 
 @dataclass
 class StageTiming:
-    """What one stage took: `seconds` in `calls` calls, computed by `engine`."""
+    """What one stage took: `seconds` in `calls` calls, computed by `engines`."""
 
     stage: str
-    engine: str = ""
+    engines: list[str] = field(default_factory=list)  # in the order of their first calls
     seconds: float = 0.0
     calls: int = 0
     tokens: int = 0
+
+    @property
+    def engine(self) -> str:
+        """The engines as one text; several where one gave up, whose time is not told apart."""
+        return ", ".join(self.engines)
+
+    def add_engine(self, name: str) -> None:
+        """Note that the engine `name` computed a call."""
+        if name not in self.engines:
+            self.engines.append(name)
 
     def rtf(self, audio_s: float) -> float | None:
         """Return seconds of work per second of audio, or None without audio."""
@@ -61,11 +71,12 @@ class Timings:
 
     @contextmanager
     def measure(self, stage: str, engine: str = "") -> Iterator[StageTiming]:
-        """Add the time of the enclosed block to `stage`; the block may add `tokens`."""
+        """Add the time of the enclosed block to `stage`; the block may add tokens and engines."""
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}")
         timing = self._stages.setdefault(stage, StageTiming(stage))
-        timing.engine = engine or timing.engine
+        if engine:
+            timing.add_engine(engine)
         self._change(+1)
         self._running.stages.append(timing)
         try:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import N_FRAMES, TOKENS_PER_SECOND, ModelDims
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.tensor_files import DTYPES, StoredTensors, read_header, read_index
 from whisper_npu_cli.tokenizer import Tokenizer
@@ -47,13 +47,13 @@ Head: TypeAlias = tuple[int, int]  # decoder layer, head in it
 
 @dataclass(frozen=True)
 class GenerationSettings:
-    """What `generation_config.json` says about decoding."""
+    """What is read of `generation_config.json`: facts of the model.
+
+    Which tokens are suppressed follows from the tokenizer and the options, as in openai/whisper.
+    """
 
     is_multilingual: bool
-    suppress_tokens: tuple[int, ...]  # never sampled
-    begin_suppress_tokens: tuple[int, ...]  # not sampled as the first token
     alignment_heads: tuple[Head, ...]  # whose attention follows time
-    max_initial_timestamp_index: int  # latest first timestamp, in steps of 20 ms
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def load_checkpoint(path: Path, name: str | None = None) -> Checkpoint:
         name=name or path.resolve().name,
         path=path,
         dims=dims,
-        generation=_read_generation(path, config, dims),
+        generation=_read_generation(path / "generation_config.json", dims),
         tokenizer_json=_read_file(path / "tokenizer.json"),
         tensors=_read_tensors(path, dims),
     )
@@ -204,29 +204,19 @@ def _read_dims(path: Path, config: dict[str, Any]) -> ModelDims:
     return dims
 
 
-def _read_generation(path: Path, config: dict[str, Any], dims: ModelDims) -> GenerationSettings:
-    """Read generation_config.json, or config.json, where checkpoints of 2022 keep the same."""
-    file = path / "generation_config.json"
-    fields = _read_json(file) if file.exists() else config
+def _read_generation(file: Path, dims: ModelDims) -> GenerationSettings:
+    """Read generation_config.json, which checkpoints of 2022 do not have."""
+    fields = _read_json(file) if file.exists() else {}
     fields = {key: value for key, value in fields.items() if value is not None}
     try:
-        settings = GenerationSettings(
+        return GenerationSettings(
             is_multilingual=bool(
                 fields.get("is_multilingual", dims.n_vocab >= MULTILINGUAL_N_VOCAB)
             ),
-            suppress_tokens=tuple(map(int, fields.get("suppress_tokens", ()))),
-            begin_suppress_tokens=tuple(map(int, fields.get("begin_suppress_tokens", ()))),
             alignment_heads=_alignment_heads(fields.get("alignment_heads", ()), dims),
-            max_initial_timestamp_index=int(
-                fields.get("max_initial_timestamp_index", TOKENS_PER_SECOND)  # 1 s, as openai's
-            ),
         )
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{file}: expected numbers and lists of numbers: {error}") from error
-    for token in settings.suppress_tokens + settings.begin_suppress_tokens:
-        if not 0 <= token < dims.n_vocab:
-            raise CheckpointError(f"{file}: suppressed token {token} is not below {dims.n_vocab}")
-    return settings
+        raise CheckpointError(f"{file}: expected pairs of numbers: {error}") from error
 
 
 def _alignment_heads(pairs: Sequence[Sequence[int]], dims: ModelDims) -> tuple[Head, ...]:
@@ -269,8 +259,6 @@ def _read_tensors(path: Path, dims: ModelDims) -> StoredTensors:
 
 
 def _missing_weights(path: Path) -> str:
-    others = sorted(
-        f.name for f in path.iterdir() if f.suffix in {".bin", ".pt", ".h5", ".msgpack"}
-    )
+    others = sorted(f.name for f in path.iterdir() if f.suffix in OTHER_WEIGHTS)
     found = f", found {', '.join(others)}" if others else ""
     return f"{path}: no weights: expected {WEIGHTS_FILE}{found}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from bad_checkpoints import write_good_checkpoint
 
 from tests.cli.conftest import Cli
+from whisper_npu_cli.diagnose import MAX_STATES_ERROR
 
 
 def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
     assert shapes == [(1, 3), (2, 1)]
     assert all(row["floor_ms"] > 0 for row in device["decode"])
     assert device["peak_memory_mb"] > 50
-    assert device["accuracy"]["states_relative_l2"] < 0.02
+    assert device["accuracy"]["states_relative_l2"] < MAX_STATES_ERROR
     assert plot.read_text().startswith("<svg")
 
 

@@ -109,6 +109,9 @@ def test_auto_loses_nothing_whatever_fails(
     assert texts == [digits_of(path) for path in NUMBERS]
     first, second = (row["windows"][0]["proof"] for row in document["results"])
     assert second is None
+    for row in document["results"]:  # the window that failed over is timed as the CPU's
+        (timed,) = (stage["engine"] for stage in row["timings"] if stage["stage"] == "encode")
+        assert timed == row["windows"][0]["engine"]
     if kind in STARTS:
         assert first is None
         assert document["device"]["name"] == "cpu"
@@ -136,6 +139,16 @@ def test_npu_fails_with_the_reason(cli: Cli, monkeypatch: pytest.MonkeyPatch, ki
         finished, failed = result.document["results"]
         assert finished["text"].strip() == digits_of(NUMBERS[0])
         assert REASONS[kind] in failed["error"]
+
+
+def test_a_failed_selftest_leaves_nothing(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_fault(monkeypatch, "error")
+    before = leftovers()
+    result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo", "--json")
+    assert REASONS["error"] in result.document["checks"][-1]["detail"]
+    assert leftovers() == before
 
 
 @pytest.mark.slow

@@ -169,6 +169,12 @@ def test_an_input_that_is_named_twice_is_transcribed_once(
     assert (result.status, result.stdout.count("-->")) == (0, 1)
 
 
+def test_too_many_threads_are_refused_before_anything_is_loaded(cli: Cli, sample: Path) -> None:
+    result = cli("transcribe", sample, "--model", "none-such", "--threads", 10_000)
+    assert result.status == 2
+    assert "--threads 10000: this process may use" in result.stderr
+
+
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
 def test_bad_input_is_reported_and_the_others_go_on(
     cli: Cli, sample: Path, tmp_path: Path, bad: BadInput

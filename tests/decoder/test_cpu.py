@@ -23,7 +23,7 @@ from whisper_npu_cli.reference import ReferenceDecoder
 from whisper_npu_cli.weights import Checkpoint
 
 # Sizes that differ from each other, so that no two axes can be exchanged.
-DIMS = replace(TINY_DIMS, n_text_ctx=80)
+DIMS = replace(TINY_DIMS, n_audio_head=1, n_text_ctx=80)
 
 # Prompts and steps sum attention in another order (fp32 reassociation), and what is then rounded
 # to 16 bits may become the next code, 3e-5 of the row's largest: 2.4e-4 of logits of standard

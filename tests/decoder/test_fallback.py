@@ -131,17 +131,6 @@ def test_languages_are_ranked_by_probability() -> None:
     assert len(decoder.started) == 1
 
 
-def test_an_english_only_model_is_not_asked() -> None:
-    english = Tokenizer(
-        tokenizer_json(byte_alphabet(), [], special_tokens(99)),
-        is_multilingual=False,
-        source="test",
-    )
-    decoder = ScriptedDecoder(lambda *_: {})
-    assert detect_language(decoder, [window(0)], english) == [{"en": 1.0}]
-    assert not decoder.started
-
-
 def test_ratio_of_a_text_is_that_of_zlib() -> None:
     assert compression_ratio(" ") == 0
     assert compression_ratio("thank you. " * 20) > 2.4 > compression_ratio("thank you.")

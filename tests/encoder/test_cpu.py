@@ -43,6 +43,7 @@ def test_auto_device_computes_the_same_and_says_where() -> None:
     with OpenVinoEncoder(CHECKPOINT, precision="f32", device="AUTO") as encoder:
         states = encoder.encode(mel).states
         assert encoder.name.startswith("openvino AUTO: ")
+        assert encoder.leaves_cpu == ("CPU" not in encoder.name)
     expected = ReferenceEncoder(CHECKPOINT).encode(mel).states
     np.testing.assert_allclose(states, expected, rtol=0, atol=1e-4)  # as below
 

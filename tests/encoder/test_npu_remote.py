@@ -19,7 +19,8 @@ from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.npu import NpuEncoder
 from whisper_npu_cli.encoder.npu_plan import plan_encoder
 from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
-from whisper_npu_cli.errors import DeviceError, OverlayError
+from whisper_npu_cli.engine import STANDIN_VARIABLE, EngineOptions, load_engines
+from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
 from whisper_npu_cli.npu.standin.build import build_overlay
 from whisper_npu_cli.npu.standin.faults import VARIABLE
 from whisper_npu_cli.npu.standin.open import open_standin
@@ -50,6 +51,20 @@ def children() -> set[str]:
     """Process ids of live children of this process."""
     tasks = Path("/proc/self/task").glob("*/children")
     return {pid for task in tasks for pid in task.read_text().split()}
+
+
+@pytest.mark.parametrize("device", ["sim", "auto"])
+def test_no_worker_is_left_where_the_decoder_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    save_checkpoint(random_checkpoint(replace(DIMS, n_text_head=4)), tmp_path)
+    checkpoint = replace(load_checkpoint(tmp_path), name=str(tmp_path))
+    monkeypatch.setenv(STANDIN_VARIABLE, "1")
+    before, notices = children(), list[str]()
+    with pytest.raises(CheckpointError, match="heads of 32 channels"):
+        load_engines(checkpoint, EngineOptions(device), notices.append)
+    assert children() == before
+    assert ("using the NPU: its known-answer tests passed" in notices) == (device == "auto")
 
 
 def test_windows_are_those_of_the_encoder_in_process(

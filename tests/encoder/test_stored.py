@@ -101,13 +101,26 @@ def test_weights_of_unknown_origin_are_not_stored(folder: Path) -> None:
 
 
 def test_what_is_not_used_for_long_is_deleted(folder: Path) -> None:
-    folder.mkdir(parents=True)
-    for name, days in (("old.blob", 31), ("new.blob", 29)):
-        (folder / name).touch()
+    def touch(path: Path, days: int) -> None:
+        path.touch()
         then = stored.time() - days * 24 * 3600
-        os.utime(folder / name, (then, then))
+        os.utime(path, (then, then))
+
     encode(CHECKPOINT)
-    assert not (folder / "old.blob").exists()
+    (blob,) = folder.iterdir()
+    inode = blob.stat().st_ino
+    touch(blob, 31)
+    touch(folder / "old.blob", 31)
+    touch(folder / "new.blob", 29)
+    encode(CHECKPOINT)  # which is stored already
+    assert {path.name for path in folder.iterdir()} == {blob.name, "new.blob"}
+    assert blob.stat().st_ino == inode
+
+
+def test_a_file_that_another_process_deletes_is_no_obstacle(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "gone.blob").symlink_to("nowhere")  # listed, and then not found
+    encode(CHECKPOINT)
     assert len(list(folder.iterdir())) == 2
 
 

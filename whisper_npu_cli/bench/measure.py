@@ -24,7 +24,7 @@ from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
 from whisper_npu_cli.encoder.base import DeviceProof
 from whisper_npu_cli.engine import OPENVINO, EngineOptions, Engines, load_engines
 from whisper_npu_cli.mel import log_mel
-from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
+from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder, relative_l2
 from whisper_npu_cli.weights import Checkpoint
 
 N_PROMPT = 4  # start, language, task and one more
@@ -221,10 +221,6 @@ def _accuracy(checkpoint: Checkpoint, engines: Engines, mel: Array) -> dict[str,
         )
     )
     return {
-        "states_relative_l2": _relative_l2(encoded.states, expected.states),
-        "logits_relative_l2": _relative_l2(logits, oracle),
+        "states_relative_l2": relative_l2(encoded.states, expected.states),
+        "logits_relative_l2": relative_l2(logits, oracle),
     }
-
-
-def _relative_l2(values: Array, oracle: Array) -> float:
-    return float(np.linalg.norm(values - oracle) / np.linalg.norm(oracle))

@@ -47,10 +47,10 @@ class NumbaDecoder:
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
-        if self.dims.head_size % kernels.LINE:
+        if self.dims.text_head_size % kernels.LINE:
             raise CheckpointError(
-                f"{checkpoint.name}: attention heads of {self.dims.head_size} channels, which is"
-                f" no multiple of {kernels.LINE}",
+                f"{checkpoint.name}: attention heads of {self.dims.text_head_size} channels, which"
+                f" is no multiple of {kernels.LINE}",
                 hint="use --device reference",
             )
         self.weights = quantize_decoder(checkpoint)
@@ -79,7 +79,7 @@ class NumbaDecoder:
             quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
             quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
         else:
-            heads = (*expected[:2], dims.n_text_head, dims.head_size)
+            heads = (*expected[:2], dims.n_text_head, dims.text_head_size)
             kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
             kept.values[..., : dims.n_audio_ctx] = values.reshape(heads).transpose(0, 2, 3, 1)
         return kept
@@ -120,7 +120,7 @@ class NumbaDecoder:
 
     def _allocate(self, n_windows: int, n_slots: int) -> None:
         """Allocate caches and scratch for that many windows and rows."""
-        dims, head_size = self.dims, self.dims.head_size
+        dims, head_size = self.dims, self.dims.text_head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
         n_padded = -(-dims.n_audio_ctx // kernels.LINE) * kernels.LINE
         cross, channels = (n_layer, n_windows, n_head), (n_layer, n_windows, n_head, head_size)

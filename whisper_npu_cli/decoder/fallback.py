@@ -41,7 +41,6 @@ class WindowDecoder:
     """A decoder with the meaning of its tokens: any number of windows in, their tokens out."""
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, options: DecodingOptions) -> None:
-        self.name = decoder.name
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._options = options

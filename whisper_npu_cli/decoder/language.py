@@ -16,10 +16,8 @@ def detect_language(
 ) -> list[dict[str, float]]:
     """Return for each window the probability of each language code, likeliest first.
 
-    An English-only model knows English: it is not asked.
+    The model must be multilingual: others have no tokens for languages.
     """
-    if not tokenizer.is_multilingual:
-        return [{"en": 1.0} for _ in windows]
     prompts = np.full((len(windows), 1), tokenizer.sot)
     logits = decoder.start(windows).prefill(prompts, (0,))[:, 0]
     among = np.ascontiguousarray(logits[:, list(tokenizer.language_ids.values())])

@@ -81,9 +81,9 @@ def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
             if f"{name}.bias" in checkpoint.tensors:  # keys and the vocabulary have none
                 product.bias[layer, rows] = checkpoint.array(f"{name}.bias")
             if name.endswith("q_proj"):
-                # Attention's 1 / sqrt(head_size), exact here: head sizes are powers of 4.
-                product.scale[layer, rows] *= checkpoint.dims.head_size**-0.5
-                product.bias[layer, rows] *= checkpoint.dims.head_size**-0.5
+                # Attention's 1 / sqrt(head_size), which is exact for heads of 64
+                product.scale[layer, rows] *= checkpoint.dims.text_head_size**-0.5
+                product.bias[layer, rows] *= checkpoint.dims.text_head_size**-0.5
         product.limit[layer] = min(MAX_CODE, MAX_SUM // largest_sum(product.weight[layer]))
     return product
 

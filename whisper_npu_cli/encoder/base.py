@@ -40,6 +40,13 @@ class EncodedWindow:
     cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
     proof: DeviceProof | None = None  # None: the CPU computed it
 
+    @classmethod
+    def empty(cls, dims: ModelDims) -> EncodedWindow:
+        """Allocate the arrays of one window, for an engine to fill."""
+        cross = dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state
+        states = np.empty((dims.n_audio_ctx, dims.n_audio_state), np.float32)
+        return cls(states, np.empty(cross, np.float32), np.empty(cross, np.float32))
+
 
 class Encoder(Protocol):
     """Compute encoder states and cross-attention keys and values; a context manager."""

@@ -49,8 +49,7 @@ class OpenVinoEncoder:
         except RuntimeError as error:
             raise _device_error(device, "cannot take the encoder", error) from error
         self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
-        self.name = _name(self._compiled.model, device)
-        self.leaves_cpu = device != "CPU"
+        self._note_devices(self._compiled.model)
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
@@ -61,7 +60,7 @@ class OpenVinoEncoder:
         check_mel(mel, self.dims)
         if self._request is None or self._compiled is None:
             raise RuntimeError("encode() after close()")
-        window = self._empty_window()
+        window = EncodedWindow.empty(self.dims)
         mel = np.ascontiguousarray(mel, np.float32)
         self._request.set_input_tensor(ov.Tensor(mel, shared_memory=True))
         outputs = (window.states, *window.cross_keys, *window.cross_values)
@@ -71,7 +70,7 @@ class OpenVinoEncoder:
             self._request.infer()
         except RuntimeError as error:
             raise _device_error(self._device, "failed", error) from error
-        self.name = _name(self._compiled.model, self._device)  # AUTO may change
+        self._note_devices(self._compiled.model)
         return window
 
     def close(self) -> None:
@@ -84,14 +83,10 @@ class OpenVinoEncoder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _empty_window(self) -> EncodedWindow:
-        dims = self.dims
-        cross = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
-        return EncodedWindow(
-            states=np.empty((dims.n_audio_ctx, dims.n_audio_state), np.float32),
-            cross_keys=np.empty(cross, np.float32),
-            cross_values=np.empty(cross, np.float32),
-        )
+    def _note_devices(self, compiled: ov.CompiledModel) -> None:
+        """Set what depends on where windows are computed: AUTO may change that at any of them."""
+        self.name = _name(compiled, self._device)
+        self.leaves_cpu = not any("CPU" in name for name in _devices(compiled, self._device))
 
 
 def openvino_devices() -> list[str]:
@@ -140,11 +135,15 @@ def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
     return "bf16" if precision != "f32" and has_bf16 else "f32"
 
 
+def _devices(compiled: ov.CompiledModel, device: str) -> list[str]:
+    """Return what computes; AUTO begins on the CPU while the device that it chose is prepared."""
+    return list(compiled.get_property("EXECUTION_DEVICES")) if device == AUTO else [device]
+
+
 def _name(compiled: ov.CompiledModel, device: str) -> str:
     """Return "openvino f32", "openvino GPU f16" or, where AUTO has taken the CPU, "… AUTO: CPU"."""
     if device == AUTO:  # which does not tell the precision
-        chosen = ", ".join(compiled.get_property("EXECUTION_DEVICES"))
-        return f"openvino {AUTO}: {chosen}"
+        return f"openvino {AUTO}: {', '.join(_devices(compiled, device))}"
     precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     return f"openvino {precision}" if device == "CPU" else f"openvino {device} {precision}"
 

@@ -14,7 +14,7 @@ from time import thread_time
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.base import DeviceProof, EncodedWindow, check_mel
 from whisper_npu_cli.encoder.npu_plan import (
     BIAS_COLUMNS,
@@ -90,7 +90,7 @@ class NpuEncoder:
 
     def encode(self, mel: F32) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
-        window = empty_window(self.dims)
+        window = EncodedWindow.empty(self.dims)
         return replace(window, proof=self.encode_into(mel, window))
 
     def encode_into(self, mel: F32, window: EncodedWindow) -> DeviceProof:
@@ -188,13 +188,6 @@ class _Probe:
         want = rows @ self.weights[: rows.shape[1]] + self.bias
         if not np.abs(got - want).max() <= PROBE_TOLERANCE * np.abs(products).sum(axis=1).max():
             raise DeviceError("the NPU returned keys or values that do not follow from its states")
-
-
-def empty_window(dims: ModelDims) -> EncodedWindow:
-    """Allocate the arrays of one window."""
-    cross = dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state
-    states = np.empty((dims.n_audio_ctx, dims.n_audio_state), np.float32)
-    return EncodedWindow(states, np.empty(cross, np.float32), np.empty(cross, np.float32))
 
 
 def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:

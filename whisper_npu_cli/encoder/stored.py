@@ -47,6 +47,8 @@ def compiled_encoder(
     Raises RuntimeError, as OpenVINO does, where `device` cannot take it.
     """
     path = _path(core, checkpoint, device, config)
+    if path:
+        _delete_unused(path)
     # Unlike Path.exists, this is no error in a folder that cannot be read.
     if path and not os.path.exists(path):  # noqa: PTH110
         compiled = core.compile_model(graph.build_encoder(checkpoint), device, config)
@@ -111,7 +113,6 @@ def _store(compiled: ov.CompiledModel, path: Path) -> bool:
     """Write `compiled` to `path` as a whole or not at all; return whether that worked."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _delete_unused(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
             try:
                 compiled.export_model(_FileStream(file))
@@ -126,10 +127,13 @@ def _store(compiled: ov.CompiledModel, path: Path) -> bool:
     return True
 
 
-def _delete_unused(folder: Path) -> None:
-    for path in folder.iterdir():
-        if time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
-            path.unlink()
+def _delete_unused(wanted: Path) -> None:
+    """Delete what lies beside `wanted` and was not used for long."""
+    with suppress(OSError):  # no folder yet, or one that cannot be read
+        for path in wanted.parent.iterdir():
+            with suppress(OSError):  # another process was first, or it is another user's
+                if path != wanted and time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+                    path.unlink()
 
 
 def _import(

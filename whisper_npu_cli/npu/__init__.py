@@ -1,1 +1,1 @@
-"""The NPU path of the host: runtime, layouts and schedule. Only `xrt.py` imports pyxrt."""
+"""The NPU as the host sees it: runtime, layouts and checks. Only `xrt.py` imports pyxrt."""

@@ -27,8 +27,8 @@ class Buffer(Protocol):
         """Make the first `size_bytes` (default: all) of the host image visible to the device."""
         ...
 
-    def to_host(self, size_bytes: int | None = None) -> None:
-        """Make the first `size_bytes` (default: all) that the device wrote visible to the host."""
+    def to_host(self) -> None:
+        """Make what the device wrote visible to the host."""
         ...
 
 

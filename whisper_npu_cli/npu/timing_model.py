@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 
+from whisper_npu_cli.npu.layout import round_up
 from whisper_npu_cli.overlay import COLUMNS, EPILOGUES, TILE, StreamSpec
 
 N_CORES = 16
@@ -45,7 +46,7 @@ class Gemm:
     def ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
         """Return predicted milliseconds without the dispatch."""
         tile_m, tile_k, tile_n = self.tile
-        rows, cols = _padded(self.m, COLUMNS * tile_m), _padded(self.n, COLUMNS * tile_n)
+        rows, cols = round_up(self.m, COLUMNS * tile_m), round_up(self.n, COLUMNS * tile_n)
         steps = rows // tile_m * (cols // tile_n) / N_CORES * ceil(self.k / tile_k)
         compute = steps * tile_cycles(*self.tile)
         operands = 2 * tile_k * max(tile_m, tile_n) / STREAM_BYTES * steps
@@ -125,7 +126,3 @@ def _attention_ms(spec: StreamSpec, clock_mhz: float) -> float:
     passes = ceil(heads / COLUMNS) * ceil(spec.m / (COLUMNS * 6 * TILE))  # six query tiles a core
     streamed = passes * 2 * spec.k * TILE * 2 / STREAM_BYTES
     return cycles_ms(max(compute, streamed), clock_mhz)
-
-
-def _padded(size: int, multiple: int) -> int:
-    return ceil(size / multiple) * multiple

@@ -2,7 +2,7 @@
 
 Written for XRT 2.19 to 2.25: positional calls, `register_xclbin` and `hw_context`, run lists
 where the binding has them. pyxrt holds the interpreter lock in every wait, so this runs in a
-process of its own (`worker.py`).
+process of its own (`encoder/npu_worker.py`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ HINTS = {
 def import_pyxrt() -> ModuleType:
     """Import the pyxrt of this machine; DeviceError that names the Python it was built for."""
     if importlib.util.find_spec("pyxrt"):
-        return _import("pyxrt")
+        return _import()
     files = find_pyxrt()
     if not files:
         hint = "install XRT with its Python binding (Debian: python3-xrt); see: whisper-npu doctor"
@@ -59,14 +59,14 @@ def import_pyxrt() -> ModuleType:
         raise DeviceError(message, hint=hint)
     sys.path.append(str(file.path.parent))
     try:
-        return _import("pyxrt")
+        return _import()
     finally:
         sys.path.remove(str(file.path.parent))
 
 
-def _import(name: str) -> ModuleType:
+def _import() -> ModuleType:
     try:
-        return importlib.import_module(name)
+        return importlib.import_module("pyxrt")
     except ImportError as error:
         hint = "pyxrt and libxrt must come from the same release"
         raise DeviceError(f"pyxrt cannot be loaded: {error}", hint=hint) from error
@@ -83,14 +83,12 @@ class XrtBuffer:
 
     def to_device(self, size_bytes: int | None = None) -> None:
         """Flush the host's writes."""
-        self._sync(self._directions.XCL_BO_SYNC_BO_TO_DEVICE, size_bytes)
-
-    def to_host(self, size_bytes: int | None = None) -> None:
-        """Drop the host's stale cache lines."""
-        self._sync(self._directions.XCL_BO_SYNC_BO_FROM_DEVICE, size_bytes)
-
-    def _sync(self, direction: Any, size_bytes: int | None) -> None:
+        direction = self._directions.XCL_BO_SYNC_BO_TO_DEVICE
         self.bo.sync(direction, size_bytes or self.size_bytes, 0)
+
+    def to_host(self) -> None:
+        """Drop the host's stale cache lines."""
+        self.bo.sync(self._directions.XCL_BO_SYNC_BO_FROM_DEVICE, self.size_bytes, 0)
 
 
 class _Mapping:

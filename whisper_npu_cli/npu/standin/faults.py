@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from whisper_npu_cli.errors import UsageError
 
-VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read by `--device sim`
+VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read wherever the stand-in is the device
 
 KINDS = {
     "no-device": "XRT enumerates no device",
