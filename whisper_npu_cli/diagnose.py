@@ -54,7 +54,7 @@ class DoctorOptions:
     root: Path = Path("/")  # another: a captured machine, of which only the NPU is judged
     xclbins: Path | None = None
     selftest: bool = False  # compute on the NPU
-    device: Device = "auto"  # one of OpenVINO's is computed on, besides those found
+    device: Device = "auto"  # computed on besides those found, but for the NPU: see `selftest`
 
 
 def run_checks(options: DoctorOptions) -> Iterator[Check]:
@@ -76,7 +76,7 @@ def _program_checks(options: DoctorOptions) -> Iterator[Check]:
     yield _check_model(options.model)
     demo = open_checkpoint("demo", offline=True)
     oracle: EncodedWindow | None = None
-    for device in (*ENGINES, *_openvino_engines(options.device)):
+    for device in (*ENGINES, *_other_engines(options.device)):
         check, encoded = _compute(demo, device, oracle)
         oracle = oracle or encoded
         if check.status == FAILED and device not in (*ENGINES, options.device):
@@ -84,12 +84,12 @@ def _program_checks(options: DoctorOptions) -> Iterator[Check]:
         yield check
 
 
-def _openvino_engines(asked: Device) -> list[Device]:
-    """Return OpenVINO's devices here as engines: the CPU is one already, unless `asked` for."""
+def _other_engines(asked: Device) -> list[Device]:
+    """Return OpenVINO's devices here (its CPU is an engine already), and what is `asked` for."""
     from whisper_npu_cli.encoder.cpu import openvino_devices
 
     names = [f"{OPENVINO}{name}" for name in openvino_devices() if name != "CPU"]
-    if asked.startswith(OPENVINO) and asked not in names:
+    if asked not in ("auto", "npu", *ENGINES, *names):  # the NPU has checks of its own
         names.append(asked)
     return names
 

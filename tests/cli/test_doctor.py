@@ -43,10 +43,10 @@ def test_doctor_names_the_cause_of_every_machine(
     assert case.hint in " ".join(rows[first + 1 : first + 3])
 
 
-@pytest.mark.parametrize(("device", "status"), [("openvino:CPU", 0), ("openvino:TPU", 3)])
-def test_doctor_computes_on_the_asked_device_of_openvino(
-    cli: Cli, device: str, status: int
-) -> None:
+@pytest.mark.parametrize(
+    ("device", "status"), [("openvino:CPU", 0), ("openvino:TPU", 3), ("cpu", 0), ("sim", 0)]
+)
+def test_doctor_computes_on_the_asked_device(cli: Cli, device: str, status: int) -> None:
     result = cli("doctor", "--model", "demo", "--device", device, "--json")
     assert result.status == status
     (check,) = (row for row in result.document["checks"] if row["id"] == f"engine.{device}")

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whisper_npu_cli.errors import UsageError
-
 if TYPE_CHECKING:
     from whisper_npu_cli.findings import Check
 
@@ -22,7 +20,7 @@ def doctor(
         str,
         typer.Option(
             metavar="DEVICE",
-            help="What must work: auto (any engine), npu, or openvino:NAME.",
+            help="What must work: auto (any engine), npu, cpu, reference, sim, or openvino:NAME.",
         ),
     ] = "auto",
     selftest: Annotated[
@@ -38,18 +36,17 @@ def doctor(
 ) -> None:
     """Check this machine: versions, CPU, cache, model, a computation on each engine, and the NPU.
 
-    Exit status 0 where transcription works, 1 where it does not; 3 where the NPU, or the device of
-    OpenVINO, that `--device` asks for cannot be used.
+    Exit status 0 where transcription works, 1 where it does not; 3 where the device that
+    `--device` asks for cannot be used.
 
     Example: whisper-npu doctor --model small
     """
     from dataclasses import asdict
 
     from whisper_npu_cli.diagnose import DoctorOptions, run_checks
-    from whisper_npu_cli.engine import OPENVINO
+    from whisper_npu_cli.engine import EngineOptions
 
-    if device not in ("auto", "npu") and not device.startswith(OPENVINO):
-        raise UsageError(f"unknown device {device!r}", hint=f"auto, npu or {OPENVINO}NAME")
+    EngineOptions(device)  # UsageError where there is none so named
     checks = []
     for check in run_checks(DoctorOptions(model, root, xclbins, selftest, device)):
         checks.append(check)
