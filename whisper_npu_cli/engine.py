@@ -46,7 +46,8 @@ class EngineOptions:
         n_processors = len(os.sched_getaffinity(0))
         if self.n_threads is not None and not 1 <= self.n_threads <= n_processors:
             raise UsageError(
-                f"--threads {self.n_threads}: this process may use {n_processors} processors"
+                f"--threads {self.n_threads}: this process may use from 1 to {n_processors}",
+                hint="leave it out to use every physical core",
             )
 
 

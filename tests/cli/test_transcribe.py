@@ -173,6 +173,7 @@ def test_too_many_threads_are_refused_before_anything_is_loaded(cli: Cli, sample
     result = cli("transcribe", sample, "--model", "none-such", "--threads", 10_000)
     assert result.status == 2
     assert "--threads 10000: this process may use" in result.stderr
+    assert "hint: leave it out" in result.stderr
 
 
 @pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.name)
