@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bad_checkpoints import write_good_checkpoint
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Cli, Result
 from whisper_npu_cli.diagnose import MAX_STATES_ERROR
 
 
@@ -43,27 +43,31 @@ def test_a_plot_that_cannot_be_written_costs_no_measurement(cli: Cli, tmp_path: 
     assert "--plot" in result.stderr
 
 
-def bench_once(cli: Cli, folder: Path, device: str) -> str:
-    """What is printed of one run of a small model."""
+def bench_once(cli: Cli, folder: Path, device: str) -> Result:
+    """One run of a small model."""
     write_good_checkpoint(folder / "model")
     options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", device)
     result = cli("bench", "--model", folder / "model", *options)
     assert result.status == 0
-    return result.stdout
+    return result
 
 
 def test_device_times_of_the_simulated_npu_are_marked(cli: Cli, tmp_path: Path) -> None:
-    printed = bench_once(cli, tmp_path, "sim")
+    printed = bench_once(cli, tmp_path, "sim").stdout
     assert "sim: simulated RyzenAI-npu1 bf16" in printed
     times = r"on the device: \S+ ms \(predicted, not measured\); .* \S+ ms .*\(measured\)"
     assert re.search(times, printed)
 
 
 def test_the_limit_of_the_cpu_is_not_that_of_another_device(cli: Cli, tmp_path: Path) -> None:
-    printed = bench_once(cli, tmp_path, "openvino:AUTO")
+    printed = bench_once(cli, tmp_path, "openvino:AUTO").stdout
     assert "openvino:AUTO: openvino AUTO: " in printed
     (row,) = (line for line in printed.splitlines() if "encode, a window" in line)
     assert "%" not in row
+
+
+def test_notices_of_the_measured_process_are_seen(cli: Cli, tmp_path: Path) -> None:
+    assert re.search("^using the (CPU|NPU): ", bench_once(cli, tmp_path, "auto").stderr, re.M)
 
 
 def test_unknown_device_is_a_usage_error(cli: Cli) -> None:

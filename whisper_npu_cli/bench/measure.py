@@ -42,15 +42,18 @@ class BenchOptions:
     shapes: tuple[tuple[int, int], ...]  # (batch, beam): windows together, and rows for each
 
 
-def bench_device(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:
+def bench_device(
+    options: BenchOptions, engine: EngineOptions, notice: Callable[[str], None]
+) -> dict[str, Any]:
     """Return the machine's rates and the device's times, JSON-ready. Run it in a fresh process.
 
-    The peak of memory is that of the process, taken before the reference engine checks the
-    numbers. Raises CheckpointError or DeviceError where the engine cannot be loaded.
+    `notice` gets a line before anything slow. The peak of memory is that of the process, taken
+    before the reference engine checks the numbers. Raises CheckpointError or DeviceError
+    where the engine cannot be loaded.
     """
     checkpoint = open_checkpoint(options.model, offline=False)
     dims = checkpoint.dims
-    engines = load_engines(checkpoint, engine, notice=lambda _: None)
+    engines = load_engines(checkpoint, engine, notice)
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
     mel = log_mel(samples, dims.n_mels)
     encoded = engines.encoder.encode(mel)

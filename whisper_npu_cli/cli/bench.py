@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from whisper_npu_cli.cli.console import print_notice
+
 if TYPE_CHECKING:
     from whisper_npu_cli.bench.measure import BenchOptions
     from whisper_npu_cli.engine import EngineOptions
@@ -72,7 +74,7 @@ def _measure(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:
     from whisper_npu_cli.bench.measure import bench_device
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(bench_device, options, engine).result()
+        return process.submit(bench_device, options, engine, print_notice).result()
 
 
 def _document(options: BenchOptions, results: list[dict[str, Any]]) -> dict[str, Any]:
