@@ -100,6 +100,16 @@ def test_standard_input(cli: Cli, sample: Path, monkeypatch: pytest.MonkeyPatch)
     assert (result["path"], result["text"].strip()) == ("-", digits_of(sample))
 
 
+def test_files_of_standard_input_have_the_name_that_is_given(
+    cli: Cli, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(sample.read_bytes())))
+    options = ("-m", "demo", "-f", "txt", "-o", tmp_path)
+    assert cli("transcribe", "-", *options, "--stdin-name", "call").status == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["call.txt"]
+    assert (tmp_path / "call.txt").read_text().strip() == digits_of(sample)
+
+
 def test_several_inputs_are_headed(cli: Cli) -> None:
     inputs = sorted(SAMPLES.glob("*.wav"))[:2]
     result = cli("transcribe", *inputs, "--model", "demo")
@@ -283,6 +293,22 @@ def test_absent_model_offline(
 )
 def test_usage_errors(cli: Cli, sample: Path, arguments: tuple[str, ...], phrase: str) -> None:
     result = cli("transcribe", sample, "--model", "demo", *arguments)
+    assert (result.status, result.stdout) == (2, "")
+    assert phrase in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "phrase"),
+    [
+        (("--task", "translate"), "cannot transcribe other languages or translate"),
+        (("--language", "de"), "cannot transcribe other languages or translate"),
+        (("--multilingual",), "an English-only model cannot detect languages"),
+    ],
+)
+def test_an_english_only_model_does_nothing_else(
+    cli: Cli, sample: Path, arguments: tuple[str, ...], phrase: str
+) -> None:
+    result = cli("transcribe", sample, "--model", "random:tiny.en", *arguments)
     assert (result.status, result.stdout) == (2, "")
     assert phrase in result.stderr
 
