@@ -33,7 +33,8 @@ def test_words_are_where_the_digits_were_put(demo: Checkpoint) -> None:
             words = align_words(compiled, compiled.cross_kv(window), tokenizer, spoken)
             assert [word.word.strip() for word in words] == clip.text.split()
             starts = np.array([word.start for word in words])
-            offsets_s.extend(starts - clip.starts)
+            # The first row of the path begins with the window, whenever its word does.
+            offsets_s.extend(starts[1:] - clip.starts[1:])
             expected = align_words(reference, reference.cross_kv(window), tokenizer, spoken)
             is_same.extend(
                 abs(a.start - b.start) <= 1.01 * TIME_PRECISION_S
@@ -41,5 +42,6 @@ def test_words_are_where_the_digits_were_put(demo: Checkpoint) -> None:
             )
     # int8 weights move a path by a position of the encoder now and then.
     assert np.mean(is_same) >= 0.95
-    # The model looks at a word before it begins: 0.12 s is its median, 0.15 s in its card.
-    assert np.median(np.abs(offsets_s)) <= 0.2
+    # 21 ms and 88 % in its card; 77 words here have a standard deviation of 4 %.
+    assert np.median(np.abs(offsets_s)) <= 0.04
+    assert np.mean(np.abs(offsets_s) <= 0.08) >= 0.75

@@ -157,12 +157,13 @@ def _decoder_beside(
     encoder: Encoder, checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
 ) -> Decoder:
     """Load the decoder; where that fails, close `encoder`, which nobody else has yet."""
-    from numba import set_num_threads
+    from numba import config, set_num_threads
 
     from whisper_npu_cli.decoder.cpu import NumbaDecoder
 
     try:
-        set_num_threads(_n_threads(options))
+        # The environment variable NUMBA_NUM_THREADS may allow fewer.
+        set_num_threads(min(_n_threads(options), config.NUMBA_NUM_THREADS))
         return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
     except BaseException:
         encoder.close()
