@@ -18,10 +18,10 @@ from whisper_npu_cli.hallucinations import (
 from whisper_npu_cli.longform import Extent
 from whisper_npu_cli.transcript import Segment, Word
 from whisper_npu_cli.words import (
-    Surroundings,
     TimedWord,
     WordOptions,
     add_words,
+    in_order,
     limit_sentence_ends,
     merge_punctuation,
 )
@@ -76,8 +76,7 @@ def test_long_words_around_the_end_of_a_sentence_are_cut() -> None:
 def test_first_word_after_a_pause_is_not_all_of_the_pause() -> None:
     words = [TimedWord(" a", (1,), 0.0, 5.0, 0.9), *timed(" b", " c", " d")[1:]]
     words[1:] = [replace(w, start=w.start + 4.7, end=w.end + 4.7) for w in words[1:]]
-    around = Surroundings(last_speech_s=0.0, end_s=30.0)
-    (result,) = add_words([segment(0.0, 6.0)], [3], words, WordOptions(), around)
+    (result,) = add_words([segment(0.0, 6.0)], [3], words, WordOptions(), 0.0)
     assert result.words is not None
     assert result.words[0].start == pytest.approx(5.0 - 2 * 0.3)  # twice the median
     assert result.start == result.words[0].start
@@ -86,24 +85,22 @@ def test_first_word_after_a_pause_is_not_all_of_the_pause() -> None:
 
 def test_times_are_those_of_the_audio_and_words_of_their_segment() -> None:
     segments = [segment(10.0, 10.6, 1000), segment(10.6, 11.2, 1000)]
-    around = Surroundings(last_speech_s=10.0, end_s=40.0)
     words = timed(" a", " b", " c", " d")
-    first, second = add_words(segments, [2, 2], words, WordOptions(), around)
+    first, second = add_words(segments, [2, 2], words, WordOptions(), 10.0)
     assert [w.word for w in first.words or ()] == [" a", " b"]
     assert [(w.word, w.start) for w in second.words or ()] == [(" c", 10.6), (" d", 10.9)]
 
 
 def test_segment_without_text_has_no_words() -> None:
-    around = Surroundings(0.0, 30.0)
     first, second = add_words(
-        [segment(0, 0), segment(0, 1)], [0, 1], timed(" a"), WordOptions(), around
+        [segment(0, 0), segment(0, 1)], [0, 1], timed(" a"), WordOptions(), 0.0
     )
     assert first.words == ()
     assert [w.word for w in second.words or ()] == [" a"]
 
 
 @st.composite
-def aligned(draw: st.DrawFn) -> tuple[list[Segment], list[int], list[TimedWord], Surroundings]:
+def aligned(draw: st.DrawFn) -> tuple[list[Segment], list[int], list[TimedWord], float, float]:
     """A window as the aligner leaves it: words in order within the content, any segments."""
     seek = draw(st.sampled_from([0, 1234, 90000]))
     content = draw(st.integers(1, 1500))
@@ -128,21 +125,22 @@ def aligned(draw: st.DrawFn) -> tuple[list[Segment], list[int], list[TimedWord],
         for start, end in zip(bounds[::2], bounds[1::2], strict=True)
     ]
     last_speech_s = draw(st.floats(0, 1)) * seek / 100
-    return segments, n_tokens, words, Surroundings(last_speech_s, seek / 100 + content / 50)
+    return segments, n_tokens, words, last_speech_s, seek / 100 + content / 50
 
 
 @given(aligned())
 def test_words_cover_their_text_in_order_within_the_content(
-    case: tuple[list[Segment], list[int], list[TimedWord], Surroundings],
+    case: tuple[list[Segment], list[int], list[TimedWord], float, float],
 ) -> None:
-    segments, n_tokens, words, around = case
-    result = add_words(segments, n_tokens, words, WordOptions(), around)
+    segments, n_tokens, words, last_speech_s, end_s = case
+    found = add_words(segments, n_tokens, words, WordOptions(), last_speech_s)
+    result = in_order(found, segments[0].seek / 100, end_s)
     assert "".join(w.word for s in result for w in s.words or ()) == "".join(w.word for w in words)
     times = [segments[0].seek / 100]
     for s in result:
         times += [s.start, *(t for w in s.words or () for t in (w.start, w.end)), s.end]
     assert times == sorted(times)
-    assert times[-1] <= around.end_s
+    assert times[-1] <= end_s
 
 
 def test_odd_words_are_unlikely_or_of_odd_length() -> None:

@@ -23,7 +23,7 @@ from whisper_npu_cli.sequential import Decided, WindowSource
 from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.transcript import Segment
 from whisper_npu_cli.vad import Window
-from whisper_npu_cli.words import Surroundings
+from whisper_npu_cli.words import in_order
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -114,9 +114,9 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
             n_frames = n_decided = job.n_frames
             if not stages.is_silence(one):
                 segments, n_decided = window_segments(one, stages.tokenizer, job.seek, n_frames)
-                around = Surroundings(job.last_speech_s, job.window.end / FRAMES_PER_SECOND)
-                segments = stages.add_words(job.encoded, segments, n_frames, around)
-                job.segments.extend(said(segments))
+                begin_s, end_s = job.seek / FRAMES_PER_SECOND, job.window.end / FRAMES_PER_SECOND
+                segments = stages.add_words(job.encoded, segments, n_frames, job.last_speech_s)
+                job.segments.extend(said(in_order(segments, begin_s, end_s)))
             job.advance(max(1, n_decided))  # no timestamp rules, no progress
         pending = [job for job in pending if not job.is_done]
         for job in pending:

@@ -6,7 +6,7 @@ Mel windows in, segments out. The windows depend on each other, so none is decod
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from whisper_npu_cli.hallucinations import Outcome, follow_words, speech_end
 from whisper_npu_cli.longform import Extent, ends_in_silence, said, window_segments
 from whisper_npu_cli.stages import Stages
 from whisper_npu_cli.transcript import Segment
-from whisper_npu_cli.words import Surroundings
+from whisper_npu_cli.words import in_order
 
 
 class WindowSource(Protocol):
@@ -77,12 +77,14 @@ def _follow(
     segments, advance = window_segments(decoded, stages.tokenizer, extent.seek, extent.n_frames)
     if stages.words is None:
         return Outcome(segments, extent.seek + advance)
-    around = Surroundings(last_speech_s, extent.end_s)
-    return follow_words(
-        stages.add_words(encoded, segments, extent.n_frames, around),
+    outcome = follow_words(
+        stages.add_words(encoded, segments, extent.n_frames, last_speech_s),
         extent,
         extent.seek + advance,
         is_final=ends_in_silence(decoded.tokens, stages.tokenizer.timestamp_begin),
         last_speech_s=last_speech_s,
         threshold_s=stages.words.hallucination_silence_threshold,
     )
+    # Only now: what was made up is told by the times as they were found.
+    ordered = in_order(outcome.segments, extent.start_s, extent.end_s)
+    return replace(outcome, segments=ordered)

@@ -25,7 +25,7 @@ from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timing import Timings
 from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment
-from whisper_npu_cli.words import Surroundings, add_words
+from whisper_npu_cli.words import add_words
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class Stages:
         window: CrossKV,
         segments: Sequence[Segment],  # all of the window
         n_frames: int,  # of the window that are content
-        around: Surroundings,
+        last_speech_s: float,  # before it
     ) -> list[Segment]:
         """Return the segments with their words, where words are asked for."""
         if self.words is None or not segments:
@@ -126,7 +126,7 @@ class Stages:
         with self._timings.measure("align", self._engines.decoder.name):
             timed = align_words(self._engines.decoder, window, self.tokenizer, spoken)
         n_tokens = [len(text) for text in texts]
-        return add_words(segments, n_tokens, timed, self.words, around)
+        return add_words(segments, n_tokens, timed, self.words, last_speech_s)
 
     def is_silence(self, window: DecodedWindow) -> bool:
         """Return whether the window is to be skipped."""

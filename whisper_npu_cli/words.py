@@ -63,33 +63,27 @@ class Lengths:
         return Lengths(typical, 2 * typical)
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What the bounds of a window's words depend on, in seconds of the audio."""
-
-    last_speech_s: float  # end of the last word before the window
-    end_s: float  # of the window's content
-
-
 def add_words(
     segments: Sequence[Segment],  # of one window
     n_tokens: Sequence[int],  # text tokens of each
     timed: Sequence[TimedWord],  # of all of them
     options: WordOptions,
-    around: Surroundings,
+    last_speech_s: float,  # end of the speech before them
 ) -> list[Segment]:
-    """Return `segments` with their words, and with bounds that follow from these."""
+    """Return `segments` with their words, and with bounds that follow from these.
+
+    As in openai/whisper, a segment may end before its last word where the model said so.
+    """
     lengths = Lengths.of(timed)
     merged = merge_punctuation(limit_sentence_ends(timed, lengths.max), options)
     result = []
     for segment, own in zip(segments, distribute(merged, n_tokens), strict=True):
         words = placed(own, segment.seek / FRAMES_PER_SECOND)
-        fitted = fit(replace(segment, words=tuple(words)), lengths, around.last_speech_s)
+        fitted = fit(replace(segment, words=tuple(words)), lengths, last_speech_s)
         result.append(fitted)
         if words:
-            around = replace(around, last_speech_s=fitted.end)
-    begin_s = segments[0].seek / FRAMES_PER_SECOND if segments else 0.0
-    return in_order(result, begin_s, around.end_s)
+            last_speech_s = fitted.end
+    return result
 
 
 def placed(words: Sequence[TimedWord], offset_s: float) -> list[Word]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -25,17 +26,24 @@ def sample() -> Path:
     return min(SAMPLES.glob("*.wav"))
 
 
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+
+
 def digits_of(path: Path) -> str:
     """The text of a sample by its file name: speaker, then the digits."""
-    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    return " ".join(words[int(digit)] for digit in path.stem.split("-")[1:])
+    return " ".join(WORDS[int(digit)] for digit in path.stem.split("-")[1:])
+
+
+def digits_in(text: str) -> str:
+    """The digits among times and other marks."""
+    return " ".join(re.findall(rf"\b(?:{'|'.join(WORDS)})\b", text))
 
 
 def test_segments_go_to_stdout_and_timings_to_stderr(cli: Cli, sample: Path) -> None:
     result = cli("transcribe", sample, "--model", "demo")
     assert result.status == 0
-    assert result.stdout.startswith("[00:00.")
-    assert result.stdout.count("\n") == 1
+    assert all(line.startswith("[00:0") for line in result.stdout.splitlines())
+    assert digits_in(result.stdout) == digits_of(sample)
     for stage in ("load", "audio", "mel", "encode", "decode", "write", "total", "rtf", "speed"):
         assert stage in result.stderr
         assert stage not in result.stdout
@@ -107,7 +115,7 @@ def test_files_of_standard_input_have_the_name_that_is_given(
     options = ("-m", "demo", "-f", "txt", "-o", tmp_path)
     assert cli("transcribe", "-", *options, "--stdin-name", "call").status == 0
     assert [path.name for path in tmp_path.iterdir()] == ["call.txt"]
-    assert (tmp_path / "call.txt").read_text().strip() == digits_of(sample)
+    assert digits_in((tmp_path / "call.txt").read_text()) == digits_of(sample)
 
 
 def test_several_inputs_are_headed(cli: Cli) -> None:
@@ -123,7 +131,8 @@ def test_an_input_that_fails_has_no_title(cli: Cli, sample: Path, tmp_path: Path
     result = cli("transcribe", tmp_path, sample, "--model", "demo")
     lines = result.stdout.splitlines()
     assert lines[:2] == [f"==> {tmp_path}/silence.wav <==", f"==> {sample} <=="]
-    assert len(lines) == 3
+    assert all(line.startswith("[") for line in lines[2:])
+    assert digits_in("".join(lines[2:])) == digits_of(sample)
 
 
 @pytest.mark.parametrize("suffix", writers())
@@ -132,7 +141,7 @@ def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, s
     assert result.status == 0
     (written,) = tmp_path.iterdir()
     assert written.name == f"{sample.stem}.{suffix}"
-    assert digits_of(sample) in written.read_text()
+    assert digits_of(sample) in digits_in(written.read_text())  # json has words twice
 
 
 def test_options_can_be_spelled_as_openai_whisper_does(
@@ -150,7 +159,7 @@ def test_all_formats_replace_what_is_there(cli: Cli, sample: Path, tmp_path: Pat
     (tmp_path / f"{sample.stem}.txt").write_text("old")
     cli("transcribe", sample, "-m", "demo", "-f", "all", "-o", tmp_path)
     assert {path.suffix[1:] for path in tmp_path.iterdir()} == set(writers())
-    assert (tmp_path / f"{sample.stem}.txt").read_text().strip() == digits_of(sample)
+    assert digits_in((tmp_path / f"{sample.stem}.txt").read_text()) == digits_of(sample)
 
 
 def test_inputs_of_one_name_are_written_side_by_side(
@@ -176,7 +185,7 @@ def test_an_input_that_is_named_twice_is_transcribed_once(
 ) -> None:
     monkeypatch.chdir(sample.parent)
     result = cli("transcribe", sample.name, f"./{sample.name}", sample, "--model", "demo")
-    assert (result.status, result.stdout.count("-->")) == (0, 1)
+    assert (result.status, digits_in(result.stdout)) == (0, digits_of(sample))
 
 
 def test_too_many_threads_are_refused_before_anything_is_loaded(cli: Cli, sample: Path) -> None:
@@ -239,7 +248,7 @@ def test_unwritable_output_is_reported_and_the_others_go_on(
     result = cli("transcribe", sample, other, "-m", "demo", "-f", "txt", "-o", tmp_path, "--json")
     assert result.status == 1
     assert f"{sample.stem}.txt: cannot be written" in result.stderr
-    assert digits_of(sample) in (tmp_path / "other-1.txt").read_text()
+    assert digits_in((tmp_path / "other-1.txt").read_text()) == digits_of(sample)
     failed, written = result.document["results"]
     assert f"{sample.stem}.txt: cannot be written" in failed["error"]
     assert failed["text"] == written["text"]
