@@ -23,9 +23,7 @@ from torch import Tensor
 
 COUNTED = 48  # word ordinals the frame classifier tells apart
 SKIP = -100  # label without loss
-GRID = (
-    5  # frames, of timestamps: to 20 ms, each is a guess that lowers a text's mean log-probability
-)
+GRID = 5  # frames, of timestamps: 20 ms would be a guess, which lowers the mean log-probability
 BLUR = 2  # frames: attention's blurred edge then crosses where the word begins, not 40 ms before
 LONGEST_PROMPT = 223  # tokens of earlier text that Whisper is given
 
@@ -67,6 +65,11 @@ def frame(seconds: float) -> int:
     return round(seconds * 50)
 
 
+def on_grid(place: int) -> int:
+    """Return the last frame at which a timestamp may be that is not after `place`."""
+    return place // GRID * GRID
+
+
 def near(place: int) -> Place:
     """Where to look for a timestamp."""
     return place - 2, place + 3, 0
@@ -89,7 +92,7 @@ def transcript(window: Window, offset: int, timed: bool) -> list[tuple[int, Plac
     earliest = 0  # timestamps never run backwards
     for group in segments(window.words):
         begin = frame(group[0][1])
-        stamp = max(earliest, (offset + begin) // GRID * GRID)
+        stamp = max(earliest, on_grid(offset + begin))
         said += [(TIME + (stamp if said else min(stamp, 50)), near(begin))] if timed else []
         for digit, _start, _end in group:
             said.append((WORD_IDS[digit], (begins[words], ends[words], nexts[words])))
@@ -99,7 +102,7 @@ def transcript(window: Window, offset: int, timed: bool) -> list[tuple[int, Plac
         said += [(TIME + earliest, near(stop))] if timed else []
     if timed and window.cut_start is not None:
         begin = frame(window.cut_start)
-        said.append((TIME + max(earliest, (offset + begin) // GRID * GRID), near(begin)))
+        said.append((TIME + max(earliest, on_grid(offset + begin)), near(begin)))
     return [*said, (EOT, (ends[-1], ends[-1] + 15, 0))]
 
 
@@ -110,7 +113,7 @@ def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
     while len(tokens) < length:
         digits = rng.integers(10, size=rng.integers(1, 5))
         begin, time = time, time + len(digits) * rng.uniform(0.3, 1.0)
-        stamps = [TIME + frame(t) // GRID * GRID for t in (begin, time)]
+        stamps = [TIME + on_grid(frame(t)) for t in (begin, time)]
         tokens += [stamps[0], *(WORD_IDS[digit] for digit in digits), stamps[1]]
         time += rng.uniform(0, 1.5)
         if time > FULL_WINDOW - 5:

@@ -55,6 +55,7 @@ class DecodingOptions:
 
     def __post_init__(self) -> None:
         n_candidates = (self.beam_size or 1) * (1.0 if self.patience is None else self.patience)
+        # The candidates are rounded, as in openai-whisper.
         for is_bad, problem in (
             (_below(self.temperature, 0), "the temperature must be a number from 0"),
             (_below(self.best_of, 1), "best-of must be at least 1"),

@@ -64,7 +64,7 @@ class History:
 
     @property
     def tokens(self) -> list[int]:
-        """What the next window follows: at most the last `n_previous`, the carried prompt first."""
+        """What the next window follows, a carried initial prompt first; `build` takes the end."""
         if not self._options.carry_initial_prompt:
             return self._since_reset
         return self._initial + last(self._since_reset, self._n_previous - len(self._initial))
