@@ -120,6 +120,12 @@ def contenders(folder: Path) -> list[Contender]:
             REFERENCE, ours, {"model": str(DEMO), "device": "reference"}, ("greedy", "beam 5")
         ),
         Contender(f"{ours}, cpu", ours, {"model": str(DEMO), "device": "cpu"}, every),
+        Contender(
+            f"{ours}, cpu int8",
+            ours,
+            {"model": str(DEMO), "device": "cpu", "precision": "int8"},
+            every,
+        ),
         Contender(f"{faster} float32", faster, ctranslate2 | {"precision": "float32"}, every),
         Contender(f"{faster} int8", faster, ctranslate2 | {"precision": "int8"}, every),
     ]
@@ -253,7 +259,8 @@ on. How good the demo model is says nothing about the programs; how alike they a
 
 All decode at temperature 0 without fallback, because what programs draw at random cannot be the
 same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder, in {precision}
-on this machine, and a decoder of int8 weights. `reference` is NumPy in fp32; openai-whisper
+on this machine, and a decoder of int8 weights; `cpu int8` is that with `--precision int8`.
+`reference` is NumPy in fp32; openai-whisper
 computes in fp32 too.
 {listed}.
 

@@ -13,7 +13,7 @@ MAX_LINES = 500
 
 # Lower layers first; a module imports lower layers and its own package, not its layer's others.
 LAYERS = [
-    {"errors", "dims", "timing", "transcript", "findings"},
+    {"errors", "dims", "cpu_features", "timing", "transcript", "findings"},
     {"overlay", "languages", "audio_readers", "mel", "silero", "tensor_files"},
     {"audio", "vad", "tokenizer"},
     {"weights"},

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints import cache_folder, open_checkpoint
+from whisper_npu_cli.cpu_features import cpu_features
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.engine import (
@@ -38,7 +39,8 @@ from whisper_npu_cli.report import versions
 from whisper_npu_cli.weights import Checkpoint
 
 ENGINES = ("reference", "cpu")  # the first is the oracle of the others
-CPU_FEATURES = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
+X86_FEATURES = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+CPU_FEATURES = (*X86_FEATURES, "asimd", "bf16")
 
 FULL_CLOCK_MHZ = 1500  # the modes default and turbo run at 1600 to 1800, balanced at about 1000
 # Relative L2 distance of the encoder's states to the reference engine's. Measured on `demo`:
@@ -134,9 +136,8 @@ def _check_clock(clock_mhz: int) -> Check:
 
 
 def _check_cpu() -> Check:
-    cpuinfo = Path("/proc/cpuinfo")
-    flags = set(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.exists() else set()
-    found = ", ".join(feature for feature in CPU_FEATURES if feature in flags)
+    present = cpu_features()
+    found = ", ".join(feature for feature in CPU_FEATURES if feature in present)
     return Check("cpu", OK, f"{platform.machine()}: {found or 'no vector features that matter'}")
 
 

@@ -31,7 +31,7 @@ class EngineOptions:
     """How to compute, not what: none of it may change the text beyond rounding."""
 
     device: Device = "auto"
-    precision: Literal["auto", "bf16", "f32"] = "auto"  # of the encoder on the CPU
+    precision: Literal["auto", "bf16", "f32", "int8"] = "auto"  # of OpenVINO's encoder
     cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores
     xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for

@@ -43,11 +43,11 @@ def test_a_plot_that_cannot_be_written_costs_no_measurement(cli: Cli, tmp_path: 
     assert "--plot" in result.stderr
 
 
-def bench_once(cli: Cli, folder: Path, device: str) -> Result:
+def bench_once(cli: Cli, folder: Path, device: str, *more: str) -> Result:
     """One run of a small model."""
     write_good_checkpoint(folder / "model")
     options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", device)
-    result = cli("bench", "--model", folder / "model", *options)
+    result = cli("bench", "--model", folder / "model", *options, *more)
     assert result.status == 0
     return result
 
@@ -68,6 +68,14 @@ def test_the_limit_of_the_cpu_is_not_that_of_another_device(cli: Cli, tmp_path: 
 
 def test_notices_of_the_measured_process_are_seen(cli: Cli, tmp_path: Path) -> None:
     assert re.search("^using the (CPU|NPU): ", bench_once(cli, tmp_path, "auto").stderr, re.M)
+
+
+def test_int8_has_a_limit_of_its_own(cli: Cli, tmp_path: Path) -> None:
+    document = bench_once(cli, tmp_path, "cpu", "--precision", "int8", "--json").document
+    assert document["machine"]["gemm_int8_gflops"] > 0
+    (device,) = document["devices"]
+    assert device["engines"]["encode"] == "openvino int8"
+    assert 1e-3 < device["accuracy"]["states_relative_l2"] < 0.05  # int8, and no more than that
 
 
 def test_unknown_device_is_a_usage_error(cli: Cli) -> None:

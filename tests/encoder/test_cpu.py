@@ -9,6 +9,7 @@ from tiny_model import TINY_DIMS, TINY_SEED
 
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
+from whisper_npu_cli.encoder.graph import INT8_STEPS, build_encoder
 from whisper_npu_cli.errors import DeviceError, UsageError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
 from whisper_npu_cli.reference import ReferenceEncoder
@@ -60,6 +61,15 @@ def test_failures_of_a_device_are_one_line() -> None:
 def test_unknown_precision_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="int4"):
         OpenVinoEncoder(CHECKPOINT, precision="int4")
+
+
+def test_products_with_weights_are_of_int8_operands() -> None:
+    """OpenVINO recognises them by their pattern, and would compute any other in fp32."""
+    compiled = openvino.Core().compile_model(build_encoder(CHECKPOINT, INT8_STEPS), "CPU")
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    products = [info for info in infos if info["layerType"].astype(str) == "FullyConnected"]
+    assert len(products) == TINY_DIMS.n_audio_layer * 6 + TINY_DIMS.n_text_layer * 2
+    assert {info["runtimePrecision"].astype(str) for info in products} == {"i8"}
 
 
 def test_encoding_after_close_is_an_error() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead, supports_bf16
-from whisper_npu_cli.bench.work import encoder_flop, step_bytes
+from whisper_npu_cli.bench.work import attention_flop, linear_flop, step_bytes
 from whisper_npu_cli.checkpoints import open_checkpoint
 from whisper_npu_cli.decoder.base import CrossKV, Decoder
 from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
@@ -76,7 +76,7 @@ def bench_device(
         timer()  # warm-up
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-    limits = _limits(engine.n_threads)
+    limits = _limits(engine)
     measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
     for run in range(options.n_runs):
         for name, take in (limits | timers).items():
@@ -98,13 +98,15 @@ def bench_device(
     }
 
 
-def _limits(n_threads: int | None) -> dict[str, Timer]:
+def _limits(engine: EngineOptions) -> dict[str, Timer]:
     limits: dict[str, Timer] = {
-        "gemm_fp32_gflops": Gemm("f32", n_threads).gflops,
+        "gemm_fp32_gflops": Gemm("f32", engine.n_threads).gflops,
         "memory_read_gb_s": MemoryRead().gb_s,
     }
     if supports_bf16():
-        limits["gemm_bf16_gflops"] = Gemm("bf16", n_threads).gflops
+        limits["gemm_bf16_gflops"] = Gemm("bf16", engine.n_threads).gflops
+    if engine.precision == "int8":
+        limits["gemm_int8_gflops"] = Gemm("int8", engine.n_threads).gflops
     return limits
 
 
@@ -170,8 +172,11 @@ def _encode_row(
         }
     if engines.device.startswith(OPENVINO) and engines.device != f"{OPENVINO}CPU":
         return row
-    precision = "bf16" if "bf16" in engines.encoder.name else "fp32"
-    limits = encoder_flop(checkpoint.dims) / 1e6 / measured[f"gemm_{precision}_gflops"]
+    dims, name = checkpoint.dims, engines.encoder.name
+    is_bf16 = "gemm_bf16_gflops" in measured and not name.endswith("f32")
+    attention = measured["gemm_bf16_gflops" if is_bf16 else "gemm_fp32_gflops"]
+    linear = measured["gemm_int8_gflops"] if name.endswith("int8") else attention
+    limits = (linear_flop(dims) / linear + attention_flop(dims) / attention) / 1e6
     return row | _against_limit(times, limits, "limit_ms")
 
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 
 
-def encoder_flop(dims: ModelDims) -> float:
-    """Return the operations of one window: encoder and the decoder's cross-attention K and V.
+def linear_flop(dims: ModelDims) -> float:
+    """Return the operations of one window in products with weights, a multiply-add being two.
 
-    A multiply-add is two. Matrix products and convolutions only: the rest is under 1 %.
+    Those of the encoder's layers, and of the decoder's cross-attention keys and values.
     """
     n, width = dims.n_audio_ctx, dims.n_audio_state
+    layer = 12 * n * width**2  # q, k, v, out: 4; MLP: 8
+    cross = 2 * n * width * dims.n_text_state
+    return 2.0 * (dims.n_audio_layer * layer + dims.n_text_layer * cross)
+
+
+def attention_flop(dims: ModelDims) -> float:
+    """Return the operations of one window in attention and convolutions; the rest is under 1 %."""
+    n, width = dims.n_audio_ctx, dims.n_audio_state
     convolutions = 3 * width * (N_FRAMES * dims.n_mels + n * width)
-    projections = 12 * n * width**2  # q, k, v, out: 4; MLP: 8
-    attention = 2 * n**2 * width
-    cross = 2 * n * width * dims.n_text_state * dims.n_text_layer
-    return 2.0 * (convolutions + dims.n_audio_layer * (projections + attention) + cross)
+    return 2.0 * (dims.n_audio_layer * 2 * n**2 * width + convolutions)
 
 
 def step_bytes(dims: ModelDims, n_windows: int, weight_bytes: int, cross_bytes: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,9 @@ def bench(
             help="cpu, npu, sim, reference, openvino:NAME; several times (default: cpu).",
         ),
     ] = None,
+    precision: Annotated[
+        Literal["auto", "bf16", "f32", "int8"], typer.Option(help="Encoder arithmetic.")
+    ] = "auto",
     runs: Annotated[int, typer.Option(min=1, help="Runs after a warm-up.")] = 7,
     tokens: Annotated[int, typer.Option(min=1, max=440, help="Tokens for each window.")] = 90,
     batch: Annotated[
@@ -55,7 +58,7 @@ def bench(
 
     shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}
     options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)))
-    engines = [EngineOptions(device=name, n_threads=threads) for name in device or ["cpu"]]
+    engines = [EngineOptions(name, precision, n_threads=threads) for name in device or ["cpu"]]
     results = [_measure(options, engine) for engine in engines]
     document = _document(options, results)
     if as_json:

@@ -116,8 +116,11 @@ def transcribe(
         ),
     ] = "auto",
     precision: Annotated[
-        Literal["auto", "bf16", "f32"],
-        typer.Option(help="Encoder arithmetic.", rich_help_panel="Engine"),
+        Literal["auto", "bf16", "f32", "int8"],
+        typer.Option(
+            help="Encoder arithmetic; int8: in products with weights, faster with VNNI.",
+            rich_help_panel="Engine",
+        ),
     ] = "auto",
     cross_kv: Annotated[
         Literal["int8", "f32"],

@@ -2,7 +2,7 @@
 
 A checkpoint in, an `openvino.Model` out: input mel (n_mels, N_FRAMES), outputs the states and,
 layer by layer, the decoder's cross-attention keys and then values. All shapes are static.
-It knows nothing of devices and precisions. Importing this module imports OpenVINO.
+It knows nothing of devices and their floating-point numbers. Importing it imports OpenVINO.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.weights import Checkpoint
 
 LAYER_NORM_EPS = 1e-5
+INT8_STEPS = 127  # from 0 to the largest magnitude
+SMALLEST = np.float32(1e-30)  # magnitude that is divided by
 
 
-def build_encoder(checkpoint: Checkpoint) -> ov.Model:
-    """Return the encoder's graph; constants share memory with the checkpoint's fp32 arrays."""
-    return _EncoderGraph(checkpoint).build()
+def build_encoder(checkpoint: Checkpoint, int8_steps: int | None) -> ov.Model:
+    """Return the encoder's graph; constants share memory with the checkpoint's fp32 arrays.
+
+    With `int8_steps`, products with weights are of int8 operands: the largest weight of each row
+    becomes `int8_steps`, at most INT8_STEPS.
+    """
+    return _EncoderGraph(checkpoint, int8_steps).build()
 
 
 class _EncoderGraph:
@@ -29,14 +35,12 @@ class _EncoderGraph:
     This plain form runs at 0.89 of the rate of one large f32 GEMM (whisper-base, Zen 3), at 0.95
     in CPU time on one thread. One GEMM for query, key and value (0.88, 0.92), convolutions as
     GEMMs (0.90) and GELU apart from its GEMM (0.95 in CPU time) were no gain.
-
-    Nor is int8 where there is no VNNI: a GEMM of 1500 x 512 x 2048 takes 1.07 times as long as in
-    f32 with int8 weights, dynamic quantisation or not, and 1.06 times with static ranges.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
+    def __init__(self, checkpoint: Checkpoint, int8_steps: int | None) -> None:
         self._checkpoint = checkpoint
         self._dims = checkpoint.dims
+        self._int8_steps = int8_steps
 
     def build(self) -> ov.Model:
         mel = ops.parameter([self._dims.n_mels, N_FRAMES], np.float32, name="mel")
@@ -92,7 +96,10 @@ class _EncoderGraph:
 
     def _linear(self, name: str, x: ov.Node) -> ov.Node:
         """Return x W^T + b; Whisper's key projections have no b."""
-        product = ops.matmul(x, self._constant(f"{name}.weight"), False, True)
+        if self._int8_steps is None:
+            product = ops.matmul(x, self._constant(f"{name}.weight"), False, True)
+        else:
+            product = _int8_product(x, self._checkpoint.array(f"{name}.weight"), self._int8_steps)
         if name.endswith(".k_proj"):
             return product
         return ops.add(product, self._constant(f"{name}.bias"))
@@ -104,6 +111,26 @@ class _EncoderGraph:
 
     def _constant(self, name: str) -> ov.Node:
         return ops.constant(self._checkpoint.array(name), shared_memory=True)
+
+
+def _int8_product(x: ov.Node, weight: NDArray[np.float32], n_steps: int) -> ov.Node:
+    """Return x W^T of int8 operands, for x (n, n_in) and W (n_out, n_in).
+
+    Every row of x and of W has a scale of its own, as in CTranslate2: that of x is found while it
+    runs, so that no range has to be learned from recordings. Ranges learned from 31 s of speech
+    (SmoothQuant, 0.5) put whisper-base's states off by 0.012 to 0.025 of their deviation, on
+    average and depending on the recording; these put them off by 0.012 to 0.014.
+
+    FakeQuantize of a row that was divided by its largest magnitude is what OpenVINO's devices
+    recognise as an int8 operand; a scale that is not constant has to stay outside.
+    """
+    largest = ops.maximum(ops.reduce_max(ops.abs(x), _ints(-1), True), ops.constant(SMALLEST))
+    low, high = ops.constant(np.float32(-1)), ops.constant(np.float32(1))
+    rows = ops.fake_quantize(ops.divide(x, largest), low, high, low, high, 2 * INT8_STEPS + 1)
+    scale = np.maximum(np.abs(weight).max(1, keepdims=True), SMALLEST) / np.float32(n_steps)
+    codes = ops.convert(ops.constant(np.rint(weight / scale).astype(np.int8)), np.float32)
+    weights = ops.multiply(codes, ops.constant(scale))
+    return ops.multiply(ops.matmul(rows, weights, False, True), largest)
 
 
 def _ints(*values: int) -> ov.Node:

@@ -39,40 +39,50 @@ class CompiledEncoder:
     pages: mmap.mmap | None = None  # of a stored one
 
 
-def compiled_encoder(
-    core: ov.Core, checkpoint: Checkpoint, device: str, config: dict[str, str | int]
-) -> CompiledEncoder:
-    """Return the encoder compiled for `device`, from disk where it is stored or can be.
+@dataclass(frozen=True)
+class Target:
+    """What an encoder is compiled for."""
 
-    Raises RuntimeError, as OpenVINO does, where `device` cannot take it.
+    device: str
+    config: dict[str, str | int]  # OpenVINO's properties
+    int8_steps: int | None  # as `build_encoder` takes them
+
+    def compile(self, core: ov.Core, checkpoint: Checkpoint) -> ov.CompiledModel:
+        """Compile the encoder; RuntimeError, as OpenVINO raises it, where the device cannot."""
+        model = graph.build_encoder(checkpoint, self.int8_steps)
+        return core.compile_model(model, self.device, self.config)
+
+
+def compiled_encoder(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
+    """Return the encoder compiled for `target`, from disk where it is stored or can be.
+
+    Raises RuntimeError, as OpenVINO does, where the device cannot take it.
     """
-    path = _path(core, checkpoint, device, config)
+    path = _path(core, checkpoint, target)
     if path:
         _delete_unused(path)
     # Unlike Path.exists, this is no error in a folder that cannot be read.
     if path and not os.path.exists(path):  # noqa: PTH110
-        compiled = core.compile_model(graph.build_encoder(checkpoint), device, config)
+        compiled = target.compile(core, checkpoint)
         if not _store(compiled, path):
             return CompiledEncoder(compiled)
         del compiled  # the stored one takes less memory
     if path:
         try:
-            return _import(core, path, device, config)
+            return _import(core, path, target)
         except (OSError, ValueError, RuntimeError):  # damaged: stored again by the next run
             with suppress(OSError):
                 path.unlink()
-    return CompiledEncoder(core.compile_model(graph.build_encoder(checkpoint), device, config))
+    return CompiledEncoder(target.compile(core, checkpoint))
 
 
-def _path(
-    core: ov.Core, checkpoint: Checkpoint, device: str, config: dict[str, str | int]
-) -> Path | None:
+def _path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
     """Return where the encoder is stored, or None where that is not possible.
 
     The name follows from all that the compiled encoder depends on: another file of weights,
     processor, precision, OpenVINO or version of this package has another name.
     """
-    identity = checkpoint.identity
+    identity, device = checkpoint.identity, target.device
     if identity is None or device == "AUTO":  # which is several devices
         return None
     if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
@@ -84,7 +94,8 @@ def _path(
         device,
         core.get_property(device, "FULL_DEVICE_NAME"),
         core.get_property(device, "OPTIMIZATION_CAPABILITIES"),
-        config.get("INFERENCE_PRECISION_HINT"),
+        target.config.get("INFERENCE_PRECISION_HINT"),
+        target.int8_steps,
         identity,
     )
     return _folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
@@ -136,16 +147,14 @@ def _delete_unused(wanted: Path) -> None:
                     path.unlink()
 
 
-def _import(
-    core: ov.Core, path: Path, device: str, config: dict[str, str | int]
-) -> CompiledEncoder:
+def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
     with suppress(OSError):
         os.utime(path)  # in use
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO asks for writable
     tensor = ov.Tensor(np.frombuffer(pages, np.uint8), shared_memory=True)
     with _letting_go(pages):
-        model = core.import_model(tensor, device, config)
+        model = core.import_model(tensor, target.device, target.config)
     return CompiledEncoder(model, pages)
 
 
