@@ -70,7 +70,7 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
     assert complete[: len(printed)] == printed
     assert len(complete) > len(printed)
 
-    again = cli("transcribe", *options, "--resume", "--json")
+    again = cli("transcribe", *options, "--resume", "--json", "-m", "none-such")  # nor is it loaded
     assert again.status == 0
     assert [result["skipped"] for result in again.document["results"]] == [True, True]
     assert f"{inputs[0]}: complete, skipped" in again.stderr

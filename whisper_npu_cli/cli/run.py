@@ -75,6 +75,8 @@ class Run:
         options: TranscribeOptions,
         outputs: Outputs,
         printing: Printing,
+        *,
+        resume: bool,  # leave out inputs that are complete
     ) -> None:
         self.results: list[dict[str, Any]] = []
         self.failed: list[str] = []
@@ -83,34 +85,45 @@ class Run:
         self._options = options
         self._outputs = outputs
         self._printing = printing
+        self._resume = resume
 
     def has_input(self) -> bool:
-        """Return whether any input can be opened; where none can, report and remember all."""
-        errors = []
+        """Return whether there is anything to transcribe; if not, report and remember all."""
+        reasons: list[AudioError | None] = []
         for source in self._sources:
             try:
-                source.check()
+                if not self._is_done(source):
+                    source.check()
+                    return True
+                reasons.append(None)
             except AudioError as error:
-                errors.append(error)
+                reasons.append(error)
+        for source, reason in zip(self._sources, reasons, strict=True):
+            if reason:
+                print_error(reason)
+                self._remember({"path": source.path}, source, reason)
             else:
-                return True
-        for source, reason in zip(self._sources, errors, strict=True):
-            print_error(reason)
-            self._remember({"path": source.path}, source, reason)
+                self._skip(source)
         return False
 
-    def add_all(self, transcriber: Transcriber, *, resume: bool) -> None:
-        """Transcribe inputs until the last or until Ctrl-C; `resume` leaves out complete ones."""
+    def add_all(self, transcriber: Transcriber) -> None:
+        """Transcribe inputs until the last or until Ctrl-C."""
         with Interrupt() as interrupt:
             for source in self._sources:
                 if interrupt.requested:
                     break
-                if resume and self._outputs.are_complete(source):
-                    print_notice(f"{source.name}: complete, skipped")
-                    self.results.append({"path": source.path, "complete": True, "skipped": True})
+                if self._is_done(source):
+                    self._skip(source)
                 else:
                     self.add(transcriber, source, interrupt)
         self.is_interrupted = interrupt.requested
+
+    def _is_done(self, source: AudioSource) -> bool:
+        return self._resume and self._outputs.are_complete(source)
+
+    def _skip(self, source: AudioSource) -> None:
+        print_notice(f"{source.name}: complete, skipped")
+        self.results.append({"path": source.path, "complete": True, "skipped": True})
 
     def print_summary(self) -> None:
         """Print what failed, and how far an interrupted run came."""

@@ -185,14 +185,15 @@ def transcribe(
         batch_size=batch_size,
         vad=longform.vad_options(context.params),
     )
-    run = Run(sources, options, outputs, Printing(as_json, print_colors, len(sources) > 1))
+    printing = Printing(as_json, print_colors, len(sources) > 1)
+    run = Run(sources, options, outputs, printing, resume=resume)
     engines = None
     try:
         if run.has_input():  # before a model is downloaded and loaded for nothing
             outputs.check_folder()
             with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
                 engines = transcriber.engines
-                run.add_all(transcriber, resume=resume)
+                run.add_all(transcriber)
     finally:
         if as_json and run.results:  # also those from before a device failed
             print_document(document(model, engines, run.results))
