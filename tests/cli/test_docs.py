@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_command_has_help_and_an_example(cli: Cli, command: str) -> None:
     result = cli(*command.split(), "--help")
     assert (result.status, result.stderr) == (0, "")
     assert f"Example: whisper-npu {command}" in result.stdout
+
+
+def test_names_of_options_are_whole_on_a_narrow_terminal(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = cli("transcribe", "--help").stdout
+    assert max(map(len, printed.splitlines())) == 80
+    assert re.search(r"--temperature-increment-on-\S*", printed)
+    assert not re.search(r"--\S*…", printed)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

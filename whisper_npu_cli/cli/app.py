@@ -14,6 +14,7 @@ import typer
 from whisper_npu_cli import __version__
 from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error
+from whisper_npu_cli.cli.help import Command
 from whisper_npu_cli.errors import WhisperNpuError
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
     epilog="Try: `whisper-npu transcribe samples/*.wav --model demo`",
 )
-app.command("transcribe")(transcribe.transcribe)
+app.command("transcribe", cls=Command)(transcribe.transcribe)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
