@@ -55,7 +55,7 @@ def print_timings(timings: Timings) -> None:
     speed = timings.audio_s / total_s if total_s else 0.0
     rtf_text = f"{total_s / timings.audio_s:.4f}" if timings.audio_s else ""
     table.add_row("total", "", f"{total_s:.3f}", "", "", rtf_text, f"{speed:.1f}x", style="bold")
-    Console(stderr=True, highlight=False).print(table)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(table)
 
 
 def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
