@@ -48,14 +48,19 @@ def print_timings(timings: Timings) -> None:
             f"{row.seconds / total_s:.0%}" if total_s else "",
             str(row.calls),
             f"{rtf:.4f}" if rtf is not None else "",
-            f"{speed:.1f}x" if speed is not None else "",
+            _times(speed) if speed is not None else "",
             str(row.tokens or ""),
             f"{1000 * row.seconds / row.tokens:.2f}" if row.tokens else "",
         )
     speed = timings.audio_s / total_s if total_s else 0.0
     rtf_text = f"{total_s / timings.audio_s:.4f}" if timings.audio_s else ""
-    table.add_row("total", "", f"{total_s:.3f}", "", "", rtf_text, f"{speed:.1f}x", style="bold")
-    Console(stderr=True, highlight=False, soft_wrap=True).print(table)
+    table.add_row("total", "", f"{total_s:.3f}", "", "", rtf_text, _times(speed), style="bold")
+    Console(stderr=True, highlight=False).print(table)
+
+
+def _times(speed: float) -> str:
+    """Return a factor with what digits mean something: 27.9x, 2377x."""
+    return f"{speed:.1f}x" if speed < 1000 else f"{speed:.0f}x"
 
 
 def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
