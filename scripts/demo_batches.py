@@ -26,7 +26,7 @@ SKIP = -100  # label without loss
 GRID = 5  # frames, of timestamps: 20 ms would be a guess, which lowers the mean log-probability
 BLUR = 2  # frames: attention's blurred edge then crosses where the word begins, not 40 ms before
 LONGEST_PROMPT = 223  # tokens of earlier text that Whisper is given
-
+PROMPTED = 0.8  # of the batches: what was read most often alone skips words after long prompts
 
 Place = tuple[int, int, int]  # frames from, until, and faintly on until
 NOWHERE: Place = (0, 0, 0)
@@ -127,7 +127,7 @@ def make_sequence(
     """What the decoder reads and should say: with timestamps or without, after earlier text or
     not, and whether there is speech at all. If `prompted`, most often after much text."""
     sequence = Sequence([], [], [], [])
-    timed = rng.random() < 0.5
+    timed = rng.random() < (0.65 if prompted else 0.5)
     if rng.random() < ((0.8 if prompted else 0.2) if timed else 0.1):
         longest = LONGEST_PROMPT if prompted else 25
         length = longest if prompted and rng.random() < 0.5 else int(rng.integers(1, longest + 1))
@@ -172,7 +172,7 @@ def make_batch(
     size, seconds, most_words = shape
     rng = composer.rng
     frames = frame(seconds)
-    prompted = rng.random() < 0.5
+    prompted = rng.random() < PROMPTED
     if prompted:  # long texts slow a whole batch
         n_texts = min(n_texts, 2)
     windows, lengths, sequences, offsets = [], [], [], []
@@ -180,7 +180,7 @@ def make_batch(
     ordinals = np.full((size, frames), SKIP)
     earlier = np.full((size, frames, 2), SKIP)
     for row in range(size):
-        quiet = rng.random() < 0.1
+        quiet = rng.random() < 0.2
         window = composer.quiet_window(seconds) if quiet else composer.window(seconds, most_words)
         offset = 0 if rng.random() < 0.4 else int(rng.integers(FRAMES - frames + 1))
         before = (10, 10)

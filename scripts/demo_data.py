@@ -204,7 +204,7 @@ class Composer:
         """One noise of `count` samples at root mean square about 1: coloured noise, mains hum,
         chords, clicks or babble (several words at once, reversed in time)."""
         rng = self.rng
-        kind = rng.choice(5, p=(0.6, 0.1, 0.1, 0.05, 0.15))
+        kind = rng.choice(5, p=(0.45, 0.1, 0.25, 0.05, 0.15))
         time = np.arange(count, dtype=np.float32) / RATE
         if kind == 0:
             start = rng.integers(60 * RATE - count)
@@ -226,6 +226,8 @@ class Composer:
                 for note in rng.integers(36, 90, rng.integers(1, 4)):
                     frequency = 440 * 2 ** ((note - 69) / 12)
                     noise[part] += np.sin(2 * np.pi * frequency * time[part])
+            if rng.random() < 0.7:  # struck, not held
+                noise *= np.exp(-rng.uniform(1, 8) * (time % length))
         elif kind == 3:
             noise = np.zeros(count, np.float32)
             hits = rng.integers(count, size=1 + count // rng.integers(2000, 20000))

@@ -114,12 +114,13 @@ CURRICULUM = Stage(
     n_texts=1,
     rate=2.5e-3,
 )
-SHORT = ((16, 6.0, 10), (8, 12.0, 18))
 FULL = ((4, FULL_WINDOW, 12), (4, FULL_WINDOW, 40))
 # With --init. Most of the errors that are left are places lost among digits that repeat, so that
 # reading a window in several ways, prompted or not, teaches more than another window.
 FINE_TUNING = Stage(
-    rounds=((800, (*SHORT, FULL[0], *SHORT, FULL[1])), (60, FULL)), n_texts=4, rate=2e-3
+    rounds=((1200, ((16, 6.0, 10), FULL[0], (8, 12.0, 18), FULL[1])), (60, FULL)),
+    n_texts=4,
+    rate=2e-3,
 )
 
 
