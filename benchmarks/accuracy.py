@@ -290,9 +290,9 @@ right, by a word's start.
 
 Phrases of 3 to 10 digits with pauses of up to 5 s, {n_words} words, greedy. Sequential is with the
 text of the window before as its prompt, the default of all three, or without
-(`--no-condition-on-previous-text`). Batched is 8
-windows at once, cut by the VAD, which {ORIGINAL} does not have; faster-whisper is told to write
-timestamps there too, as the others do.
+(`--no-condition-on-previous-text`). Batched is 8 windows at once, cut by the
+VAD, which {ORIGINAL} does not have; faster-whisper is told to write timestamps there too, as the
+others do.
 
 {rows["long"]}
 """
