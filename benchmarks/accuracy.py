@@ -260,8 +260,7 @@ on. How good the demo model is says nothing about the programs; how alike they a
 All decode at temperature 0 without fallback, because what programs draw at random cannot be the
 same. `cpu` is what `--device auto` takes where there is no NPU: an OpenVINO encoder, in {precision}
 on this machine, and a decoder of int8 weights; `cpu int8` is that with `--precision int8`.
-`reference` is NumPy in fp32; openai-whisper
-computes in fp32 too.
+`reference` is NumPy in fp32; openai-whisper computes in fp32 too.
 {listed}.
 
 ## {len(files["all"])} clips of ten digits

@@ -118,7 +118,7 @@ def transcribe(
     precision: Annotated[
         Literal["auto", "bf16", "f32", "int8"],
         typer.Option(
-            help="Encoder arithmetic; int8: in products with weights, faster with VNNI.",
+            help="Encoder arithmetic; int8: in products with weights, for CPUs with VNNI.",
             rich_help_panel="Engine",
         ),
     ] = "auto",
