@@ -85,6 +85,7 @@ def transcribe_batched(
         _decode(batch, stages, previous, first=is_first)
         is_first = False
         yield Decided([s for job in batch for s in job.segments], batch[-1].window.end)
+        batch.clear()  # else it would be in memory while the next one is prepared
 
 
 def _ahead(prepare: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

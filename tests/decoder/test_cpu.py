@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from tests.tiny_model import TINY_DIMS, TINY_SEED
 from whisper_npu_cli.decoder import kernels
+from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.compiling import compile_once
-from whisper_npu_cli.decoder.cpu import NumbaDecoder
+from whisper_npu_cli.decoder.cpu import FEW_POSITIONS, NumbaDecoder
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.errors import CheckpointError, DeviceError
 from whisper_npu_cli.random_checkpoint import random_checkpoint
@@ -109,6 +110,15 @@ def test_prefill_continues_where_the_rows_are(
     np.testing.assert_allclose(session.prefill(tokens[:, 4:], [4]), whole, **SAME)
 
 
+def test_caches_grow_with_the_text(checkpoint: Checkpoint, windows: list[EncodedWindow]) -> None:
+    """A step that finds them full copies what they hold."""
+    tokens = random_tokens(2, FEW_POSITIONS + 3)
+    growing = start(NumbaDecoder(checkpoint), windows[:2])
+    found = [growing.step(fed).copy() for fed in tokens.T][-1]
+    whole = start(NumbaDecoder(checkpoint), windows[:2]).prefill(tokens, [tokens.shape[1] - 1])
+    np.testing.assert_allclose(found, whole[:, 0], **SAME)
+
+
 @pytest.mark.parametrize("n_rows", [1, 2, 3, 4, 5, 8, 9])
 def test_a_row_does_not_depend_on_the_others(
     decoder: NumbaDecoder, windows: list[EncodedWindow], n_rows: int
@@ -174,6 +184,9 @@ def test_misuse_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) 
     wrong = EncodedWindow(windows[0].states, windows[0].cross_keys[:1], windows[0].cross_values)
     with pytest.raises(ValueError, match=r"expected \(2, 1500, 128\)"):
         start(decoder, [wrong])
+    others = CrossKV(windows[0].cross_keys, windows[0].cross_values)  # as the reference keeps them
+    with pytest.raises(ValueError, match=r"not of this decoder's cross_kv\(\)"):
+        decoder.start([others])
 
 
 COMPILES_NOTHING = """

@@ -59,17 +59,20 @@ class Weights(NamedTuple):
 class Caches(NamedTuple):
     """Cached keys (n_ctx, head_size) and values (head_size, n_ctx): rows of dot products.
 
-    A slot holds one row's tokens. The scales of int8 keys and values are per channel: they fold
-    into the query and into the result, so that the loops over positions read nothing but int8.
-    n_padded is n_audio_ctx up to a multiple of 64, filled up with zeros.
+    A slot holds one row's tokens. Cross-attention reads each window where it lies: `cross` has the
+    addresses of its four arrays, which have the shape and type of window 0's, given here. The
+    scales of int8 keys and values are per channel: they fold into the query and into the result,
+    so that the loops over positions read nothing but int8. n_padded is n_audio_ctx up to a
+    multiple of 64, filled up with zeros.
     """
 
-    self_keys: F32Array  # (n_layer, n_slots, n_head, n_text_ctx, head_size)
-    self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_text_ctx)
-    cross_keys: NDArray[Any]  # (n_layer, n_windows, n_head, n_audio_ctx, head_size) int8 or f32
-    cross_values: NDArray[Any]  # (n_layer, n_windows, n_head, head_size, n_padded)
-    key_scale: F32Array  # (n_layer, n_windows, n_head, head_size)
-    value_scale: F32Array  # (n_layer, n_windows, n_head, head_size)
+    self_keys: F32Array  # (n_layer, n_slots, n_head, n_positions, head_size)
+    self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_positions)
+    cross: NDArray[np.int64]  # (n_windows, 4), of what follows
+    cross_keys: NDArray[Any]  # (n_layer, n_head, n_audio_ctx, head_size) int8 or f32
+    cross_values: NDArray[Any]  # (n_layer, n_head, head_size, n_padded)
+    key_scale: F32Array  # (n_layer, n_head, head_size)
+    value_scale: F32Array  # (n_layer, n_head, head_size)
 
 
 class Scratch(NamedTuple):

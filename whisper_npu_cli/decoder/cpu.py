@@ -29,6 +29,9 @@ Array = NDArray[np.float32]
 # Rows x positions of one pass of a prefill. Far more than the ~10 at which arithmetic, not
 # memory, becomes the limit, and few enough for the activations to stay in the second-level cache.
 PREFILL_SIZE = 64
+# Positions that a cache begins with; then it doubles. A window of 30 s has some 100 tokens, the
+# whole context takes 11 MB a row for whisper-base.
+FEW_POSITIONS = 64
 
 
 class NumbaDecoder:
@@ -56,9 +59,10 @@ class NumbaDecoder:
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
-        self._allocate(n_windows=1, n_slots=1)
+        self._allocate(n_slots=1)
+        self._allocate_positions(FEW_POSITIONS)
         self._compile(on_compile)
-        self.session: NumbaSession | None = None
+        self.n_sessions = 0  # started; the last one may use the caches
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
         """Quantise the window's cross-attention keys and values, or lay them out as they are."""
@@ -70,11 +74,7 @@ class NumbaDecoder:
                 f"cross-attention keys and values of {keys.shape} and {values.shape},"
                 f" expected {expected}"
             )
-        caches = self.caches
-        kept = CrossKV(
-            *(np.zeros_like(cache[:, 0]) for cache in (caches.cross_keys, caches.cross_values)),
-            *(np.ones_like(scale[:, 0]) for scale in (caches.key_scale, caches.value_scale)),
-        )
+        kept = self._window()
         if self._cross_dtype == np.int8:
             quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
             quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
@@ -87,26 +87,23 @@ class NumbaDecoder:
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
         """Begin decoding `windows`, one row each; `max_rows` bounds later gathers.
 
-        Ends the session before: its caches are taken over, and grown where they are too few.
+        Ends the session before: its caches are taken over, and grown where they are too small.
         """
         n_slots = max(len(windows), max_rows or 0)
-        n_windows = self.caches.cross_keys.shape[1]
-        if len(windows) > n_windows or n_slots > self.logits.shape[0]:
-            self._allocate(max(len(windows), n_windows), max(n_slots, self.logits.shape[0]))
-        caches = self.caches
-        for i, window in enumerate(windows):
-            caches.cross_keys[:, i], caches.cross_values[:, i] = window.keys, window.values
-            caches.key_scale[:, i], caches.value_scale[:, i] = window.key_scale, window.value_scale
-        self.session = NumbaSession(self, len(windows), n_slots)
-        return self.session
+        if n_slots > self.logits.shape[0]:
+            self._allocate(n_slots)
+            self._allocate_positions(self.self_keys.shape[3])
+        self.n_sessions += 1
+        return NumbaSession(self, windows, n_slots)
 
     def close(self) -> None:
         """End the session; memory goes with the decoder itself."""
-        self.session = None
+        self.n_sessions += 1
 
     def _compile(self, notice: Notice) -> None:
         """Compile what is called from here, or load it from disk."""
-        tokens, x, caches = np.empty((1, 1), np.int64), self.scratch.x, self.caches
+        tokens, x = np.empty((1, 1), np.int64), self.scratch.x
+        caches = self.caches([self._window()])
         # `linear` before `forward`, which calls it: what was compiled on the way is not stored.
         vocabulary = self.weights.vocabulary
         compile_once(kernels.rounded, (x, vocabulary.limit[0]), notice)
@@ -118,20 +115,35 @@ class NumbaDecoder:
         codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
         compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
 
-    def _allocate(self, n_windows: int, n_slots: int) -> None:
-        """Allocate caches and scratch for that many windows and rows."""
+    def caches(self, windows: Sequence[CrossKV]) -> Caches:
+        """Return the caches of a session over `windows`, which has to keep them in memory."""
+        dims = self.dims
+        shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
+        arrays = []
+        for w in windows:
+            if w.key_scale is None or w.value_scale is None or w.keys.shape != shape:
+                raise ValueError("a window that is not of this decoder's cross_kv()")
+            arrays.append((w.keys, w.values, w.key_scale, w.value_scale))
+        cross = np.array([[a.ctypes.data for a in window] for window in arrays], np.int64)
+        return Caches(self.self_keys, self.self_values, cross, *arrays[0])
+
+    def _window(self) -> CrossKV:
+        """Return a window of zeros."""
+        dims, head_size = self.dims, self.dims.text_head_size
+        heads = dims.n_text_layer, dims.n_text_head
+        n_padded = -(-dims.n_audio_ctx // kernels.LINE) * kernels.LINE
+        return CrossKV(
+            keys=np.zeros((*heads, dims.n_audio_ctx, head_size), self._cross_dtype),
+            values=np.zeros((*heads, head_size, n_padded), self._cross_dtype),
+            key_scale=np.ones((*heads, head_size), np.float32),
+            value_scale=np.ones((*heads, head_size), np.float32),
+        )
+
+    def _allocate(self, n_slots: int) -> None:
+        """Allocate what is computed of that many rows."""
         dims, head_size = self.dims, self.dims.text_head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
         n_padded = -(-dims.n_audio_ctx // kernels.LINE) * kernels.LINE
-        cross, channels = (n_layer, n_windows, n_head), (n_layer, n_windows, n_head, head_size)
-        self.caches = Caches(
-            self_keys=_zeros(n_layer, n_slots, n_head, dims.n_text_ctx, head_size),
-            self_values=_zeros(n_layer, n_slots, n_head, head_size, dims.n_text_ctx),
-            cross_keys=np.zeros((*cross, dims.n_audio_ctx, head_size), self._cross_dtype),
-            cross_values=np.zeros((*cross, head_size, n_padded), self._cross_dtype),
-            key_scale=np.ones(channels, np.float32),
-            value_scale=np.ones(channels, np.float32),
-        )
         n_x = max(PREFILL_SIZE, n_slots)
         self.scratch = Scratch(
             x=_zeros(n_x, n_state),
@@ -146,6 +158,22 @@ class NumbaDecoder:
             captured=_zeros(0, 0, dims.n_audio_ctx),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
+
+    def _allocate_positions(self, n_positions: int) -> None:
+        """Allocate the caches of tokens, for that many in each slot."""
+        dims, n_slots = self.dims, self.logits.shape[0]
+        n_positions = min(n_positions, dims.n_text_ctx)
+        shape, head_size = (dims.n_text_layer, n_slots, dims.n_text_head), dims.text_head_size
+        self.self_keys = _zeros(*shape, n_positions, head_size)
+        self.self_values = _zeros(*shape, head_size, n_positions)
+
+    def lengthen(self) -> None:
+        """Double the positions that the caches have place for, or as far as the context goes."""
+        keys, values = self.self_keys, self.self_values
+        n_positions = keys.shape[3]
+        self._allocate_positions(2 * n_positions)
+        self.self_keys[:, :, :, :n_positions] = keys
+        self.self_values[..., :n_positions] = values
 
     def align(self, window: CrossKV, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
@@ -179,9 +207,12 @@ class NumbaSession:
     Row i has its keys and values in slot `rows[0, i]`, and attends to window `rows[1, i]`.
     """
 
-    def __init__(self, decoder: NumbaDecoder, n_windows: int, n_slots: int) -> None:
+    def __init__(self, decoder: NumbaDecoder, windows: Sequence[CrossKV], n_slots: int) -> None:
         self._decoder = decoder
-        self._rows = np.stack([np.arange(n_windows), np.arange(n_windows)])  # (2, n_rows) i64
+        self._number = decoder.n_sessions
+        self._windows = tuple(windows)  # of whose arrays the caches have addresses
+        self._caches = decoder.caches(windows)
+        self._rows = np.stack([np.arange(len(windows))] * 2)  # (2, n_rows) i64
         self._n_slots = n_slots
         self._length = 0  # positions cached, of every row
 
@@ -213,7 +244,7 @@ class NumbaSession:
         normed = kernels.forward(
             np.ascontiguousarray(tokens, np.int64),
             decoder.weights,
-            decoder.caches,
+            self._caches,
             decoder.scratch,
             self._rows,
             self._length,
@@ -230,14 +261,14 @@ class NumbaSession:
         """
         if len(rows) > self._n_slots:
             raise ValueError(f"{len(rows)} rows gathered, the session holds {self._n_slots}")
-        decoder = self._use(self._rows.shape[1], 0)
+        self._use(self._rows.shape[1], 0)
         gathered = self._rows[:, rows]
         free = sorted(set(range(self._n_slots)) - set(gathered[0].tolist()))
         seen: set[int] = set()
         for row, slot in enumerate(gathered[0].tolist()):
             if slot in seen:
                 gathered[0, row] = copy = free.pop()
-                keys, values, n = decoder.caches.self_keys, decoder.caches.self_values, self._length
+                keys, values, n = self._caches.self_keys, self._caches.self_values, self._length
                 keys[:, copy, :, :n] = keys[:, slot, :, :n]
                 values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
             seen.add(slot)
@@ -246,10 +277,13 @@ class NumbaSession:
     def _use(self, n_rows: int, n_new: int) -> NumbaDecoder:
         """Check that the session can take `n_new` tokens for `n_rows` rows; return its decoder."""
         n_text_ctx = self._decoder.dims.n_text_ctx
-        if self._decoder.session is not self:
+        if self._decoder.n_sessions != self._number:
             raise ValueError("a later session has taken over the decoder's caches")
         if n_rows != self._rows.shape[1]:
             raise ValueError(f"tokens for {n_rows} rows, the session has {self._rows.shape[1]}")
         if self._length + n_new > n_text_ctx:
             raise ValueError(f"the context of {n_text_ctx} tokens is full")
+        while self._length + n_new > self._caches.self_keys.shape[3]:
+            self._decoder.lengthen()
+            self._caches = self._decoder.caches(self._windows)
         return self._decoder

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import carray, njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
@@ -307,6 +307,24 @@ def _attend_window(queries, keys, values, n_keys, scores):  # type: ignore[no-un
     return call_int8 if keys.dtype == types.int8 else call_f32
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _pointer(typing: Any, address: Any) -> Any:
+    """Return the integer `address` as a pointer."""
+    del typing
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        del signature
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(address), build
+
+
+@_serial
+def array_at(address, like):  # type: ignore[no-untyped-def]
+    """Return the contiguous array that lies at `address`, with the shape and type of `like`."""
+    return carray(_pointer(address), like.shape, like.dtype)
+
+
 # The bodies of the parallel loops are functions of their own: numba passes a named tuple's arrays
 # into a parallel loop, but its dead-code pass drops stores to them there (0.68).
 
@@ -370,7 +388,7 @@ def self_attention(qkv, layer, normed, s, caches, rows, length):  # type: ignore
 @_serial
 def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ignore[no-untyped-def]
     """Compute one head of `cross_attention`."""
-    _, _, _, n_audio_ctx, head_size = caches.cross_keys.shape
+    _, _, n_audio_ctx, head_size = caches.cross_keys.shape
     n_rows = rows.shape[1]
     n_new = s.normed.shape[0] // n_rows
     start = head * head_size
@@ -382,13 +400,14 @@ def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ign
             end += 1
         queries = s.queries[head, row * n_new : end * n_new]
         scores = s.scores[head, row * n_new : end * n_new]
-        key_scale = caches.key_scale[layer, window, head]
-        value_scale = caches.value_scale[layer, window, head]
+        at = caches.cross[window]
+        keys = array_at(at[0], caches.cross_keys)[layer, head]
+        values = array_at(at[1], caches.cross_values)[layer, head]
+        key_scale = array_at(at[2], caches.key_scale)[layer, head]
+        value_scale = array_at(at[3], caches.value_scale)[layer, head]
         for j in range(queries.shape[0]):
             for d in range(head_size):
                 queries[j, d] = s.qkv[row * n_new + j, start + d] * key_scale[d]
-        keys = caches.cross_keys[layer, window, head]
-        values = caches.cross_values[layer, window, head]
         attend_window(queries, keys, values, n_audio_ctx, scores)
         for j in range(queries.shape[0]):
             for d in range(head_size):
@@ -408,7 +427,7 @@ def cross_attention(query, layer, normed, s, caches, rows):  # type: ignore[no-u
     Neighbouring rows of one window (beams) are queries of one product: its keys and values are
     read once.
     """
-    for head in prange(caches.cross_keys.shape[2]):
+    for head in prange(caches.cross_keys.shape[1]):
         cross_attend_head(np.int64(head), query, layer, normed, s, caches, rows)
 
 
