@@ -21,11 +21,11 @@ app = typer.Typer(
     name="whisper-npu",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     # openai-whisper spells its options with underscores
     context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
-    epilog="Try: `whisper-npu transcribe samples/*.wav --model demo`",
+    epilog="Try: whisper-npu transcribe samples/*.wav --model demo",
 )
 app.command("transcribe", cls=Command)(transcribe.transcribe)
 app.command("bench")(bench.bench)

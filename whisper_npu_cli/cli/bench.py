@@ -45,7 +45,7 @@ def bench(
         Path | None, typer.Option(metavar="FILE.svg", help="Write a chart of the windows.")
     ] = None,
 ) -> None:
-    """Measure the stages of transcription and the machine's own limits, in one run.
+    """Measure every stage beside the machine's own limits.
 
     Every batch is measured with one beam, and every beam with one window.
 

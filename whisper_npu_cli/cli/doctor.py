@@ -34,10 +34,12 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
-    """Check this machine: versions, CPU, cache, model, a computation on each engine, and the NPU.
+    """Check this machine by computing on each of its engines.
+
+    Also shown: versions, CPU, cache folder, models, and every check of the NPU.
 
     Exit status 0 where transcription works, 1 where it does not; 3 where the device that
-    `--device` asks for cannot be used.
+    --device asks for cannot be used.
 
     Example: whisper-npu doctor --model small
     """

@@ -16,7 +16,7 @@ _Name = Annotated[
 
 @app.command("list")
 def list_models() -> None:
-    """Show the aliases, their repositories, and the size of those in the cache.
+    """Show the aliases, their repositories and cached sizes.
 
     Example: whisper-npu models list
     """
@@ -32,7 +32,9 @@ def list_models() -> None:
 
 @app.command()
 def pull(name: _Name) -> None:
-    """Download a model into the Hugging Face cache, check it, and print its directory.
+    """Download a model, check it, and print its directory.
+
+    It goes into the Hugging Face cache.
 
     Example: whisper-npu models pull base.en
     """

@@ -43,7 +43,9 @@ def status(xclbins: _Xclbins = None) -> None:
 
 @app.command()
 def verify(xclbins: _Xclbins = None) -> None:
-    """Check hashes, sources, device, columns, kernel and arguments; exit status 3 on a mismatch.
+    """Check what is built against its manifest.
+
+    Hashes, sources, device, columns, kernel and arguments; exit status 3 on a mismatch.
 
     Example: whisper-npu overlays verify
     """
@@ -67,7 +69,7 @@ def plan(
     clock_mhz: Annotated[int, typer.Option(help="Clock of the array in MHz.")] = 1800,
     as_json: _Json = False,
 ) -> None:
-    """Print every command of one window, its buffers, and its predicted time.
+    """Print a window's commands, buffers and predicted time.
 
     Example: whisper-npu overlays plan --model base
     """
