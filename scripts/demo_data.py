@@ -19,7 +19,7 @@ import numpy as np
 
 RATE = 16_000
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-SPEAKERS = ("george", "jackson", "lucas", "nicolas")
+SPEAKERS = ("george", "jackson", "lucas", "nicolas")  # by whom a checkpoint is judged
 TEST_INDICES = range(5)  # FSDD's own test split: never in training
 FULL_WINDOW = 30.0
 
@@ -78,8 +78,11 @@ def make_word(digit: int, samples: np.ndarray, rate: int) -> Word:
     return Word(digit, samples, rate, start - first / rate, end - first / rate)
 
 
-def load_recordings(folder: Path, speakers: tuple[str, ...], indices: range) -> Voices:
-    """The FSDD takes `{digit}_{speaker}_{index}.wav` of some speakers and indices."""
+def load_recordings(folder: Path, indices: range) -> Voices:
+    """The FSDD takes `{digit}_{speaker}_{index}.wav` of some indices, by speaker."""
+    speakers = sorted({path.stem.split("_")[1] for path in folder.glob("[0-9]_*_*.wav")})
+    if not speakers:
+        raise FileNotFoundError(f"{folder}: no DIGIT_SPEAKER_INDEX.wav")
     return {
         speaker: [
             [make_word(d, *read_wav(folder / f"{d}_{speaker}_{i}.wav")) for i in indices]
@@ -267,13 +270,17 @@ class Composer:
     def window(self, seconds: float, most_words: int) -> Window:
         """A window of 1 to `most_words` spoken digits.
 
-        Only full 30 s windows may lie inside longer audio: they begin and end in mid-speech, and
-        words cut there are not among `words`.
+        Only full 30 s windows may lie inside longer audio: they begin and end in mid-speech. A
+        word of which the end, or most of the beginning, is cut off there is not among `words`.
         """
         rng = self.rng
         count = int(seconds * RATE)
         inside = seconds == FULL_WINDOW and rng.random() < 0.3
-        crowd = rng.random() < 0.2  # a new voice for each word
+        # How often another voice comes after a word, and the longest pause before it: one voice
+        # alone, a new one for each word, or voices that take turns.
+        change, pause = ((0.0, 0.0), (1.0, 0.0), (0.15, seconds / 6))[
+            rng.choice(3, p=(0.4, 0.2, 0.4))
+        ]
         # Often few digits come again and again, among which it is easy to lose the place.
         few = rng.random() < 0.35
         digits = rng.choice(10, size=rng.integers(1, 5)) if few else ALL_DIGITS
@@ -287,8 +294,6 @@ class Composer:
         if not inside and seconds > 3 and rng.random() < 0.3:
             cursor = rng.uniform(0, 0.6 * seconds)
         while len(result.words) < limit:
-            if crowd:
-                voice, speed = self._voice(), rng.uniform(0.8, 1.25)
             samples, word = self._word(voice, speed, digits)
             start, end = cursor + word.start, cursor + word.end
             if not inside and cursor + len(samples) / RATE > seconds:
@@ -300,9 +305,13 @@ class Composer:
             if end > seconds:
                 result.cut_start = start if start < seconds else None
                 break
-            if start >= 0:
-                result.words.append((word.digit, start, end))
+            # A window that begins a little late, at a timestamp, must not lose its first word.
+            if start + 0.4 * (end - start) >= 0:
+                result.words.append((word.digit, max(0.0, start), end))
             cursor = end + rng.uniform(gap_low, gap_high) - word.start
+            if rng.random() < change:
+                voice, speed = self._voice(), rng.uniform(0.8, 1.25)
+                cursor += pause * rng.random()
             if rng.random() < 0.04:
                 cursor += rng.uniform(0.2, 0.2 + 0.2 * seconds)
             if cursor >= seconds:

@@ -3,7 +3,8 @@
     python scripts/train_demo.py --out first
     python scripts/train_demo.py --out demo --init first.state.pt
 
-and the same with `--leave-out jackson` to measure a speaker that was never heard.
+and the same with `--leave-out jackson` to measure a speaker that was never heard. All speakers in
+the folder `--fsdd` are learnt from: the Free Spoken Digit Dataset has six.
 
 Needs torch, numpy and safetensors, and the programs espeak-ng, flite and festival (with the voices
 festvox-kdlpc16k and festvox-us-slt-hts). Seeds and step counts are fixed; the number of threads
@@ -32,7 +33,6 @@ import torch
 from demo_batches import COUNTED, SKIP, Batch, make_batch
 from demo_data import (
     FULL_WINDOW,
-    SPEAKERS,
     TEST_INDICES,
     Composer,
     load_recordings,
@@ -135,8 +135,9 @@ class Run:
     """A training run: what is trained, on what, and where its state is kept."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        kept = tuple(s for s in SPEAKERS if s != args.leave_out)
-        humans = load_recordings(args.fsdd, kept, range(len(TEST_INDICES), 50))
+        humans = load_recordings(args.fsdd, range(len(TEST_INDICES), 50))
+        if args.leave_out:
+            del humans[args.leave_out]
         self.composer = Composer(humans, synthesize_voices(args.cache), args.seed)
         self.trainer, self.out = Trainer(), args.out
         self.optimizer = torch.optim.AdamW(
@@ -211,7 +212,7 @@ def main() -> None:
     parser.add_argument("--fsdd", type=Path, default=Path("../shared/fsdd"), help="recordings")
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--cache", type=Path, default=Path("tts-cache"), help="synthetic words")
-    parser.add_argument("--leave-out", choices=SPEAKERS, help="train without this speaker")
+    parser.add_argument("--leave-out", metavar="SPEAKER", help="train without this speaker")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on all step counts")
     parser.add_argument("--init", type=Path, help="fine-tune this OUT.state.pt of another run")
     parser.add_argument("--resume", action="store_true", help="continue from OUT.state.pt")
