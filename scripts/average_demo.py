@@ -21,11 +21,10 @@ def average(out: Path, checkpoints: list[Path]) -> None:
     weights = [load_file(folder / "model.safetensors") for folder in checkpoints]
     shutil.copytree(checkpoints[0], out)
     mean = {
-        name: np.mean([tensors[name] for tensors in weights], axis=0, dtype=np.float32)
+        name: np.mean([one[name] for one in weights], axis=0, dtype=np.float32).astype(np.float16)
         for name in weights[0]
     }
-    halves = {name: values.astype(np.float16) for name, values in mean.items()}
-    save_file(halves, out / "model.safetensors", metadata={"format": "pt"})
+    save_file(mean, out / "model.safetensors", metadata={"format": "pt"})
 
 
 def main() -> None:

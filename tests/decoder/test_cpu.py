@@ -172,7 +172,9 @@ def test_heads_of_an_odd_size_are_refused() -> None:
         NumbaDecoder(random_checkpoint(dims, TINY_SEED))
 
 
-def test_misuse_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
+def test_misuse_is_refused(
+    checkpoint: Checkpoint, decoder: NumbaDecoder, windows: list[EncodedWindow]
+) -> None:
     earlier = start(decoder, windows[:2])
     with pytest.raises(ValueError, match="tokens for 1 rows, the session has 2"):
         earlier.step(np.array([1]))
@@ -187,6 +189,9 @@ def test_misuse_is_refused(decoder: NumbaDecoder, windows: list[EncodedWindow]) 
     others = CrossKV(windows[0].cross_keys, windows[0].cross_values)  # as the reference keeps them
     with pytest.raises(ValueError, match=r"not of this decoder's cross_kv\(\)"):
         decoder.start([others])
+    of_f32 = NumbaDecoder(checkpoint, cross_kv="f32").cross_kv(windows[0])
+    with pytest.raises(ValueError, match=r"not of this decoder's cross_kv\(\)"):
+        decoder.start([of_f32])
 
 
 COMPILES_NOTHING = """

@@ -59,8 +59,8 @@ class NumbaDecoder:
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
-        self._allocate(n_slots=1)
-        self._allocate_positions(FEW_POSITIONS)
+        self._n_padded = -(-self.dims.n_audio_ctx // kernels.LINE) * kernels.LINE
+        self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
         self._compile(on_compile)
         self.n_sessions = 0  # started; the last one may use the caches
 
@@ -91,8 +91,7 @@ class NumbaDecoder:
         """
         n_slots = max(len(windows), max_rows or 0)
         if n_slots > self.logits.shape[0]:
-            self._allocate(n_slots)
-            self._allocate_positions(self.self_keys.shape[3])
+            self._allocate(n_slots, self.self_keys.shape[3])
         self.n_sessions += 1
         return NumbaSession(self, windows, n_slots)
 
@@ -120,8 +119,9 @@ class NumbaDecoder:
         dims = self.dims
         shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
         arrays = []
-        for w in windows:
-            if w.key_scale is None or w.value_scale is None or w.keys.shape != shape:
+        for w in windows:  # the kernels read what lies at an address, whatever it is
+            is_ours = w.keys.shape == shape and w.keys.dtype == self._cross_dtype
+            if not is_ours or w.key_scale is None or w.value_scale is None:
                 raise ValueError("a window that is not of this decoder's cross_kv()")
             arrays.append((w.keys, w.values, w.key_scale, w.value_scale))
         cross = np.array([[a.ctypes.data for a in window] for window in arrays], np.int64)
@@ -131,19 +131,17 @@ class NumbaDecoder:
         """Return a window of zeros."""
         dims, head_size = self.dims, self.dims.text_head_size
         heads = dims.n_text_layer, dims.n_text_head
-        n_padded = -(-dims.n_audio_ctx // kernels.LINE) * kernels.LINE
         return CrossKV(
             keys=np.zeros((*heads, dims.n_audio_ctx, head_size), self._cross_dtype),
-            values=np.zeros((*heads, head_size, n_padded), self._cross_dtype),
+            values=np.zeros((*heads, head_size, self._n_padded), self._cross_dtype),
             key_scale=np.ones((*heads, head_size), np.float32),
             value_scale=np.ones((*heads, head_size), np.float32),
         )
 
-    def _allocate(self, n_slots: int) -> None:
-        """Allocate what is computed of that many rows."""
+    def _allocate(self, n_slots: int, n_positions: int) -> None:
+        """Allocate for that many rows, of that many tokens."""
         dims, head_size = self.dims, self.dims.text_head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
-        n_padded = -(-dims.n_audio_ctx // kernels.LINE) * kernels.LINE
         n_x = max(PREFILL_SIZE, n_slots)
         self.scratch = Scratch(
             x=_zeros(n_x, n_state),
@@ -153,11 +151,12 @@ class NumbaDecoder:
             attended=_zeros(n_x, n_state),
             mlp=_zeros(n_x, 4 * n_state),
             queries=_zeros(n_head, n_x, head_size),
-            scores=_zeros(n_head, n_x, max(n_padded, dims.n_text_ctx)),
+            scores=_zeros(n_head, n_x, max(self._n_padded, dims.n_text_ctx)),
             capture_index=np.full((n_layer, n_head), -1),
             captured=_zeros(0, 0, dims.n_audio_ctx),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
+        self._allocate_positions(n_positions)
 
     def _allocate_positions(self, n_positions: int) -> None:
         """Allocate the caches of tokens, for that many in each slot."""
