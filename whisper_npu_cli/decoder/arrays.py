@@ -1,7 +1,6 @@
 """What the compiled decoder works on: its weights, its caches and its intermediate results.
 
-Named tuples of arrays, which numba passes without copies. Their types are part of the key under
-which numba stores compiled code, so a change here is a change of `kernels.py` too.
+Named tuples of arrays, which numba passes without copies.
 """
 
 from __future__ import annotations
@@ -84,7 +83,13 @@ class Scratch(NamedTuple):
     qkv: F32Array  # (n_x, 3 * n_state)
     attended: F32Array  # (n_x, n_state)
     mlp: F32Array  # (n_x, 4 * n_state)
+    codes: NDArray[np.int16]  # (n_x, n_state), what a product takes
+    mlp_codes: NDArray[np.int16]  # (n_x, 4 * n_state)
+    code_scale: F32Array  # (n_x,), of either
     queries: F32Array  # (n_head, n_x, head_size)
     scores: F32Array  # (n_head, n_x, max(n_padded, n_text_ctx))
+    head_codes: NDArray[np.int16]  # (n_head, n_x, n_padded), what cross-attention takes
+    head_scale: F32Array  # (n_head, n_x)
     capture_index: NDArray[np.int64]  # (n_layer, n_head), where a head is kept; -1: nowhere
     captured: F32Array  # (n_captured, n_x, n_audio_ctx), cross-attention weights of those heads
+    team: NDArray[np.int64]  # what its threads share, see `team.py`

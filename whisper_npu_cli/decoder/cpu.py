@@ -13,13 +13,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from numba import get_num_threads
 from numpy.typing import NDArray
 
-from whisper_npu_cli.decoder import kernels
-from whisper_npu_cli.decoder.arrays import Caches, Scratch
+from whisper_npu_cli.decoder.arrays import Caches, Rounded, Scratch
 from whisper_npu_cli.decoder.base import CrossKV
 from whisper_npu_cli.decoder.compiling import Notice, compile_once
+from whisper_npu_cli.decoder.forward import forward, linear
+from whisper_npu_cli.decoder.kernels import LINE
 from whisper_npu_cli.decoder.quantize import quantize_cross, quantize_decoder
+from whisper_npu_cli.decoder.team import new_team
 from whisper_npu_cli.encoder.base import EncodedWindow
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.weights import Checkpoint
@@ -50,16 +53,16 @@ class NumbaDecoder:
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
-        if self.dims.text_head_size % kernels.LINE:
+        if self.dims.text_head_size % LINE:
             raise CheckpointError(
                 f"{checkpoint.name}: attention heads of {self.dims.text_head_size} channels, which"
-                f" is no multiple of {kernels.LINE}",
+                f" is no multiple of {LINE}",
                 hint="use --device reference",
             )
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
-        self._n_padded = -(-self.dims.n_audio_ctx // kernels.LINE) * kernels.LINE
+        self._n_padded = -(-self.dims.n_audio_ctx // LINE) * LINE
         self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
         self._compile(on_compile)
         self.n_sessions = 0  # started; the last one may use the caches
@@ -101,16 +104,10 @@ class NumbaDecoder:
 
     def _compile(self, notice: Notice) -> None:
         """Compile what is called from here, or load it from disk."""
-        tokens, x = np.empty((1, 1), np.int64), self.scratch.x
-        caches = self.caches([self._window()])
-        # `linear` before `forward`, which calls it: what was compiled on the way is not stored.
-        vocabulary = self.weights.vocabulary
-        compile_once(kernels.rounded, (x, vocabulary.limit[0]), notice)
-        rounded = kernels.rounded(x, vocabulary.limit[0])
-        compile_once(kernels.linear, (vocabulary, 0, rounded, x), notice)
-        compile_once(
-            kernels.forward, (tokens, self.weights, caches, self.scratch, tokens, 0, x), notice
-        )
+        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _rounded(1, 1)
+        caches, s, weights = self.caches([self._window()]), self.scratch, self.weights
+        compile_once(linear, (1, s.team, weights.vocabulary, x, rounded, x), notice)
+        compile_once(forward, (1, tokens, caches, s, tokens, 0, x, *weights), notice)
         codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
         compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
 
@@ -152,8 +149,14 @@ class NumbaDecoder:
             mlp=_zeros(n_x, 4 * n_state),
             queries=_zeros(n_head, n_x, head_size),
             scores=_zeros(n_head, n_x, max(self._n_padded, dims.n_text_ctx)),
+            codes=np.zeros((n_x, n_state), np.int16),
+            mlp_codes=np.zeros((n_x, 4 * n_state), np.int16),
+            code_scale=_zeros(n_x),
+            head_codes=np.zeros((n_head, n_x, self._n_padded), np.int16),
+            head_scale=_zeros(n_head, n_x),
             capture_index=np.full((n_layer, n_head), -1),
             captured=_zeros(0, 0, dims.n_audio_ctx),
+            team=new_team(),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
         self._allocate_positions(n_positions)
@@ -200,6 +203,10 @@ def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
 
+def _rounded(*shape: int) -> Rounded:
+    return Rounded(np.zeros(shape, np.int16), np.zeros(shape[:-1], np.float32))
+
+
 class NumbaSession:
     """Rows of tokens being decoded.
 
@@ -227,8 +234,9 @@ class NumbaSession:
         chosen = np.concatenate(normed, axis=1)[:, list(logits_at)]
         logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
         vocabulary = decoder.weights.vocabulary
-        x = kernels.rounded(chosen.reshape(-1, chosen.shape[-1]), vocabulary.limit[0])
-        kernels.linear(vocabulary, 0, x, logits.reshape(-1, logits.shape[-1]))
+        x, out = (array.reshape(-1, array.shape[-1]) for array in (chosen, logits))
+        team = decoder.scratch.team
+        linear(get_num_threads(), team, vocabulary, x, _rounded(*x.shape), out)
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
@@ -240,18 +248,18 @@ class NumbaSession:
     def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
         """Feed tokens (n_rows, n_new); return what the vocabulary product takes, a view."""
         decoder = self._decoder
-        normed = kernels.forward(
+        forward(
+            get_num_threads(),
             np.ascontiguousarray(tokens, np.int64),
-            decoder.weights,
             self._caches,
             decoder.scratch,
             self._rows,
             self._length,
             logits,
+            *decoder.weights,
         )
         self._length += tokens.shape[1]
-        result: Array = normed.reshape(*tokens.shape, -1)
-        return result
+        return decoder.scratch.normed[: tokens.size].reshape(*tokens.shape, -1)
 
     def gather(self, rows: NDArray[np.int64]) -> None:
         """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.

@@ -1,18 +1,18 @@
-"""The compiled text decoder: token ids in, logits out, over int8 weights and cached keys.
+"""The arithmetic of the compiled text decoder, over int8 weights and cached keys.
 
+What one thread does of a step, a task at a time; `forward.py` says which tasks, in which order.
 At batch 1 a step reads every weight once and does two operations with each, so memory is the
 limit and the form of these kernels follows from it: weights and cross-attention keys and values
-are int8; one compiled call does a whole step, because a return to Python for each of ~40
-products would cost as much as the products; rows (windows, beams, prompt positions) are folded
-into one axis, so that a weight is read once for all of them.
+are int8; rows (windows, beams, prompt positions) are folded into one axis, so that a weight is
+read once for all of them; nothing is allocated.
 
 Products with int8 are integer products: activations are rounded to 16 bits first, a row at a
 time. Widened to fp32 instead, a core took 14 GB/s of weights at batch 1, below what it can read,
-and 38 G multiply-adds a second at batch 8; so it takes 33 GB/s and does 63 G (Zen 3, AVX2). The
-16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3 of theirs.
+and 38 G multiply-adds a second at batch 8; so it takes 45 GB/s and does 55 to 63 G (Zen 3, AVX2).
+The 16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3 of theirs.
 
-All shapes are run-time values, so the code is compiled once and serves every model. The kernels
-share one file because numba's disk cache only notices changes of the file that it compiled.
+All shapes are run-time values, so the code is compiled once and serves every model. Loops run
+over slices from 0: an index that may be negative, for all that numba knows, is not vectorised.
 Knows nothing of checkpoints, windows or which token to choose.
 
 Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in a prefill.
@@ -24,36 +24,31 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, prange, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from whisper_npu_cli.decoder.arrays import Rounded, Scratch
+from whisper_npu_cli.decoder.arrays import Rounded
+from whisper_npu_cli.decoder.compiling import serial
 
 MAX_CODE = 32767  # of int16
 MAX_SUM = 2**31 - 1  # of int32
 LANES = 16  # int8 of one multiply-add
 LINE = 64  # bytes of a cache line; all products have a multiple of it as their length
-AHEAD = 2048  # bytes between what is read and what is asked for; 1024 and 8192 are as good
+AHEAD = 2048  # bytes between what is read and what is asked for; 1024 and 4096 are as good
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
-BLOCK_ROWS = 32  # weight rows of one parallel task: 16 tasks for 512 outputs
 
 
-# Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises.
-_serial = njit(fastmath=True, error_model="numpy")
-_parallel = njit(fastmath=True, error_model="numpy", parallel=True)
+def _dot_tile(n_x: int) -> Any:
+    """Return a compiled function of one row of int8 and `n_x` of int16.
 
-
-def _dot_tile(n_x: int, length: int) -> Any:
-    """Return a compiled function of 2 rows of int8 and `n_x` of int16, `length` at a time.
-
-    `tile(rows, i, x, j, n, out)` sets out[j + b, i + a] = rows[i + a, :n] . x[j + b, :n] for
-    a < 2, b < n_x. Each row is loaded once for all of x.
+    `tile(rows, i, x, j, n, out)` sets out[j + b, i] = rows[i, :n] . x[j + b, :n] for b < n_x.
 
     This is LLVM by hand: products of neighbours, added in pairs, are one instruction for 16 of
     them where a CPU has it (`vpmaddwd` on x86), and LLVM's vectoriser does not find it in a loop
     over int32, in whichever form. On other CPUs the same lines become widening multiplications.
-    Weights are asked for ahead, which brings 26 MB of them in 0.65 instead of 0.93 ms.
+    Memory is read fastest one row after the other, a cache line at once, and asked for ahead: with
+    two rows in turn a step of batch 1 took 1.1 times as long, and one of batch 8 no less.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -62,7 +57,7 @@ def _dot_tile(n_x: int, length: int) -> Any:
 
         def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
             _, i, _, j, n, _ = args
-            zero, step = (context.get_constant(types.intp, value) for value in (0, length))
+            zero, step = (context.get_constant(types.intp, value) for value in (0, LINE))
             int32 = ir.IntType(32)
             sums, products = ir.VectorType(int32, LANES // 2), ir.VectorType(int32, LANES)
 
@@ -85,28 +80,24 @@ def _dot_tile(n_x: int, length: int) -> Any:
                 ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), *[int32] * 3]),
                 "llvm.prefetch.p0",  # address, read, keep in all caches, data
             )
-            pairs = [(a, b) for a in range(2) for b in range(n_x)]
-            totals = {pair: cgutils.alloca_once_value(builder, sums(None)) for pair in pairs}
+            totals = [cgutils.alloca_once_value(builder, sums(None)) for _ in range(n_x)]
             even, odd = (ir.Constant(sums, list(range(first, LANES, 2))) for first in (0, 1))
             with cgutils.for_range_slice(builder, zero, n, step) as (first, _):
-                for a in range(2):
-                    later = builder.gep(item(0, after(i, a), first), [int32(AHEAD)])
-                    builder.call(prefetch, [later, int32(0), int32(3), int32(1)])
-                for k in (after(first, offset) for offset in range(0, length, LANES)):
-                    weights = [widened(0, after(i, a), k) for a in range(2)]
-                    inputs = [widened(2, after(j, b), k) for b in range(n_x)]
-                    for a, b in pairs:
-                        product = builder.mul(weights[a], inputs[b])
+                later = builder.gep(item(0, i, first), [int32(AHEAD)])
+                builder.call(prefetch, [later, int32(0), int32(3), int32(1)])
+                for k in (after(first, offset) for offset in range(0, LINE, LANES)):
+                    weights = widened(0, i, k)
+                    for b, total in enumerate(totals):
+                        product = builder.mul(weights, widened(2, after(j, b), k))
                         halves = (builder.shuffle_vector(product, product, h) for h in (even, odd))
-                        total = builder.add(builder.load(totals[a, b]), builder.add(*halves))
-                        builder.store(total, totals[a, b])
+                        added = builder.add(builder.load(total), builder.add(*halves))
+                        builder.store(added, total)
             add_lanes = cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(int32, [sums]), "llvm.vector.reduce.add.v8i32"
             )
-            for a, b in pairs:
-                total = builder.call(add_lanes, [builder.load(totals[a, b])])
-                result = builder.sitofp(total, ir.FloatType())
-                builder.store(result, item(5, after(j, b), after(i, a)))
+            for b, total in enumerate(totals):
+                result = builder.call(add_lanes, [builder.load(total)])
+                builder.store(builder.sitofp(result, ir.FloatType()), item(5, after(j, b), i))
             return context.get_dummy_value()
 
         return types.void(rows, types.intp, x, types.intp, types.intp, out), build
@@ -114,31 +105,38 @@ def _dot_tile(n_x: int, length: int) -> Any:
     return tile
 
 
-# A whole cache line of each row at once where the rows are little used: 28 GB/s instead of 16. With
-# four activations the registers do not suffice for that, and it takes 1.7 times as long.
-_tile_of_1, _tile_of_4 = _dot_tile(1, LINE), _dot_tile(4, LANES)
+_tile_of_1, _tile_of_4, _tile_of_5, _tile_of_8 = map(_dot_tile, (1, 4, 5, 8))
 
 
-@_serial
+@serial
 def dot_int8(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
     """Set out[j, i] = rows[i, :n] . x[j, :n] for first <= i < last; the one inner loop.
 
-    Two rows by four activations: eight sums hide the latency of an addition in 16 vector
-    registers. An odd last row is computed in a pair with its predecessor. `rows` (n_rows >= 2,
-    >= n) int8, x (n_x, >= n) int16 with codes small enough for int32 sums, n a multiple of LINE.
+    `rows` (>= last, >= n) int8, x (n_x, >= n) int16 with codes small enough for int32 sums, n a
+    multiple of LINE. All rows are read for each eight x: more than these should fit into a cache.
     """
-    for pair in range(first, last, 2):
-        i = max(min(pair, last - 2), 0)
-        j = 0
-        while j + 4 <= x.shape[0]:
-            _tile_of_4(rows, i, x, j, n, out)
+    j = 0
+    while j < x.shape[0]:
+        left = x.shape[0] - j
+        if left >= 8:
+            for i in range(first, last):
+                _tile_of_8(rows, i, x, j, n, out)
+            j += 8
+        elif left >= 5:  # beams, by default
+            for i in range(first, last):
+                _tile_of_5(rows, i, x, j, n, out)
+            j += 5
+        elif left >= 4:
+            for i in range(first, last):
+                _tile_of_4(rows, i, x, j, n, out)
             j += 4
-        while j < x.shape[0]:
-            _tile_of_1(rows, i, x, j, n, out)
+        else:
+            for i in range(first, last):
+                _tile_of_1(rows, i, x, j, n, out)
             j += 1
 
 
-@_serial
+@serial
 def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
     """Do as `dot_int8`, with rows (n_rows, >= n) and x (n_x, >= n) f32 and any n."""
     for j in range(x.shape[0]):
@@ -149,33 +147,31 @@ def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
             out[j, i] = total
 
 
-@_serial
-def rounded(x, limit):  # type: ignore[no-untyped-def]
-    """Return x (n_x, n) f32 as integers of at most `limit`, with a scale for each row."""
-    n_x, n = x.shape
-    codes, scale = np.empty((n_x, n), np.int16), np.empty(n_x, np.float32)
-    for j in range(n_x):
-        largest = np.float32(1e-30)
-        for k in range(n):
-            largest = max(largest, abs(x[j, k]))
-        scale[j] = largest / limit
-        inverse = limit / largest
-        for k in range(n):
-            codes[j, k] = np.int16(np.rint(x[j, k] * inverse))
-    return Rounded(codes, scale)
+@serial
+def round_row(j, x, limit, rounded):  # type: ignore[no-untyped-def]
+    """Make row j of `rounded` that of x (n_x, n) f32: integers of at most `limit`, and a scale."""
+    largest = np.float32(1e-30)
+    for k in range(x.shape[1]):
+        largest = max(largest, abs(x[j, k]))
+    rounded.scale[j] = largest / limit
+    inverse = limit / largest
+    for k in range(x.shape[1]):
+        rounded.codes[j, k] = np.int16(np.rint(x[j, k] * inverse))
 
 
-@_serial
+@serial
 def project(product, layer, first, last, x, out):  # type: ignore[no-untyped-def]
     """Set out[:, first:last] to those outputs of a `Linear` of x, which is `Rounded`."""
-    weight, scale, bias = product.weight[layer], product.scale[layer], product.bias[layer]
+    weight = product.weight[layer]
+    scale, bias = product.scale[layer, first:last], product.bias[layer, first:last]
     dot_int8(weight, first, last, weight.shape[1], x.codes, out)
     for j in range(out.shape[0]):
-        for i in range(first, last):
-            out[j, i] = out[j, i] * (scale[i] * x.scale[j]) + bias[i]
+        row = out[j, first:last]
+        for i in range(row.size):
+            row[i] = row[i] * (scale[i] * x.scale[j]) + bias[i]
 
 
-@_serial
+@serial
 def gelu(x):  # type: ignore[no-untyped-def]
     """Return x * (1 + erf(x / sqrt(2))) / 2, with erf as a rational function that vectorises.
 
@@ -218,7 +214,7 @@ def exp_negative(x):  # type: ignore[no-untyped-def]
     return p * np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@_serial
+@serial
 def softmax(scores, n_valid, n_keys):  # type: ignore[no-untyped-def]
     """Turn scores[:n_valid] into weights that sum to 1, and scores[n_valid:n_keys] into 0."""
     highest = scores[0]
@@ -234,26 +230,27 @@ def softmax(scores, n_valid, n_keys):  # type: ignore[no-untyped-def]
         scores[t] = np.float32(0)
 
 
-@_serial
-def add_and_norm(branch, x, norm, layer, out):  # type: ignore[no-untyped-def]
-    """Add `branch` to the residual stream x (n_x, n_state), and normalise the sum into `out`."""
-    n_state = x.shape[1]
+@serial
+def add_and_norm_row(j, s, norm, layer, limit):  # type: ignore[no-untyped-def]
+    """Add row j of s.branch to the residual stream, normalise the sum, and round it to s.codes."""
+    x, branch, normed = s.x[j], s.branch[j], s.normed[j]
+    n_state = x.size
     gain, bias = norm.gain[layer], norm.bias[layer]
-    for j in range(x.shape[0]):
-        total = np.float32(0)
-        for k in range(n_state):
-            x[j, k] += branch[j, k]
-            total += x[j, k]
-        mean = total / np.float32(n_state)
-        squares = np.float32(0)
-        for k in range(n_state):
-            squares += (x[j, k] - mean) * (x[j, k] - mean)
-        inverse = np.float32(1) / np.sqrt(squares / np.float32(n_state) + LAYER_NORM_EPSILON)
-        for k in range(n_state):
-            out[j, k] = (x[j, k] - mean) * inverse * gain[k] + bias[k]
+    total = np.float32(0)
+    for k in range(n_state):
+        x[k] += branch[k]
+        total += x[k]
+    mean = total / np.float32(n_state)
+    squares = np.float32(0)
+    for k in range(n_state):
+        squares += (x[k] - mean) * (x[k] - mean)
+    inverse = np.float32(1) / np.sqrt(squares / np.float32(n_state) + LAYER_NORM_EPSILON)
+    for k in range(n_state):
+        normed[k] = (x[k] - mean) * inverse * gain[k] + bias[k]
+    round_row(j, s.normed, limit, Rounded(s.codes, s.code_scale))
 
 
-@_serial
+@serial
 def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
     """Replace queries (n_q, head_size) by the values that they attend to.
 
@@ -267,132 +264,117 @@ def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[n
     dot_f32(values, np.int64(0), head_size, n_keys, scores, queries)
 
 
-@_serial
-def attend_int8(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
+@serial
+def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
     """Do as `attend_f32`, not causal, with int8 keys and values (head_size, n_padded).
 
-    n_padded is n_keys up to a multiple of LINE; scores has as many columns.
+    n_padded is n_keys up to a multiple of LINE; scores has as many columns, `rounded` too.
     """
     n_q, head_size = queries.shape
     n_padded = values.shape[1]
-    q = rounded(queries, np.float32(MAX_CODE))
-    dot_int8(keys, np.int64(0), n_keys, head_size, q.codes, scores)
+    for j in range(n_q):
+        round_row(j, queries, np.float32(MAX_CODE), rounded)
+    dot_int8(keys, np.int64(0), n_keys, head_size, rounded.codes[:n_q], scores)
+    limit = np.float32(min(MAX_CODE, MAX_SUM // (127 * n_padded)))
     for j in range(n_q):
         for t in range(n_keys):
-            scores[j, t] *= q.scale[j]
+            scores[j, t] *= rounded.scale[j]
         softmax(scores[j], n_keys, n_padded)
-    limit = np.float32(min(MAX_CODE, MAX_SUM // (127 * n_padded)))
-    weights = rounded(scores[:, :n_padded], limit)
-    dot_int8(values, np.int64(0), head_size, n_padded, weights.codes, queries)
+        round_row(j, scores[:, :n_padded], limit, rounded)
+    dot_int8(values, np.int64(0), head_size, n_padded, rounded.codes[:n_q], queries)
     for j in range(n_q):
         for d in range(head_size):
-            queries[j, d] *= weights.scale[j]
+            queries[j, d] *= rounded.scale[j]
 
 
-def attend_window(queries: Any, keys: Any, values: Any, n_keys: Any, scores: Any) -> None:
+def attend_window(
+    queries: Any, keys: Any, values: Any, n_keys: Any, scores: Any, rounded: Any
+) -> None:
     """Stand for `attend_int8` or `attend_f32`, by what a window's keys and values are."""
     raise NotImplementedError("compiled code only")
 
 
 @overload(attend_window)
-def _attend_window(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
-    del queries, values, n_keys, scores
+def _attend_window(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
+    del queries, values, n_keys, scores, rounded
 
-    def call_int8(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
-        attend_int8(queries, keys, values, n_keys, scores)
+    def call_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
+        attend_int8(queries, keys, values, n_keys, scores, rounded)
 
-    def call_f32(queries, keys, values, n_keys, scores):  # type: ignore[no-untyped-def]
+    def call_f32(queries, keys, values, n_keys, scores, rounded):  # type: ignore  # noqa: ARG001
         attend_f32(queries, keys, values, n_keys, False, scores)
 
     return call_int8 if keys.dtype == types.int8 else call_f32
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _pointer(typing: Any, address: Any) -> Any:
-    """Return the integer `address` as a pointer."""
+def array_at(typing: Any, address: Any, like: Any) -> Any:
+    """Return the array that lies at `address`, with the shape, strides and type of `like`."""
     del typing
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         del signature
-        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+        array = context.make_array(like)(context, builder, args[1])
+        array.data = builder.inttoptr(args[0], array.data.type)
+        array.meminfo = array.meminfo.type(None)
+        array.parent = array.parent.type(None)
+        return array._getvalue()
 
-    return types.voidptr(address), build
-
-
-@_serial
-def array_at(address, like):  # type: ignore[no-untyped-def]
-    """Return the contiguous array that lies at `address`, with the shape and type of `like`."""
-    return carray(_pointer(address), like.shape, like.dtype)
+    return like(address, like), build
 
 
-# The bodies of the parallel loops are functions of their own: numba passes a named tuple's arrays
-# into a parallel loop, but its dead-code pass drops stores to them there (0.68).
-
-
-@_serial
-def linear_block(block, product, layer, x, out):  # type: ignore[no-untyped-def]
-    """Compute BLOCK_ROWS outputs of `linear`; x is `Rounded`."""
-    first = block * BLOCK_ROWS
-    last = min(product.weight.shape[1], first + BLOCK_ROWS)
+@serial
+def linear_block(block, n_block, product, layer, x, out):  # type: ignore[no-untyped-def]
+    """Compute `n_block` outputs of a `Linear` of x, which is `Rounded`, with GELU where it asks."""
+    first = block * n_block
+    last = min(product.weight.shape[1], first + n_block)
     project(product, layer, first, last, x, out)
     if product.with_gelu:
         for j in range(out.shape[0]):
-            for i in range(first, last):
-                out[j, i] = gelu(out[j, i])
+            row = out[j, first:last]
+            for i in range(row.size):
+                row[i] = gelu(row[i])
 
 
-@_parallel
-def linear(product, layer, x, out):  # type: ignore[no-untyped-def]
-    """Set out (n_x, n_out) to the product of x (n_x, n_in), which is `Rounded`."""
-    for block in prange((product.weight.shape[1] + BLOCK_ROWS - 1) // BLOCK_ROWS):
-        linear_block(np.int64(block), product, layer, x, out)
-
-
-@_serial
-def self_attend_head(head, qkv, layer, normed, s, caches, rows, length):  # type: ignore[no-untyped-def]
-    """Compute one head of `self_attention`, from its rows of the weights to its result."""
+@serial
+def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore[no-untyped-def]
+    """Compute one head of self-attention, from its rows of the QKV weights to s.attended."""
     _, _, n_head, _, head_size = caches.self_keys.shape
     n_rows, n_x, n_state = rows.shape[1], s.normed.shape[0], n_head * head_size
     n_new = n_x // n_rows
     start = head * head_size
     for first in range(start, 3 * n_state, n_state):
-        project(qkv, layer, first, first + head_size, normed, s.qkv)
+        project(qkv, layer, first, first + head_size, Rounded(s.codes, s.code_scale), s.qkv)
     for row in range(n_rows):
         keys = caches.self_keys[layer, rows[0, row], head]
         values = caches.self_values[layer, rows[0, row], head]
         queries = s.queries[head, row * n_new : (row + 1) * n_new]
         for i in range(n_new):
-            j = row * n_new + i
+            qkv_row = s.qkv[row * n_new + i, start:]
             for d in range(head_size):
-                queries[i, d] = s.qkv[j, start + d]
-                keys[length + i, d] = s.qkv[j, n_state + start + d]
-                values[d, length + i] = s.qkv[j, 2 * n_state + start + d]
+                queries[i, d] = qkv_row[d]
+                keys[length + i, d] = qkv_row[n_state + d]
+                values[d, length + i] = qkv_row[2 * n_state + d]
         scores = s.scores[head, row * n_new : (row + 1) * n_new]
         attend_f32(queries, keys, values, length + n_new, True, scores)
         for i in range(n_new):
+            attended = s.attended[row * n_new + i, start:]
             for d in range(head_size):
-                s.attended[row * n_new + i, start + d] = queries[i, d]
+                attended[d] = queries[i, d]
 
 
-@_parallel
-def self_attention(qkv, layer, normed, s, caches, rows, length):  # type: ignore[no-untyped-def]
-    """Attend over the tokens so far; normed, which is `Rounded`, to s.attended.
+@serial
+def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-untyped-def]
+    """Compute one head of cross-attention, from its rows of the query weights to s.attended.
 
-    A task is a head with its share of the QKV product, so that a layer starts one parallel
-    region here (each costs some 5 us) and a head's vectors stay in its core's cache.
+    Neighbouring rows of one window (beams) are queries of one product: its keys and values are
+    read once.
     """
-    for head in prange(caches.self_keys.shape[2]):
-        self_attend_head(np.int64(head), qkv, layer, normed, s, caches, rows, length)
-
-
-@_serial
-def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ignore[no-untyped-def]
-    """Compute one head of `cross_attention`."""
     _, _, n_audio_ctx, head_size = caches.cross_keys.shape
     n_rows = rows.shape[1]
     n_new = s.normed.shape[0] // n_rows
     start = head * head_size
-    project(query, layer, start, start + head_size, normed, s.qkv)
+    project(query, layer, start, start + head_size, Rounded(s.codes, s.code_scale), s.qkv)
     row = 0
     while row < n_rows:
         window, end = rows[1, row], row + 1
@@ -400,18 +382,21 @@ def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ign
             end += 1
         queries = s.queries[head, row * n_new : end * n_new]
         scores = s.scores[head, row * n_new : end * n_new]
+        rounded = Rounded(s.head_codes[head], s.head_scale[head])
         at = caches.cross[window]
         keys = array_at(at[0], caches.cross_keys)[layer, head]
         values = array_at(at[1], caches.cross_values)[layer, head]
         key_scale = array_at(at[2], caches.key_scale)[layer, head]
         value_scale = array_at(at[3], caches.value_scale)[layer, head]
         for j in range(queries.shape[0]):
+            q = s.qkv[row * n_new + j, start:]
             for d in range(head_size):
-                queries[j, d] = s.qkv[row * n_new + j, start + d] * key_scale[d]
-        attend_window(queries, keys, values, n_audio_ctx, scores)
+                queries[j, d] = q[d] * key_scale[d]
+        attend_window(queries, keys, values, n_audio_ctx, scores, rounded)
         for j in range(queries.shape[0]):
+            attended = s.attended[row * n_new + j, start:]
             for d in range(head_size):
-                s.attended[row * n_new + j, start + d] = queries[j, d] * value_scale[d]
+                attended[d] = queries[j, d] * value_scale[d]
         if s.capture_index[layer, head] >= 0:
             kept = s.captured[s.capture_index[layer, head]]
             for j in range(queries.shape[0]):
@@ -420,57 +405,12 @@ def cross_attend_head(head, query, layer, normed, s, caches, rows):  # type: ign
         row = end
 
 
-@_parallel
-def cross_attention(query, layer, normed, s, caches, rows):  # type: ignore[no-untyped-def]
-    """Attend over the encoded windows; normed, which is `Rounded`, to s.attended.
-
-    Neighbouring rows of one window (beams) are queries of one product: its keys and values are
-    read once.
-    """
-    for head in prange(caches.cross_keys.shape[1]):
-        cross_attend_head(np.int64(head), query, layer, normed, s, caches, rows)
-
-
-@_serial
-def forward(tokens, weights, caches, buffers, rows, length, logits):  # type: ignore[no-untyped-def]
-    """Run tokens (n_rows, n_new) through all layers and append their keys and values.
-
-    rows (2, n_rows) holds each row's slot and window, `length` the positions cached before.
-    Returns the last LayerNorm's result (n_x, n_state), a view. Sets logits (n_x, n_vocab), or
-    leaves them out where `logits` has no rows.
-    """
-    w, n_x, n_new = weights, tokens.size, tokens.shape[1]
-    s = Scratch(
-        buffers.x[:n_x],
-        buffers.branch[:n_x],
-        buffers.normed[:n_x],
-        buffers.qkv[:n_x],
-        buffers.attended[:n_x],
-        buffers.mlp[:n_x],
-        buffers.queries,
-        buffers.scores,
-        buffers.capture_index,
-        buffers.captured,
-    )
-    for j in range(n_x):
-        token, position = tokens[j // n_new, j % n_new], length + j % n_new
-        for k in range(s.x.shape[1]):
-            embedded = np.float32(w.vocabulary.weight[0, token, k]) * w.vocabulary.scale[0, token]
-            s.x[j, k] = embedded + w.positions[position, k]
-            s.branch[j, k] = np.float32(0)
-    for layer in range(w.fc1.weight.shape[0]):
-        add_and_norm(s.branch, s.x, w.self_norm, layer, s.normed)
-        normed = rounded(s.normed, w.self_qkv.limit[layer])
-        self_attention(w.self_qkv, layer, normed, s, caches, rows, length)
-        linear(w.self_out, layer, rounded(s.attended, w.self_out.limit[layer]), s.branch)
-        add_and_norm(s.branch, s.x, w.cross_norm, layer, s.normed)
-        normed = rounded(s.normed, w.cross_q.limit[layer])
-        cross_attention(w.cross_q, layer, normed, s, caches, rows)
-        linear(w.cross_out, layer, rounded(s.attended, w.cross_out.limit[layer]), s.branch)
-        add_and_norm(s.branch, s.x, w.mlp_norm, layer, s.normed)
-        linear(w.fc1, layer, rounded(s.normed, w.fc1.limit[layer]), s.mlp)
-        linear(w.fc2, layer, rounded(s.mlp, w.fc2.limit[layer]), s.branch)
-    add_and_norm(s.branch, s.x, w.final_norm, np.int64(0), s.normed)
-    if logits.shape[0] > 0:
-        linear(w.vocabulary, np.int64(0), rounded(s.normed, w.vocabulary.limit[0]), logits)
-    return s.normed
+@serial
+def embed_row(j, tokens, length, weights, s):  # type: ignore[no-untyped-def]
+    """Begin the residual stream of a token at its position; `s.branch` adds nothing yet."""
+    n_new = tokens.shape[1]
+    token, position = tokens[j // n_new, j % n_new], length + j % n_new
+    for k in range(s.x.shape[1]):
+        embedded = np.float32(weights.vocabulary.weight[0, token, k])
+        s.x[j, k] = embedded * weights.vocabulary.scale[0, token] + weights.positions[position, k]
+        s.branch[j, k] = np.float32(0)
