@@ -113,7 +113,7 @@ def dot_int8(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
     """Set out[j, i] = rows[i, :n] . x[j, :n] for first <= i < last; the one inner loop.
 
     `rows` (>= last, >= n) int8, x (n_x, >= n) int16 with codes small enough for int32 sums, n a
-    multiple of LINE. All rows are read for each eight x: more than these should fit into a cache.
+    multiple of LINE. The rows are read again for every eight x, so they should fit into a cache.
     """
     j = 0
     while j < x.shape[0]:
