@@ -1,6 +1,6 @@
 """The decoder on any CPU: encoded windows and tokens in, logits out, at memory speed.
 
-Owns the int8 weights, the caches and the bookkeeping of rows; `kernels.py` does the arithmetic.
+Owns the int8 weights, the caches and the bookkeeping of rows; `forward.py` does the arithmetic.
 Knows nothing of files, text or how tokens are chosen.
 
 The kernels run on numba's threads. They are called from one Python thread at a time: numba's

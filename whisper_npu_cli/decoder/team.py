@@ -1,6 +1,6 @@
 """Threads that do the tasks of a step together, started once for all of them.
 
-A step of whisper-base is 74 products, attentions and normalisations, each of which needs the one
+A step of whisper-base is 75 products, attentions and normalisations, each of which needs the one
 before. As a parallel region of OpenMP each, a product of 512 x 512 took 32 us, of which 16 went by
 before its threads had begun: nearly all the code and data that start a region have left the
 caches since the last one. Here it takes 12 us.
