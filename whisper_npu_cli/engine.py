@@ -77,7 +77,7 @@ def load_engines(
     from whisper_npu_cli.decoder.ranking import compile_ranking
 
     # Several kernels are compiled, which is one wait for the user.
-    on_compile = cache(partial(notice, "compiling the decoder: about 30 s, once on this machine"))
+    on_compile = cache(partial(notice, "compiling the decoder: about 45 s, once on this machine"))
     compile_ranking(on_compile)
     if options.device == "reference":
         from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
