@@ -13,24 +13,23 @@ from whisper_npu_cli.decoder import compiling
 from whisper_npu_cli.errors import DeviceError
 
 
-def kernel(path: Path) -> Any:
-    """A function of a module at `path`, as a process finds it that has just started."""
+def function_at(path: Path) -> Any:
+    """A function of a module at `path`."""
     path.write_text("def double(x):\n    return 2 * x\n", encoding="utf-8")
     spec = importlib.util.spec_from_file_location("kernel", path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return njit(module.double)
+    return module.double
 
 
 def test_compiles_again_when_the_package_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, notices = tmp_path / "kernel.py", []
-    made = kernel(path)
+    function, notices = function_at(tmp_path / "kernel.py"), []
     for stamp in ("before", "before", "after"):
         monkeypatch.setattr(compiling.PackageCache, "STAMP", stamp)
-        found = njit(made.py_func)
+        found = njit(function)  # as a process finds it that has just started
         compiling.compile_once(found, (1.0,), lambda: notices.append(stamp))  # noqa: B023
         assert found(1.5) == 3.0
     assert notices == ["before", "after"]

@@ -52,8 +52,9 @@ class PackageCache(FunctionCache):  # type: ignore[misc]
     Numba's own notices changes of the file that it compiled, and none of those that it imports.
     """
 
-    SOURCES = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    STAMP = hashlib.sha256(SOURCES).hexdigest()
+    STAMP = hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    ).hexdigest()
 
     def _index_key(self, sig: Any, codegen: Any) -> tuple[Any, ...]:
         return (*super()._index_key(sig, codegen), self.STAMP)
