@@ -27,7 +27,7 @@ def to_openai(folder: Path, output: Path) -> None:
     import torch
     from decoding_goldens import load_original
 
-    from whisper_npu_cli.weights import load_checkpoint
+    from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(folder)
     state = load_original(checkpoint).half().state_dict()

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.random_checkpoint import random_checkpoint, random_dims
-from whisper_npu_cli.weights import Checkpoint
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint, random_dims
 
 N_PROMPT = 4  # start, language, task, no timestamps
 # Two coordinates of the decoder's states are set apart. The first is 1 after the last norm, and

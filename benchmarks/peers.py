@@ -34,8 +34,8 @@ from steady_speech import WINDOW_S, write_speech  # noqa: E402
 from workers import Worker, convert  # noqa: E402
 
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead  # noqa: E402
+from whisper_npu_cli.checkpoints.save import save_checkpoint  # noqa: E402
 from whisper_npu_cli.report import versions  # noqa: E402
-from whisper_npu_cli.save_checkpoint import save_checkpoint  # noqa: E402
 
 OURS = "whisper-npu"
 GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}

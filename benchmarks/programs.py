@@ -85,7 +85,7 @@ class OpenAiWhisper:
         import whisper
         from decoding_goldens import vocabulary_of
 
-        from whisper_npu_cli.weights import MULTILINGUAL_N_VOCAB, load_checkpoint
+        from whisper_npu_cli.checkpoints.checkpoint import MULTILINGUAL_N_VOCAB, load_checkpoint
 
         torch.set_num_threads(n_threads)
         self._model = whisper.load_model(model)

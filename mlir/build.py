@@ -23,10 +23,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlir.toolchain import Toolchain, ToolchainError, find_aie_opt, find_toolchain, read_toml
-from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.encoder.npu_plan import plan_encoder
-from whisper_npu_cli.errors import OverlayError, WhisperNpuError
-from whisper_npu_cli.overlay import (
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.checkpoints.random import random_dims
+from whisper_npu_cli.engines.npu.manifest import (
     KERNEL,
     Manifest,
     Overlay,
@@ -36,7 +35,8 @@ from whisper_npu_cli.overlay import (
     source_sha256,
     verify,
 )
-from whisper_npu_cli.random_checkpoint import random_dims
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.errors import OverlayError, WhisperNpuError
 
 MLIR = Path(__file__).parent
 XCLBINS = MLIR.parent / "xclbins"

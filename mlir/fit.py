@@ -1,6 +1,6 @@
 """Fit the polynomials of the kernels, and write `kernels/coefficients.h`: `python -m mlir.fit`.
 
-The fitted numbers stand in `whisper_npu_cli/npu/numerics.py`, which defines the operations; a
+The fitted numbers stand in `numerics.py` of the package, which defines the operations; a
 test repeats the fit and compares, and the header is made from there, so no number has two homes.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_ndtr
 
-from whisper_npu_cli.npu import numerics
+from whisper_npu_cli.engines.npu import numerics
 
 HEADER = Path(__file__).parent / "kernels" / "coefficients.h"
 Function = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -38,7 +38,7 @@ def log2_normal_tail(t: NDArray[np.float64]) -> NDArray[np.float64]:
 def header() -> str:
     """Return the text of coefficients.h."""
     rows = [
-        "// Made by `python -m mlir.fit` from whisper_npu_cli/npu/numerics.py: do not edit.",
+        "// Made by `python -m mlir.fit` from engines/npu/numerics.py: do not edit.",
         "#pragma once",
         "",
         _array("EXP2", numerics.EXP2),

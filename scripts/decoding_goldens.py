@@ -67,7 +67,7 @@ def original_tokenizer(checkpoint: Any, language: str | None, task: str) -> Any:
     import tiktoken
     from whisper.tokenizer import Tokenizer, get_encoding
 
-    from whisper_npu_cli.random_checkpoint import byte_alphabet
+    from whisper_npu_cli.checkpoints.random import byte_alphabet
 
     fields = json.loads(checkpoint.tokenizer_json)
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -181,7 +181,7 @@ def make_demo_recordings(directory: Path = DEMO) -> None:
     from decoding_model import DEMO_RECORDINGS
     from digits import compose_recording
 
-    from whisper_npu_cli.weights import load_checkpoint
+    from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(directory)
     model = load_original(checkpoint)

@@ -72,8 +72,8 @@ def make_model() -> None:
     import torch
     from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
-    from whisper_npu_cli.random_checkpoint import random_checkpoint
-    from whisper_npu_cli.save_checkpoint import save_checkpoint
+    from whisper_npu_cli.checkpoints.random import random_checkpoint
+    from whisper_npu_cli.checkpoints.save import save_checkpoint
 
     speech = pack_speech_mel()
     packed = np.stack([speech, np.roll(speech, 1000, axis=1)])

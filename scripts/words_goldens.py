@@ -36,7 +36,7 @@ def make_demo_words(directory: Path = DEMO) -> None:
     from digits import compose_recording
     from words_model import WORD_CASES
 
-    from whisper_npu_cli.weights import load_checkpoint
+    from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(directory)
     model = original(checkpoint)

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from whisper_npu_cli.checkpoints.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.save_checkpoint import save_checkpoint
-from whisper_npu_cli.weights import INDEX_FILE, WEIGHTS_FILE
 
 SMALL_DIMS = ModelDims(
     n_mels=80,

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.dims import CHUNK_S, SAMPLE_RATE, ModelDims
-from whisper_npu_cli.mel import log_mel
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.weights import Checkpoint
 
 DIMS = ModelDims(
     n_mels=80,

@@ -17,8 +17,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.mel import log_mel
 from whisper_npu_cli.dims import N_FRAMES, SAMPLE_RATE
-from whisper_npu_cli.mel import log_mel
 
 DATA = Path(__file__).parent / "data"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.engine import Engines
-from whisper_npu_cli.longform import clip_frames
-from whisper_npu_cli.mel import MelStream, scan
+from whisper_npu_cli.audio.mel import MelStream, scan
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
+from whisper_npu_cli.engines.registry import Engines
+from whisper_npu_cli.longform.segments import clip_frames
+from whisper_npu_cli.longform.sequential import transcribe_sequential
+from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.sequential import transcribe_sequential
-from whisper_npu_cli.stages import Stages
-from whisper_npu_cli.timing import Timings
-from whisper_npu_cli.tokenizer import Tokenizer
+from whisper_npu_cli.timings import Timings
 from whisper_npu_cli.transcript import Segment
 
 

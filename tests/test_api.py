@@ -70,7 +70,10 @@ def test_transcription_can_be_stopped_between_windows(talk: Path) -> None:
 
 def test_no_import_tells_anybody() -> None:
     """Importing openvino starts a thread that reports it over the network, where it may."""
-    program = "import threading, whisper_npu_cli.encoder.cpu; print(threading.active_count())"
+    program = (
+        "import threading, whisper_npu_cli.engines.openvino_encoder.encoder; "
+        "print(threading.active_count())"
+    )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

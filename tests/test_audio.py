@@ -16,9 +16,9 @@ import soxr
 from bad_audio import BAD_INPUTS, RATE, BadInput, cut, encode, tone, unprivileged
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio import AudioSource, find_audio
+from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.sources import AudioSource, find_audio
 from whisper_npu_cli.errors import AudioError
-from whisper_npu_cli.mel import log_mel
 
 SECONDS = {  # of the recordings in shared/audio, from their headers
     "8_channel.m4a": 8.05,

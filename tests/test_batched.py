@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from whisper_npu_cli.batched import transcribe_batched
-from whisper_npu_cli.decoder.fallback import DecodedWindow
+from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.stages import Stages
+from whisper_npu_cli.longform.batched import transcribe_batched
+from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.speech.detect import Window
 from whisper_npu_cli.transcript import Segment
-from whisper_npu_cli.vad import Window
 
 BEGIN = 1000  # the first timestamp token
 

@@ -9,9 +9,9 @@ import pytest
 from bad_checkpoints import write_good_checkpoint
 from huggingface_hub import constants
 
-from whisper_npu_cli.checkpoints import ALIASES, open_checkpoint, repository_of, resolve
+from whisper_npu_cli.checkpoints.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from whisper_npu_cli.checkpoints.names import ALIASES, open_checkpoint, repository_of, resolve
 from whisper_npu_cli.errors import CheckpointError
-from whisper_npu_cli.weights import INDEX_FILE, WEIGHTS_FILE
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from digits import DigitClip, compose_clips
 
-from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
-from whisper_npu_cli.decoder.options import DecodingOptions
-from whisper_npu_cli.engine import Device, EngineOptions, load_engines
-from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.weights import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.decoding.options import DecodingOptions
+from whisper_npu_cli.decoding.retry import Task, WindowDecoder
+from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
+from whisper_npu_cli.engines.registry import Device, EngineOptions, load_engines
 
 DEMO = Path(__file__).parents[1] / "whisper_npu_cli" / "demo"
 GOLDEN = Path(__file__).parent / "golden" / "demo.npz"

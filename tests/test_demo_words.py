@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from digits import compose_clips
 
-from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.decoder.align import Spoken, align_words
-from whisper_npu_cli.decoder.cpu import NumbaDecoder
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.decoding.align import Spoken, align_words
 from whisper_npu_cli.dims import HOP_LENGTH, TIME_PRECISION_S
-from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
-from whisper_npu_cli.reference import ReferenceDecoder
-from whisper_npu_cli.weights import Checkpoint
+from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
+from whisper_npu_cli.engines.reference import ReferenceDecoder
 
 N_CLIPS = 12
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.longform.words import WordOptions, in_order
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.transcript import Segment, Word
-from whisper_npu_cli.words import WordOptions, in_order
 
 seconds = st.floats(-10, 100)
 words = st.lists(st.builds(Word, st.just(" one"), seconds, seconds, st.just(0.5)), max_size=4)

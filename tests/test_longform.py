@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import TINY_DIMS
 
-from whisper_npu_cli.decoder.fallback import DecodedWindow
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform import clip_frames, said, split_window, window_segments
+from whisper_npu_cli.longform.segments import clip_frames, said, split_window, window_segments
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.random_checkpoint import random_checkpoint
 
 TOKENIZER = random_checkpoint(TINY_DIMS).tokenizer()
 BEGIN = 100  # the first timestamp token

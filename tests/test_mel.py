@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio import AudioSource
+from whisper_npu_cli.audio.mel import MelStream, log_mel, mel_filters, scan
+from whisper_npu_cli.audio.sources import AudioSource
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES, SAMPLE_RATE
-from whisper_npu_cli.mel import MelStream, log_mel, mel_filters, scan
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from whisper_npu_cli import overlay
+from whisper_npu_cli.engines.npu import manifest as overlay
+from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay, Stream, StreamSpec
 from whisper_npu_cli.errors import OverlayError
-from whisper_npu_cli.overlay import Manifest, Overlay, Stream, StreamSpec
 
 SPECS = (
     StreamSpec("gemm", 1536, 512, 2048, "gelu"),

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from bad_checkpoints import SMALL_DIMS
 
-from whisper_npu_cli.random_checkpoint import RANDOM_SIZES, random_checkpoint, random_dims
-from whisper_npu_cli.weights import expected_shapes
+from whisper_npu_cli.checkpoints.checkpoint import expected_shapes
+from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_checkpoint, random_dims
 
 # Parameters of transformers' WhisperForConditionalGeneration with the published dimensions
 # (transformers 5.23, output and token embeddings counted once).

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
-from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder, ReferenceSession
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder, ReferenceSession
 
 GOLDEN = Path(__file__).parent / "golden" / "model.npz"
 TOLERANCE = 1e-4

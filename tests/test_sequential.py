@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 from sequential_run import transcribe_samples
 from words_model import WORD_CASES
 
-from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.decoder.options import DecodingOptions
-from whisper_npu_cli.decoder.sampling import SamplingPolicy
+from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.decoding.options import DecodingOptions
+from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
-from whisper_npu_cli.engine import Engines
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
+from whisper_npu_cli.engines.reference import ReferenceDecoder
+from whisper_npu_cli.engines.registry import Engines
 from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.longform.words import WordOptions
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.reference import ReferenceDecoder
-from whisper_npu_cli.stages import Stages
-from whisper_npu_cli.timing import Timings
-from whisper_npu_cli.weights import WEIGHTS_FILE, Checkpoint
-from whisper_npu_cli.words import WordOptions
+from whisper_npu_cli.timings import Timings
 
 
 @pytest.fixture(scope="module")

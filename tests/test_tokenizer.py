@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from vocabularies import GOLDEN, published_tokenizer_json
 
+from whisper_npu_cli.checkpoints.languages import LANGUAGES, language_code
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.errors import CheckpointError, UsageError
-from whisper_npu_cli.languages import LANGUAGES, language_code
-from whisper_npu_cli.tokenizer import Tokenizer
 
 VOCABULARIES = ("multilingual", "english", "large-v3")
 EXPECTED = json.loads((GOLDEN / "tokenizer.json").read_text(encoding="utf-8"))

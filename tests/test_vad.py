@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import N_FRAMES, SAMPLE_RATE
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.vad import (
+from whisper_npu_cli.speech.detect import (
     Bounds,
     SpeechFinder,
     SpeechTracker,

@@ -21,16 +21,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
-from whisper_npu_cli.errors import CheckpointError
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.tensor_files import read_header, write_tensors
-from whisper_npu_cli.weights import (
+from whisper_npu_cli.checkpoints.checkpoint import (
     INDEX_FILE,
     WEIGHTS_FILE,
     default_alignment_heads,
     expected_shapes,
     load_checkpoint,
 )
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.safetensors import read_header, write_tensors
+from whisper_npu_cli.errors import CheckpointError
 
 
 @pytest.fixture(scope="module")

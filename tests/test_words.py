@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_npu_cli.hallucinations import (
+from whisper_npu_cli.longform.hallucinations import (
     drop_between_silence,
     follow_words,
     is_anomaly,
     skip_leading_silence,
     word_anomaly,
 )
-from whisper_npu_cli.longform import Extent
-from whisper_npu_cli.transcript import Segment, Word
-from whisper_npu_cli.words import (
+from whisper_npu_cli.longform.segments import Extent
+from whisper_npu_cli.longform.words import (
     TimedWord,
     WordOptions,
     add_words,
@@ -25,6 +24,7 @@ from whisper_npu_cli.words import (
     limit_sentence_ends,
     merge_punctuation,
 )
+from whisper_npu_cli.transcript import Segment, Word
 
 
 def segment(start: float, end: float, seek: int = 0, *words: Word) -> Segment:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from whisper_npu_cli.random_checkpoint import byte_alphabet, tokenizer_json
-from whisper_npu_cli.tokenizer import special_tokens
+from whisper_npu_cli.checkpoints.random import byte_alphabet, tokenizer_json
+from whisper_npu_cli.checkpoints.tokenizer import special_tokens
 
 GOLDEN = Path(__file__).with_name("golden")
 

@@ -11,16 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.decoder.options import DecodingOptions as DecodingOptions
-    from whisper_npu_cli.engine import EngineOptions as EngineOptions
+    from whisper_npu_cli.decoding.options import DecodingOptions as DecodingOptions
+    from whisper_npu_cli.engines.registry import EngineOptions as EngineOptions
     from whisper_npu_cli.errors import WhisperNpuError as WhisperNpuError
+    from whisper_npu_cli.longform.words import WordOptions as WordOptions
     from whisper_npu_cli.options import TranscribeOptions as TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber as Transcriber
     from whisper_npu_cli.pipeline import Transcription as Transcription
+    from whisper_npu_cli.speech.detect import VadOptions as VadOptions
     from whisper_npu_cli.transcript import Segment as Segment
     from whisper_npu_cli.transcript import Transcript as Transcript
-    from whisper_npu_cli.vad import VadOptions as VadOptions
-    from whisper_npu_cli.words import WordOptions as WordOptions
 
 __version__ = "0.1.0"
 
@@ -28,16 +28,16 @@ __version__ = "0.1.0"
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 _MODULES = {
-    "DecodingOptions": "decoder.options",
-    "EngineOptions": "engine",
+    "DecodingOptions": "decoding.options",
+    "EngineOptions": "engines.registry",
     "Segment": "transcript",
     "TranscribeOptions": "options",
     "Transcriber": "pipeline",
     "Transcript": "transcript",
     "Transcription": "pipeline",
-    "VadOptions": "vad",
+    "VadOptions": "speech.detect",
     "WhisperNpuError": "errors",
-    "WordOptions": "words",
+    "WordOptions": "longform.words",
 }
 __all__ = sorted(_MODULES)  # noqa: PLE0605, one list of names
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 from math import inf
 from typing import Literal, TypeAlias
 
-from whisper_npu_cli.decoder.options import DecodingOptions
+from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.vad import VadOptions
-from whisper_npu_cli.words import WordOptions
+from whisper_npu_cli.longform.words import WordOptions
+from whisper_npu_cli.speech.detect import VadOptions
 
 LongForm: TypeAlias = Literal["sequential", "batched"]
 BATCHED_FROM_S = 60.0  # `auto` takes batched for longer audio

@@ -8,9 +8,9 @@ from importlib.metadata import version
 from typing import Any
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.engine import Engines
+from whisper_npu_cli.engines.registry import Engines
 from whisper_npu_cli.pipeline import Transcription
-from whisper_npu_cli.timing import Timings
+from whisper_npu_cli.timings import Timings
 from whisper_npu_cli.writers import segment_fields
 
 SCHEMA_VERSION = 1

@@ -21,7 +21,7 @@ from aie.iron.controlflow import range_
 from aie.iron.device import NPU1, Tile
 
 from mlir.designs.movement import ROWS, WORDS, Movement
-from whisper_npu_cli.overlay import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
 
 # ---------------------------------------------------------------------------------- shapes
 

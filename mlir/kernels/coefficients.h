@@ -1,4 +1,4 @@
-// Made by `python -m mlir.fit` from whisper_npu_cli/npu/numerics.py: do not edit.
+// Made by `python -m mlir.fit` from engines/npu/numerics.py: do not edit.
 #pragma once
 
 constexpr float EXP2[4] = {0x1.fff61a0000000p-1f, 0x1.62e0c20000000p-1f, 0x1.f0ed480000000p-3f, 0x1.ca1d020000000p-5f};

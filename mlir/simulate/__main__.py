@@ -17,17 +17,17 @@ import numpy as np
 
 from mlir.simulate import operators, report
 from mlir.simulate.run import design, run_stream
-from whisper_npu_cli.audio import AudioSource
-from whisper_npu_cli.checkpoints import open_checkpoint
+from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.sources import AudioSource
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.dims import N_SAMPLES
-from whisper_npu_cli.encoder.npu import NpuEncoder
-from whisper_npu_cli.encoder.npu_plan import plan_encoder
+from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.standin import build, chip, pyxrt
+from whisper_npu_cli.engines.npu.xrt import XrtRuntime
+from whisper_npu_cli.engines.reference import ReferenceEncoder
 from whisper_npu_cli.errors import WhisperNpuError
-from whisper_npu_cli.mel import log_mel
-from whisper_npu_cli.npu.standin import build, chip, pyxrt
-from whisper_npu_cli.npu.xrt import XrtRuntime
-from whisper_npu_cli.random_checkpoint import random_dims
-from whisper_npu_cli.reference import ReferenceEncoder
 
 
 def predict(size: str) -> None:

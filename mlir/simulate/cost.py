@@ -18,7 +18,7 @@ import numpy as np
 from mlir.host.library import load
 from mlir.simulate.iron import Kernel, size_bytes
 from mlir.simulate.pools import aligned
-from whisper_npu_cli.npu.timing_model import LIST_MS, cycles_ms, tile_cycles
+from whisper_npu_cli.engines.npu.timing_model import LIST_MS, cycles_ms, tile_cycles
 
 DENSITY = 0.5
 MATRIX_CYCLES = tile_cycles(64, 64, 64) / 2048

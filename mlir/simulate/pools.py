@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.npu.timing_model import STREAM_BYTES
+from whisper_npu_cli.engines.npu.timing_model import STREAM_BYTES
 
 Words = NDArray[np.int32]
 

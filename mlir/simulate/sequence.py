@@ -16,7 +16,7 @@ from mlir.simulate.limits import QUEUE_DEPTH
 from mlir.simulate.machine import Machine
 from mlir.simulate.pools import Task, Words
 from mlir.simulate.runtime import Program, Step, TaskGroup, Transfer
-from whisper_npu_cli.npu.timing_model import AWAIT_MS, CLOCK_MHZ, DESCRIPTOR_MS
+from whisper_npu_cli.engines.npu.timing_model import AWAIT_MS, CLOCK_MHZ, DESCRIPTOR_MS
 
 DESCRIPTOR_CYCLES = 1000 * CLOCK_MHZ * DESCRIPTOR_MS  # configure and push one
 AWAIT_CYCLES = 1000 * CLOCK_MHZ * AWAIT_MS

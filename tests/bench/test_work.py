@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from whisper_npu_cli.bench.work import attention_flop, linear_flop, step_bytes
-from whisper_npu_cli.random_checkpoint import random_dims
-from whisper_npu_cli.weights import expected_shapes
+from whisper_npu_cli.checkpoints.checkpoint import expected_shapes
+from whisper_npu_cli.checkpoints.random import random_dims
 
 
 def test_encoder_of_base_is_87_gflop_and_its_cross_attention_keys_and_values_9() -> None:

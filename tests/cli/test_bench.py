@@ -8,7 +8,7 @@ from pathlib import Path
 from bad_checkpoints import write_good_checkpoint
 
 from tests.cli.conftest import Cli, Result
-from whisper_npu_cli.diagnose import MAX_STATES_ERROR
+from whisper_npu_cli.doctor import MAX_STATES_ERROR
 
 
 def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Cli
 from whisper_npu_cli.cli.decoding import clip_timestamps, count_or_none, number_or_none
 from whisper_npu_cli.cli.transcribe import transcribe
-from whisper_npu_cli.decoder.options import DecodingOptions
+from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.errors import UsageError
 
 

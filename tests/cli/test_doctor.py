@@ -8,7 +8,7 @@ import machines
 import pytest
 
 from tests.cli.conftest import Cli
-from whisper_npu_cli.npu.standin.faults import VARIABLE
+from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from bad_checkpoints import write_good_checkpoint
 from hub_server import HubServer, serve
 
-from whisper_npu_cli.weights import WEIGHTS_FILE, load_checkpoint
+from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint
 
 REPOSITORY = "someone/whisper-small-one"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nobody listens

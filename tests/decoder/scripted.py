@@ -10,8 +10,7 @@ import numpy as np
 from decoding_model import DIMS
 from numpy.typing import NDArray
 
-from whisper_npu_cli.decoder.base import CrossKV
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
 
 SOT, EOT, NO_SPEECH, N_VOCAB = 20, 21, 22, 24
 Script: TypeAlias = Callable[[int, tuple[int, ...]], Mapping[int, float]]

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from words_model import N_FRAMES, TEXTS
 
-from whisper_npu_cli.decoder.align import (
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.decoding.align import (
     Spoken,
     align_words,
     alignment_cost,
@@ -22,11 +23,10 @@ from whisper_npu_cli.decoder.align import (
     token_starts,
     warp,
 )
-from whisper_npu_cli.decoder.cpu import NumbaDecoder
 from whisper_npu_cli.dims import TIME_PRECISION_S
-from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.weights import Checkpoint
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder
+from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 
 
 @st.composite

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from tests.tiny_model import TINY_DIMS, TINY_SEED
-from whisper_npu_cli.decoder.beam import BeamPolicy
-from whisper_npu_cli.decoder.cpu import NumbaDecoder, NumbaSession
-from whisper_npu_cli.decoder.rules import SuppressTokens, TimestampRules
-from whisper_npu_cli.decoder.sampling import SamplingPolicy
-from whisper_npu_cli.decoder.search import Policy, Prompts, search
-from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.random_checkpoint import random_checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.decoding.beam import BeamPolicy
+from whisper_npu_cli.decoding.rules import SuppressTokens, TimestampRules
+from whisper_npu_cli.decoding.sampling import SamplingPolicy
+from whisper_npu_cli.decoding.search import Policy, Prompts, search
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder, NumbaSession
 
 DIMS = replace(TINY_DIMS, n_vocab=50_000)  # a row of logits is 200 KB
 EOT = DIMS.n_vocab - 1600

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from numba import njit
 
-from whisper_npu_cli.decoder import compiling
+from whisper_npu_cli.engines.numba_decoder import compiling
 from whisper_npu_cli.errors import DeviceError
 
 

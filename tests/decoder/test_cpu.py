@@ -14,13 +14,12 @@ from numba import get_num_threads, set_num_threads
 from numpy.typing import NDArray
 
 from tests.tiny_model import TINY_DIMS, TINY_SEED
-from whisper_npu_cli.decoder.base import CrossKV
-from whisper_npu_cli.decoder.cpu import FEW_POSITIONS, NumbaDecoder
-from whisper_npu_cli.encoder.base import EncodedWindow
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
+from whisper_npu_cli.engines.numba_decoder.decoder import FEW_POSITIONS, NumbaDecoder
+from whisper_npu_cli.engines.reference import ReferenceDecoder
 from whisper_npu_cli.errors import CheckpointError
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.reference import ReferenceDecoder
-from whisper_npu_cli.weights import Checkpoint
 
 # Sizes that differ from each other, so that no two axes can be exchanged.
 DIMS = replace(TINY_DIMS, n_audio_head=1, n_text_ctx=80)
@@ -213,8 +212,8 @@ def test_logits_are_the_same_with_any_number_of_threads(
 COMPILES_NOTHING = """
 from dataclasses import replace
 from tests.tiny_model import TINY_DIMS
-from whisper_npu_cli.decoder.cpu import NumbaDecoder
-from whisper_npu_cli.random_checkpoint import random_checkpoint
+from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder
+from whisper_npu_cli.checkpoints.random import random_checkpoint
 dims = replace(TINY_DIMS, n_audio_state=192, n_audio_head=3, n_text_state=192, n_text_head=3)
 NumbaDecoder(random_checkpoint(dims), on_compile=lambda: print("compiling"))
 """

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from tests.decoder.scripted import Script, ScriptedDecoder, window
-from whisper_npu_cli.decoder.fallback import (
+from whisper_npu_cli.checkpoints.random import byte_alphabet, tokenizer_json
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer, special_tokens
+from whisper_npu_cli.decoding.language import detect_language
+from whisper_npu_cli.decoding.options import DecodingOptions
+from whisper_npu_cli.decoding.retry import (
     DecodedWindow,
     Task,
     WindowDecoder,
     compression_ratio,
     ends_in_loop,
 )
-from whisper_npu_cli.decoder.language import detect_language
-from whisper_npu_cli.decoder.options import DecodingOptions
-from whisper_npu_cli.random_checkpoint import byte_alphabet, tokenizer_json
-from whisper_npu_cli.tokenizer import Tokenizer, special_tokens
 
 TOKENIZER = Tokenizer(
     tokenizer_json(byte_alphabet(), [], special_tokens(99)), is_multilingual=True, source="test"

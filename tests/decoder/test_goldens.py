@@ -12,17 +12,16 @@ from decoding_model import LONG_CASES, WINDOW_CASES, lively_checkpoint, noise, w
 from numpy.typing import NDArray
 from sequential_run import transcribe_samples
 
-from whisper_npu_cli.decoder.base import CrossKV
-from whisper_npu_cli.decoder.fallback import Task, WindowDecoder
-from whisper_npu_cli.decoder.options import DecodingOptions
-from whisper_npu_cli.decoder.prompt import PromptBuilder
-from whisper_npu_cli.decoder.sampling import SamplingPolicy
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
+from whisper_npu_cli.decoding.options import DecodingOptions
+from whisper_npu_cli.decoding.prompt import PromptBuilder
+from whisper_npu_cli.decoding.retry import Task, WindowDecoder
+from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES
-from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.engine import Engines
+from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
+from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
+from whisper_npu_cli.engines.registry import Engines
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.tokenizer import Tokenizer
 from whisper_npu_cli.transcript import Segment
 
 # Both sides compute in fp32 and sum up to 32 log-probabilities of size 10: 1e-5 apart at most.

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from tests.decoder.test_fallback import TOKENIZER
-from whisper_npu_cli.decoder.options import DecodingOptions, token_rules
-from whisper_npu_cli.decoder.prompt import PromptBuilder
-from whisper_npu_cli.decoder.rules import SuppressTokens, TimestampRules
+from whisper_npu_cli.decoding.options import DecodingOptions, token_rules
+from whisper_npu_cli.decoding.prompt import PromptBuilder
+from whisper_npu_cli.decoding.rules import SuppressTokens, TimestampRules
 from whisper_npu_cli.errors import UsageError
 
 SOT = TOKENIZER.sot_sequence("en")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_npu_cli.decoder.rules import (
+from whisper_npu_cli.decoding.rules import (
     NoRepeatNgram,
     RepetitionPenalty,
     SuppressBlank,

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.decoder.scripted import EOT, NO_SPEECH, SOT, Script, ScriptedDecoder, window
-from whisper_npu_cli.decoder.beam import BeamPolicy
-from whisper_npu_cli.decoder.ranking import top_k
-from whisper_npu_cli.decoder.sampling import SamplingPolicy
-from whisper_npu_cli.decoder.search import Candidate, Policy, Prompts, likeliest, search
+from whisper_npu_cli.decoding.beam import BeamPolicy
+from whisper_npu_cli.decoding.sampling import SamplingPolicy
+from whisper_npu_cli.decoding.search import Candidate, Policy, Prompts, likeliest, search
+from whisper_npu_cli.engines.numba_decoder.logits import top_k
 
 GREEDY = SamplingPolicy(EOT, 0.0, 1, np.random.default_rng(0))
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numba import njit, prange
 
-from whisper_npu_cli.decoder.compiling import serial
-from whisper_npu_cli.decoder.team import begin, new_team, together
+from whisper_npu_cli.engines.numba_decoder.compiling import serial
+from whisper_npu_cli.engines.numba_decoder.team import begin, new_team, together
 
 SIZES = np.array([5, 1, 40, 7, 300])  # tasks of the phases
 

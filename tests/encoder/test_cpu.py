@@ -7,14 +7,14 @@ import openvino
 import pytest
 from tiny_model import TINY_DIMS, TINY_SEED
 
+from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
-from whisper_npu_cli.encoder.graph import INT8_STEPS, build_encoder
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
+from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS, build_encoder
+from whisper_npu_cli.engines.reference import ReferenceEncoder
 from whisper_npu_cli.errors import DeviceError, UsageError
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.reference import ReferenceEncoder
-from whisper_npu_cli.save_checkpoint import save_checkpoint
-from whisper_npu_cli.weights import load_checkpoint
 
 CHECKPOINT = random_checkpoint(TINY_DIMS, TINY_SEED)
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

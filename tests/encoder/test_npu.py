@@ -11,17 +11,17 @@ import pytest
 from digits import compose_clips
 from tiny_model import TINY_DIMS
 
-from whisper_npu_cli.checkpoints import open_checkpoint
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint, random_dims
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
-from whisper_npu_cli.encoder.npu import NpuEncoder
-from whisper_npu_cli.encoder.npu_plan import plan_encoder
+from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.standin import chip
+from whisper_npu_cli.engines.npu.standin.faults import Fault
+from whisper_npu_cli.engines.npu.standin.open import open_standin
+from whisper_npu_cli.engines.reference import ReferenceEncoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
-from whisper_npu_cli.npu.standin import chip
-from whisper_npu_cli.npu.standin.faults import Fault
-from whisper_npu_cli.npu.standin.open import open_standin
-from whisper_npu_cli.random_checkpoint import random_checkpoint, random_dims
-from whisper_npu_cli.reference import ReferenceEncoder
-from whisper_npu_cli.weights import Checkpoint
 
 SHALLOW = replace(TINY_DIMS, n_audio_layer=1, n_text_layer=1)
 MEL = np.random.default_rng(5).uniform(-1, 1, (TINY_DIMS.n_mels, N_FRAMES)).astype(np.float32)

@@ -7,8 +7,8 @@ import pytest
 from tiny_model import TINY_DIMS
 
 from whisper_npu_cli.dims import ModelDims
-from whisper_npu_cli.encoder.base import EncodedWindow
-from whisper_npu_cli.encoder.npu_fallback import FallbackEncoder
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.fallback import FallbackEncoder
 from whisper_npu_cli.errors import DeviceError
 
 MEL = np.zeros((1, 1), np.float32)

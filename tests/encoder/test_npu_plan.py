@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from tiny_model import TINY_DIMS
 
+from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_dims
 from whisper_npu_cli.dims import ModelDims
-from whisper_npu_cli.encoder.npu_plan import HOST_MEL_MS, STATES, WINDOWS, plan_encoder
+from whisper_npu_cli.engines.npu.plan import HOST_MEL_MS, STATES, WINDOWS, plan_encoder
 from whisper_npu_cli.errors import OverlayError
-from whisper_npu_cli.random_checkpoint import RANDOM_SIZES, random_dims
 
 DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
 

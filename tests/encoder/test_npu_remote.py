@@ -15,18 +15,18 @@ import numpy as np
 import pytest
 from tiny_model import TINY_DIMS
 
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.encoder.npu import NpuEncoder
-from whisper_npu_cli.encoder.npu_plan import plan_encoder
-from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
-from whisper_npu_cli.engine import STANDIN_VARIABLE, EngineOptions, load_engines
+from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
+from whisper_npu_cli.engines.npu.standin.build import build_overlay
+from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
+from whisper_npu_cli.engines.npu.standin.open import open_standin
+from whisper_npu_cli.engines.registry import STANDIN_VARIABLE, EngineOptions, load_engines
 from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
-from whisper_npu_cli.npu.standin.build import build_overlay
-from whisper_npu_cli.npu.standin.faults import VARIABLE
-from whisper_npu_cli.npu.standin.open import open_standin
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.save_checkpoint import save_checkpoint
-from whisper_npu_cli.weights import Checkpoint, load_checkpoint
 
 DIMS = replace(TINY_DIMS, n_audio_layer=1, n_text_layer=1)
 FIRST = len(plan_encoder(DIMS).specs)  # commands of the known-answer tests come first
@@ -152,8 +152,8 @@ PARENT = """
 import sys
 from pathlib import Path
 from tests.encoder.test_npu_remote import MEL, children
-from whisper_npu_cli.encoder.npu_remote import RemoteNpuEncoder
-from whisper_npu_cli.weights import load_checkpoint
+from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
+from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 checkpoint = load_checkpoint(Path(sys.argv[1]), sys.argv[1])
 remote = RemoteNpuEncoder(checkpoint, "sim")
 print(*children(), flush=True)

@@ -11,14 +11,14 @@ import pytest
 from numpy.typing import NDArray
 from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
-from whisper_npu_cli.encoder.base import EncodedWindow, Encoder
-from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
-from whisper_npu_cli.encoder.npu import NpuEncoder
-from whisper_npu_cli.encoder.npu_plan import plan_encoder
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.engines.base import EncodedWindow, Encoder
+from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.standin.open import open_standin
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
+from whisper_npu_cli.engines.reference import ReferenceEncoder
 from whisper_npu_cli.errors import DeviceError
-from whisper_npu_cli.npu.standin.open import open_standin
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.reference import ReferenceEncoder
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "model.npz"
 CHECKPOINT = random_checkpoint(TINY_DIMS, TINY_SEED)

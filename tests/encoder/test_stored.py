@@ -13,12 +13,12 @@ import pytest
 from numpy.typing import NDArray
 from tiny_model import TINY_DIMS, TINY_SEED
 
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.encoder import stored
-from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
-from whisper_npu_cli.random_checkpoint import random_checkpoint
-from whisper_npu_cli.save_checkpoint import save_checkpoint
-from whisper_npu_cli.weights import Checkpoint, load_checkpoint
+from whisper_npu_cli.engines.openvino_encoder import stored
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
 
 CHECKPOINT = random_checkpoint(TINY_DIMS, TINY_SEED)
 MEL = np.random.default_rng(0).uniform(-1, 1, (TINY_DIMS.n_mels, N_FRAMES)).astype(np.float32)
@@ -124,8 +124,8 @@ def test_a_file_that_another_process_deletes_is_no_obstacle(folder: Path) -> Non
 
 
 _LOAD = """
-from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.encoder.cpu import OpenVinoEncoder
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
 
 def private_bytes():
     with open("/proc/self/status") as file:

@@ -13,7 +13,7 @@ import pytest
 
 from mlir import build
 from mlir.toolchain import Toolchain, find_toolchain, read_toml
-from whisper_npu_cli.overlay import load_manifest, verify
+from whisper_npu_cli.engines.npu.manifest import load_manifest, verify
 
 ROW: dict[str, Any] = {
     "design": "mlir.designs.whisper",

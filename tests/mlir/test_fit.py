@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from mlir import fit
-from whisper_npu_cli.npu import numerics
+from whisper_npu_cli.engines.npu import numerics
 
 
 def test_coefficients_are_those_of_the_fit() -> None:

@@ -11,9 +11,9 @@ from scipy.special import log_ndtr
 
 from mlir.host.library import KernelLibrary, load
 from mlir.simulate.pools import aligned as memory
+from whisper_npu_cli.engines.npu import layout, numerics
+from whisper_npu_cli.engines.npu.manifest import TILE
 from whisper_npu_cli.errors import OverlayError
-from whisper_npu_cli.npu import layout, numerics
-from whisper_npu_cli.overlay import TILE
 
 F32 = np.float32
 LARGEST = np.finfo(F32).max

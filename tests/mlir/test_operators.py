@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from mlir.simulate.operators import operators
-from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.encoder.npu_plan import plan_encoder
-from whisper_npu_cli.npu import layout
-from whisper_npu_cli.npu.standin import build, chip
-from whisper_npu_cli.npu.standin.open import EXACT_VARIABLE, open_standin
-from whisper_npu_cli.overlay import StreamSpec
-from whisper_npu_cli.random_checkpoint import random_dims
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.checkpoints.random import random_dims
+from whisper_npu_cli.engines.npu import layout
+from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.standin import build, chip
+from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE, open_standin
 
 DEMO = open_checkpoint("demo", offline=True).dims
 SPECS = sorted(

@@ -7,8 +7,8 @@ import pytest
 from mlir.simulate import report
 from mlir.simulate.cost import Prediction
 from mlir.simulate.run import design
-from whisper_npu_cli.npu.timing_model import LIST_MS
-from whisper_npu_cli.overlay import StreamSpec
+from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.timing_model import LIST_MS
 
 SPEC = StreamSpec("gemm", 256, 64, 256, "f32")
 

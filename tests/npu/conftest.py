@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from small_overlay import SPECS
 
-from whisper_npu_cli.npu.standin import build, chip
-from whisper_npu_cli.overlay import Manifest
+from whisper_npu_cli.engines.npu.manifest import Manifest
+from whisper_npu_cli.engines.npu.standin import build, chip
 
 
 @pytest.fixture

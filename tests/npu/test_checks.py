@@ -8,10 +8,10 @@ from pathlib import Path
 import machines
 import pytest
 
-from whisper_npu_cli.findings import Check
-from whisper_npu_cli.npu.checks import npu_checks
-from whisper_npu_cli.npu.machine import Machine
-from whisper_npu_cli.overlay import Manifest
+from whisper_npu_cli.check import Check
+from whisper_npu_cli.engines.npu.checks import npu_checks
+from whisper_npu_cli.engines.npu.machine import Machine
+from whisper_npu_cli.engines.npu.manifest import Manifest
 
 
 def findings(root: Path, change: object = None, xclbins: Path | None = None) -> list[Check]:

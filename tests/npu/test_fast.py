@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisper_npu_cli.npu import numerics
-from whisper_npu_cli.npu.standin import fast
-from whisper_npu_cli.overlay import EPILOGUES
+from whisper_npu_cli.engines.npu import numerics
+from whisper_npu_cli.engines.npu.manifest import EPILOGUES
+from whisper_npu_cli.engines.npu.standin import fast
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisper_npu_cli.npu import layout, numerics
-from whisper_npu_cli.overlay import TILE
+from whisper_npu_cli.engines.npu import layout, numerics
+from whisper_npu_cli.engines.npu.manifest import TILE
 
 tiles = st.integers(1, 3)
 seeds = st.integers(0, 2**32 - 1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_ndtr
 
-from whisper_npu_cli.npu import numerics
+from whisper_npu_cli.engines.npu import numerics
 
 
 def _normal(seed: int, *shape: int) -> np.ndarray:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from small_overlay import SMALL
 
-from whisper_npu_cli.npu.standin import chip, pyxrt
-from whisper_npu_cli.npu.standin.faults import Fault
-from whisper_npu_cli.overlay import Manifest
+from whisper_npu_cli.engines.npu.manifest import Manifest
+from whisper_npu_cli.engines.npu.standin import chip, pyxrt
+from whisper_npu_cli.engines.npu.standin.faults import Fault
 
 TO_DEVICE = pyxrt.xclBOSyncDirection.XCL_BO_SYNC_BO_TO_DEVICE
 FROM_DEVICE = pyxrt.xclBOSyncDirection.XCL_BO_SYNC_BO_FROM_DEVICE

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
+from whisper_npu_cli.engines.npu.locate import find_pyxrt
+from whisper_npu_cli.engines.npu.standin import chip, pyxrt
+from whisper_npu_cli.engines.npu.standin.faults import Fault
+from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
 from whisper_npu_cli.errors import DeviceError
-from whisper_npu_cli.npu.locate import find_pyxrt
-from whisper_npu_cli.npu.standin import chip, pyxrt
-from whisper_npu_cli.npu.standin.faults import Fault
-from whisper_npu_cli.npu.xrt import XrtRuntime, import_pyxrt
 
 SURFACE: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "pyxrt_surface.json").read_text()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_npu_cli.npu.timing_model import RAW_MS, Gemm, stream_ms
-from whisper_npu_cli.overlay import StreamSpec
+from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.timing_model import RAW_MS, Gemm, stream_ms
 
 SMALL, TALL, WIDE, WHOLE = (64, 64, 32), (64, 64, 16), (32, 64, 64), (64, 64, 64)
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from small_overlay import NORM, SMALL, SPECS
 
+from whisper_npu_cli.engines.npu import layout, trust
+from whisper_npu_cli.engines.npu.locate import find_pyxrt
+from whisper_npu_cli.engines.npu.manifest import Manifest, StreamSpec
+from whisper_npu_cli.engines.npu.runtime import Command
+from whisper_npu_cli.engines.npu.standin import chip, pyxrt
+from whisper_npu_cli.engines.npu.standin.faults import Fault
+from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
 from whisper_npu_cli.errors import DeviceError, OverlayError
-from whisper_npu_cli.npu import layout, trust
-from whisper_npu_cli.npu.locate import find_pyxrt
-from whisper_npu_cli.npu.runtime import Command
-from whisper_npu_cli.npu.standin import chip, pyxrt
-from whisper_npu_cli.npu.standin.faults import Fault
-from whisper_npu_cli.npu.xrt import XrtRuntime, import_pyxrt
-from whisper_npu_cli.overlay import Manifest, StreamSpec
 
 
 def open_runtime(machine: chip.Chip) -> XrtRuntime:
@@ -49,7 +49,7 @@ def test_known_answers_of_attention(tmp_path: Path) -> None:
 
 
 def check_specs(folder: Path, specs: tuple[StreamSpec, ...]) -> None:
-    from whisper_npu_cli.npu.standin import build
+    from whisper_npu_cli.engines.npu.standin import build
 
     manifest = build.build_overlay(folder, specs)
     machine = chip.plug_in(chip.Chip(build.operators(manifest)))
@@ -163,13 +163,13 @@ def test_the_mismatch_is_an_error_with_both_versions(
     folder = tmp_path / "usr/lib/python3/dist-packages"
     folder.mkdir(parents=True)
     (folder / f"pyxrt.cpython-3{other}-x86_64-linux-gnu.so").touch()
-    monkeypatch.setattr("whisper_npu_cli.npu.xrt.find_pyxrt", lambda: find_pyxrt(tmp_path))
+    monkeypatch.setattr("whisper_npu_cli.engines.npu.xrt.find_pyxrt", lambda: find_pyxrt(tmp_path))
     with pytest.raises(DeviceError, match=rf"built for Python 3\.{other}"):
         import_pyxrt()
 
 
 @pytest.mark.usefixtures("unseen_pyxrt")
 def test_absent_pyxrt_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whisper_npu_cli.npu.xrt.find_pyxrt", list)
+    monkeypatch.setattr("whisper_npu_cli.engines.npu.xrt.find_pyxrt", list)
     with pytest.raises(DeviceError, match="not installed"):
         import_pyxrt()

@@ -16,16 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.mel import log_mel
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead, supports_bf16
 from whisper_npu_cli.bench.work import attention_flop, linear_flop, step_bytes
-from whisper_npu_cli.checkpoints import open_checkpoint
-from whisper_npu_cli.decoder.base import CrossKV, Decoder
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
-from whisper_npu_cli.encoder.base import DeviceProof
-from whisper_npu_cli.engine import OPENVINO, EngineOptions, Engines, load_engines
-from whisper_npu_cli.mel import log_mel
-from whisper_npu_cli.reference import ReferenceDecoder, ReferenceEncoder, relative_l2
-from whisper_npu_cli.weights import Checkpoint
+from whisper_npu_cli.engines.base import CrossKV, Decoder, DeviceProof
+from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder, relative_l2
+from whisper_npu_cli.engines.registry import OPENVINO, EngineOptions, Engines, load_engines
 
 N_PROMPT = 4  # start, language, task and one more
 Array = NDArray[np.float32]

@@ -12,7 +12,7 @@ from whisper_npu_cli.cli.console import print_notice
 
 if TYPE_CHECKING:
     from whisper_npu_cli.bench.measure import BenchOptions
-    from whisper_npu_cli.engine import EngineOptions
+    from whisper_npu_cli.engines.registry import EngineOptions
 
 
 def bench(
@@ -53,7 +53,7 @@ def bench(
     """
     from whisper_npu_cli.bench.measure import BenchOptions
     from whisper_npu_cli.bench.plot import plot_svg
-    from whisper_npu_cli.engine import EngineOptions
+    from whisper_npu_cli.engines.registry import EngineOptions
     from whisper_npu_cli.writers import write_atomically
 
     shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}

@@ -12,8 +12,8 @@ from whisper_npu_cli.errors import WhisperNpuError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from whisper_npu_cli.encoder.base import DeviceProof
-    from whisper_npu_cli.timing import Timings
+    from whisper_npu_cli.engines.base import DeviceProof
+    from whisper_npu_cli.timings import Timings
 
 
 def print_error(error: WhisperNpuError) -> None:

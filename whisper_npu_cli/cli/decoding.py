@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.decoder.options import DecodingOptions
+    from whisper_npu_cli.decoding.options import DecodingOptions
 
 _SEARCH = "Decoding"
 _FALLBACK = "Fallback and silence"
@@ -145,7 +145,7 @@ def decoding_options(parameters: dict[str, Any]) -> DecodingOptions:
     """Return the options among a command's `parameters`; UsageError where they contradict."""
     from dataclasses import fields
 
-    from whisper_npu_cli.decoder.options import DecodingOptions
+    from whisper_npu_cli.decoding.options import DecodingOptions
 
     names = [field.name for field in fields(DecodingOptions)]
     return DecodingOptions(**{name: parameters[name] for name in names})

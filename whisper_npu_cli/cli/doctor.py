@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.findings import Check
+    from whisper_npu_cli.check import Check
 
 
 def doctor(
@@ -45,8 +45,8 @@ def doctor(
     """
     from dataclasses import asdict
 
-    from whisper_npu_cli.diagnose import DoctorOptions, run_checks
-    from whisper_npu_cli.engine import EngineOptions
+    from whisper_npu_cli.doctor import DoctorOptions, run_checks
+    from whisper_npu_cli.engines.registry import EngineOptions
 
     EngineOptions(device)  # UsageError where there is none so named
     checks = []
@@ -70,7 +70,7 @@ def _print(check: Check) -> None:
 
 def _exit_status(checks: list[Check], device: str) -> int:
     """Return 3 where the asked device is not usable, 1 where something else failed."""
-    from whisper_npu_cli.findings import FAILED
+    from whisper_npu_cli.check import FAILED
 
     failed = {check.id for check in checks if check.status == FAILED}
     npu = [check for check in checks if check.id.startswith("npu.")]

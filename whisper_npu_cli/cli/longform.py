@@ -9,7 +9,7 @@ import typer
 from whisper_npu_cli.cli.decoding import number_or_none
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.vad import VadOptions
+    from whisper_npu_cli.speech.detect import VadOptions
 
 _PANEL = "Long form"
 
@@ -61,7 +61,7 @@ def vad_options(parameters: dict[str, Any]) -> VadOptions:
     """Return the VAD options among a command's `parameters`; UsageError for bad values."""
     from dataclasses import fields
 
-    from whisper_npu_cli.vad import VadOptions
+    from whisper_npu_cli.speech.detect import VadOptions
 
     names = [field.name for field in fields(VadOptions)]
     return VadOptions(**{name: parameters[f"vad_{name}"] for name in names})

@@ -20,7 +20,7 @@ def list_models() -> None:
 
     Example: whisper-npu models list
     """
-    from whisper_npu_cli.checkpoints import ALIASES, DEMO, find_cached, find_local
+    from whisper_npu_cli.checkpoints.names import ALIASES, DEMO, find_cached, find_local
 
     rows = [(alias, repository, find_cached(repository)) for alias, repository in ALIASES.items()]
     rows.append((DEMO, "comes with whisper-npu", find_local(DEMO)))
@@ -38,8 +38,8 @@ def pull(name: _Name) -> None:
 
     Example: whisper-npu models pull base.en
     """
-    from whisper_npu_cli.checkpoints import resolve
-    from whisper_npu_cli.weights import load_checkpoint
+    from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+    from whisper_npu_cli.checkpoints.names import resolve
 
     directory = resolve(name, offline=False)
     load_checkpoint(directory, name)
@@ -52,7 +52,7 @@ def path(name: _Name) -> None:
 
     Example: whisper-npu models path base.en
     """
-    from whisper_npu_cli.checkpoints import resolve
+    from whisper_npu_cli.checkpoints.names import resolve
 
     typer.echo(resolve(name, offline=True))
 

@@ -16,7 +16,7 @@ from whisper_npu_cli.errors import OutputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from whisper_npu_cli.audio import AudioSource
+    from whisper_npu_cli.audio.sources import AudioSource
     from whisper_npu_cli.transcript import Segment, Transcript
     from whisper_npu_cli.writers import SubtitleLayout
 
@@ -113,7 +113,7 @@ def _stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
     That is the input's name without its suffix; where another input could be called so, the whole
     name, after as many of its folders as it takes. Standard input always has `stdin_name`.
     """
-    from whisper_npu_cli.audio import STDIN
+    from whisper_npu_cli.audio.sources import STDIN
 
     candidates = {path: [stdin_name] if path == STDIN else _candidates(path) for path in paths}
     uses = Counter(name for names in candidates.values() for name in set(names))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.encoder.npu_plan import Plan
-    from whisper_npu_cli.overlay import Manifest
+    from whisper_npu_cli.engines.npu.manifest import Manifest
+    from whisper_npu_cli.engines.npu.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="Inspect the NPU's overlays and the encoder's plan.")
 
@@ -27,7 +27,7 @@ def status(xclbins: _Xclbins = None) -> None:
 
     Example: whisper-npu overlays status
     """
-    from whisper_npu_cli.overlay import HINT_BUILD
+    from whisper_npu_cli.engines.npu.manifest import HINT_BUILD
 
     manifest = _load(xclbins)
     if manifest is None:
@@ -49,10 +49,10 @@ def verify(xclbins: _Xclbins = None) -> None:
 
     Example: whisper-npu overlays verify
     """
+    from whisper_npu_cli.engines.npu.manifest import HINT_BUILD
+    from whisper_npu_cli.engines.npu.manifest import verify as verify_files
+    from whisper_npu_cli.engines.npu.xclbin import check_overlay
     from whisper_npu_cli.errors import OverlayError
-    from whisper_npu_cli.npu.xclbin import check_overlay
-    from whisper_npu_cli.overlay import HINT_BUILD
-    from whisper_npu_cli.overlay import verify as verify_files
 
     manifest = _load(xclbins)
     if manifest is None:
@@ -73,9 +73,9 @@ def plan(
 
     Example: whisper-npu overlays plan --model base
     """
-    from whisper_npu_cli.checkpoints import open_checkpoint
-    from whisper_npu_cli.encoder.npu_plan import plan_encoder
-    from whisper_npu_cli.random_checkpoint import RANDOM_SIZES, random_dims
+    from whisper_npu_cli.checkpoints.names import open_checkpoint
+    from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_dims
+    from whisper_npu_cli.engines.npu.plan import plan_encoder
 
     dims = (
         random_dims(model) if model in RANDOM_SIZES else open_checkpoint(model, offline=True).dims
@@ -89,7 +89,7 @@ def plan(
 
 
 def _load(xclbins: Path | None) -> Manifest | None:
-    from whisper_npu_cli.overlay import find_manifest, load_manifest
+    from whisper_npu_cli.engines.npu.manifest import find_manifest, load_manifest
 
     path = find_manifest(xclbins)
     return load_manifest(path) if path else None
@@ -98,7 +98,7 @@ def _load(xclbins: Path | None) -> Manifest | None:
 def _plan_fields(plan: Plan, clock_mhz: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from whisper_npu_cli.npu.timing_model import stream_ms
+    from whisper_npu_cli.engines.npu.timing_model import stream_ms
 
     return {
         "schema_version": 1,
@@ -121,7 +121,7 @@ def _plan_fields(plan: Plan, clock_mhz: int) -> dict[str, Any]:
 
 
 def _plan_lines(plan: Plan, clock_mhz: int) -> list[str]:
-    from whisper_npu_cli.npu.timing_model import LIST_MS, breakdown, stream_ms
+    from whisper_npu_cli.engines.npu.timing_model import LIST_MS, breakdown, stream_ms
 
     lines = []
     for index, steps in enumerate(plan.lists):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from whisper_npu_cli.audio import AudioSource
+    from whisper_npu_cli.audio.sources import AudioSource
     from whisper_npu_cli.cli.outputs import Outputs
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber, Transcription

@@ -13,7 +13,7 @@ from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.outputs import OutputFormat, Outputs, location, print_document
 from whisper_npu_cli.cli.run import Printing, Run
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.words import WordOptions
+from whisper_npu_cli.longform.words import WordOptions
 
 
 def transcribe(
@@ -158,9 +158,9 @@ def transcribe(
 
     Example: whisper-npu transcribe - --language en --json < talk.ogg > talk.json
     """
-    from whisper_npu_cli.audio import find_audio
-    from whisper_npu_cli.engine import EngineOptions
-    from whisper_npu_cli.languages import language_code
+    from whisper_npu_cli.audio.sources import find_audio
+    from whisper_npu_cli.checkpoints.languages import language_code
+    from whisper_npu_cli.engines.registry import EngineOptions
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.report import document
@@ -206,7 +206,7 @@ def transcribe(
 
 def _choose_exact(device: str) -> None:
     """Let the worker that owns the simulated chip run the overlay's sources."""
-    from whisper_npu_cli.npu.standin.open import EXACT_VARIABLE
+    from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE
 
     if device != "sim":
         raise UsageError("--exact needs --device sim")

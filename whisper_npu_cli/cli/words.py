@@ -9,7 +9,7 @@ import typer
 from whisper_npu_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.words import WordOptions
+    from whisper_npu_cli.longform.words import WordOptions
     from whisper_npu_cli.writers import SubtitleLayout
 
 _PANEL = "Words and subtitles"
@@ -93,7 +93,7 @@ def word_options(parameters: dict[str, Any]) -> WordOptions | None:
 
     UsageError for an option that needs it.
     """
-    from whisper_npu_cli.words import WordOptions
+    from whisper_npu_cli.longform.words import WordOptions
 
     if parameters["word_timestamps"]:
         return WordOptions(

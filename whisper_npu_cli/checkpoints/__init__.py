@@ -1,0 +1,1 @@
+"""Names of models to dimensions, tensors and tokenizers."""

@@ -1,0 +1,162 @@
+"""Checkpoints of random weights, computed tensor by tensor: `random:base` needs no file.
+
+The architecture is exact, so is the work of one window and one token; the text means nothing.
+For benchmarks and tests.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.checkpoint import (
+    MULTILINGUAL_N_VOCAB,
+    Checkpoint,
+    GenerationSettings,
+    default_alignment_heads,
+    expected_shapes,
+)
+from whisper_npu_cli.checkpoints.tokenizer import special_tokens
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.errors import CheckpointError
+
+RANDOM_PREFIX = "random:"
+# openai/whisper `__init__.py`: width, heads, encoder layers, decoder layers
+_ARCHITECTURES = {
+    "tiny": (384, 6, 4, 4),
+    "base": (512, 8, 6, 6),
+    "small": (768, 12, 12, 12),
+    "medium": (1024, 16, 24, 24),
+    "large-v3": (1280, 20, 32, 32),
+    "large-v3-turbo": (1280, 20, 32, 4),
+}
+_ENGLISH_SIZES = ("tiny", "base", "small", "medium")
+RANDOM_SIZES = (*_ARCHITECTURES, *(f"{size}.en" for size in _ENGLISH_SIZES))
+
+
+def random_dims(size: str) -> ModelDims:
+    """Return the dimensions of a published model; CheckpointError if there is none so named."""
+    if size not in RANDOM_SIZES:
+        raise CheckpointError(
+            f"unknown model {RANDOM_PREFIX}{size}", hint=f"sizes: {', '.join(RANDOM_SIZES)}"
+        )
+    width, n_head, n_audio_layer, n_text_layer = _ARCHITECTURES[size.removesuffix(".en")]
+    is_large = size.startswith("large-v3")
+    n_vocab = MULTILINGUAL_N_VOCAB + is_large - size.endswith(".en")
+    return ModelDims(
+        n_mels=128 if is_large else 80,
+        n_audio_ctx=N_FRAMES // 2,
+        n_audio_state=width,
+        n_audio_head=n_head,
+        n_audio_layer=n_audio_layer,
+        n_vocab=n_vocab,
+        n_text_ctx=448,
+        n_text_state=width,
+        n_text_head=n_head,
+        n_text_layer=n_text_layer,
+    )
+
+
+def random_checkpoint(dims: ModelDims, seed: int = 0, name: str = "random") -> Checkpoint:
+    """Return a checkpoint of `dims` whose tensors depend on `seed` and their names alone."""
+    return Checkpoint(
+        name=name,
+        path=None,
+        dims=dims,
+        generation=GenerationSettings(
+            is_multilingual=dims.n_vocab >= MULTILINGUAL_N_VOCAB,
+            alignment_heads=default_alignment_heads(dims),
+        ),
+        tokenizer_json=_synthetic_tokenizer(dims.n_vocab),
+        tensors=RandomTensors(expected_shapes(dims), seed),
+    )
+
+
+class RandomTensors(Mapping[str, NDArray[np.float32]]):
+    """Random fp32 arrays by name, computed anew at each access (2.5 ns a weight)."""
+
+    def __init__(self, shapes: dict[str, tuple[int, ...]], seed: int) -> None:
+        self._shapes = shapes
+        self._seed = seed
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        shape = self._shapes[name]
+        # Uniform takes a quarter of the time of normal numbers.
+        values = np.random.Generator(
+            np.random.PCG64([self._seed, zlib.crc32(name.encode())])
+        ).random(shape, dtype=np.float32)
+        values -= 0.5
+        if len(shape) > 1:  # variance 1 / fan-in keeps activations near 1; that of values is 1/12
+            values *= math.sqrt(12 / math.prod(shape[1:]))
+        else:
+            values *= 0.2
+            if name.endswith("norm.weight"):
+                values += 1
+        return values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._shapes)
+
+    @property
+    def identity(self) -> str:
+        """Seed, shapes and the first tensor, which is another where the generator is."""
+        name = next(iter(self._shapes))
+        return repr((self._seed, self._shapes, zlib.crc32(self[name].tobytes())))
+
+
+def byte_alphabet() -> list[str]:
+    """Return the characters that stand for bytes in byte-level BPE, in GPT-2's order of tokens.
+
+    Printable bytes stand for themselves and come first; the others are moved to U+0100 and up.
+    """
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    n_others = 256 - len(printable)
+    return [chr(byte) for byte in printable] + [chr(0x100 + i) for i in range(n_others)]
+
+
+def tokenizer_json(texts: Sequence[str], merges: Sequence[str], specials: Sequence[str]) -> bytes:
+    """Return a `tokenizer.json` as Hugging Face's of Whisper: texts first, then specials.
+
+    `texts` are written in `byte_alphabet()`; a merge is two of them with a space between.
+    """
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    added = [
+        {"id": len(texts) + i, "content": name, "special": not name[2].isdigit()}
+        | {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+        for i, name in enumerate(specials)
+    ]
+    fields = {
+        "version": "1.0",
+        "added_tokens": added,
+        "pre_tokenizer": byte_level | {"use_regex": True},
+        "decoder": byte_level | {"use_regex": True},
+        "model": {
+            "type": "BPE",
+            "vocab": {text: i for i, text in enumerate(texts)},
+            "merges": list(merges),
+        },
+    }
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def _synthetic_tokenizer(n_vocab: int) -> bytes:
+    """Return a tokenizer of `n_vocab` ids, or nothing where Whisper's special ones do not fit.
+
+    All texts but the bytes are fillers that decode to words and are never encoded.
+    """
+    specials = special_tokens(n_languages=100 if n_vocab > MULTILINGUAL_N_VOCAB else 99)
+    n_fillers = n_vocab - 256 - len(specials)
+    if n_fillers < 0:
+        return b""
+    space = "\u0120"  # a space in byte_alphabet()
+    return tokenizer_json(
+        byte_alphabet() + [f"{space}w{i}" for i in range(n_fillers)], [], specials
+    )

@@ -1,1 +1,0 @@
-"""The text decoder: engines behind `base.Decoder`, token rules, and the search."""

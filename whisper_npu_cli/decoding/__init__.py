@@ -1,0 +1,1 @@
+"""Whisper's rules of decoding: which tokens a window becomes. No arithmetic of the model."""

@@ -1,0 +1,176 @@
+"""Where in the window each token is spoken: cross-attention in, the words with their times out.
+
+A few heads of the decoder look at the sound of the token that they predict. Their weights as a
+cost of (token, position), and the cheapest monotonic path through it by dynamic time warping,
+say where each token begins. Algorithm and constants: openai/whisper `timing.py`.
+Knows nothing of segments; times are seconds within the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate, pairwise
+
+import numpy as np
+from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
+from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
+from whisper_npu_cli.engines.base import CrossKV, Decoder
+from whisper_npu_cli.engines.numba_decoder.compiling import compile_once
+from whisper_npu_cli.longform.words import TimedWord
+
+Array = NDArray[np.float32]
+
+MEDIAN_WIDTH = 7  # positions: 140 ms
+FRAMES_PER_POSITION = FRAMES_PER_SECOND // TOKENS_PER_SECOND  # 2
+_DIAGONAL, _NEXT_ROW, _NEXT_COLUMN = 0, 1, 2  # steps of a path
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """The text tokens of a window, without timestamps, as said in `language` (a code)."""
+
+    tokens: Sequence[int]
+    language: str
+    task: str
+    n_frames: int  # of the window that are content
+
+
+def align_words(
+    decoder: Decoder, window: CrossKV, tokenizer: Tokenizer, spoken: Spoken
+) -> list[TimedWord]:
+    """Return the words of `spoken` in order, with their times in `window`."""
+    n_positions = spoken.n_frames // FRAMES_PER_POSITION
+    if not spoken.tokens or not n_positions:
+        return []
+    sot = tokenizer.sot_sequence(spoken.language, spoken.task)
+    fed = np.array([*sot, tokenizer.no_timestamps, *spoken.tokens, tokenizer.eot])
+    logits, weights = decoder.align(window, fed)
+    # The token at index i of `fed` is predicted by, and its time told by, index i - 1.
+    logits, cost = logits[len(sot) : -2], alignment_cost(weights[..., :n_positions])
+    probabilities = token_probabilities(logits[:, : tokenizer.eot], spoken.tokens)
+    starts = token_starts(cost[len(sot) : -1]) / TOKENS_PER_SECOND
+    words, word_tokens = tokenizer.split_to_word_tokens(
+        [*spoken.tokens, tokenizer.eot], spoken.language
+    )
+    bounds = [0, *accumulate(len(tokens) for tokens in word_tokens[:-1])]
+    return [
+        TimedWord(
+            word=word,
+            tokens=tuple(tokens),
+            start=float(starts[first]),
+            end=float(starts[stop]),
+            probability=float(np.mean(probabilities[first:stop], dtype=np.float64)),
+        )
+        for word, tokens, (first, stop) in zip(
+            words[:-1], word_tokens[:-1], pairwise(bounds), strict=True
+        )
+    ]
+
+
+def token_probabilities(logits: Array, tokens: Sequence[int]) -> Array:
+    """Return the probability of each of `tokens` (n,) by logits (n, n_text_vocab)."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chosen: Array = exponentials[np.arange(len(tokens)), list(tokens)] / exponentials.sum(axis=1)
+    return chosen
+
+
+def alignment_cost(weights: Array) -> Array:
+    """Return the cost (n_tokens, n_positions) of attention weights (n_heads, ...) over content.
+
+    They are scaled to sum to 1 over the content, which is the softmax over it, and standardised
+    over the tokens, as some positions draw every token's look; then come a median along time
+    and the mean over heads.
+    """
+    weights = weights / weights.sum(axis=-1, keepdims=True)
+    deviation = weights.std(axis=1, keepdims=True)
+    # Where all tokens look alike nothing is told; openai/whisper divides by zero.
+    deviation = np.maximum(deviation, np.finfo(np.float32).tiny)
+    standardised = (weights - weights.mean(axis=1, keepdims=True)) / deviation
+    cost: Array = -median_filter(standardised, MEDIAN_WIDTH).mean(axis=0)
+    return cost
+
+
+def median_filter(x: Array, width: int) -> Array:
+    """Return the running median of odd `width` over the last axis, which is mirrored at its ends.
+
+    An axis too short to be mirrored is left as it is.
+    """
+    margin = width // 2
+    if x.shape[-1] <= margin:
+        return x
+    padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(margin, margin)], mode="reflect")
+    windows = sliding_window_view(padded, width, axis=-1)
+    # Row by row: all windows of a big model's heads at once would be 100 MB.
+    filtered = np.empty_like(x)
+    for index in np.ndindex(x.shape[:-1]):
+        filtered[index] = np.partition(windows[index], margin, axis=-1)[:, margin]
+    return filtered
+
+
+def token_starts(cost: Array) -> NDArray[np.int64]:
+    """Return the first column (n_rows,) of each row on the cheapest path through `cost`."""
+    rows, columns = warp(cost)
+    starts: NDArray[np.int64] = columns[np.diff(rows, prepend=-1) > 0]
+    return starts
+
+
+def warp(cost: Array) -> NDArray[np.int64]:
+    """Return the cheapest path (2, n) from the first to the last cell of cost (n_rows, n_columns).
+
+    A step goes to the next row, the next column or both (dynamic time warping).
+    """
+    _compile()
+    return _trace_back(_steps(np.ascontiguousarray(cost, np.float32)))
+
+
+@cache
+def _compile() -> None:
+    """Compile the loop over cells; a second where nothing is stored."""
+    compile_once(_steps, (np.empty((1, 1), np.float32),), lambda: None)
+
+
+@njit
+def _steps(cost):  # type: ignore[no-untyped-def]
+    """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
+
+    Where two predecessors cost the same a step to the next column is taken, even if it costs
+    more than they: so does openai/whisper.
+    """
+    n_rows, n_columns = cost.shape
+    steps = np.empty((n_rows + 1, n_columns + 1), np.int8)
+    steps[:, 0], steps[0, :] = _NEXT_ROW, _NEXT_COLUMN
+    before = np.full(n_columns + 1, np.float32(np.inf))  # the cheapest paths to the row above
+    before[0] = 0
+    here = np.empty_like(before)
+    for i in range(1, n_rows + 1):
+        here[0] = np.inf
+        for j in range(1, n_columns + 1):
+            diagonal, above, left = before[j - 1], before[j], here[j - 1]
+            if diagonal < above and diagonal < left:
+                best, step = diagonal, _DIAGONAL
+            elif above < diagonal and above < left:
+                best, step = above, _NEXT_ROW
+            else:
+                best, step = left, _NEXT_COLUMN
+            here[j] = cost[i - 1, j - 1] + best
+            steps[i, j] = step
+        before, here = here, before
+    return steps
+
+
+def _trace_back(steps: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Return the path (2, n) that ends in the last cell of `steps`."""
+    i, j = steps.shape[0] - 1, steps.shape[1] - 1
+    path = []
+    while i > 0 or j > 0:
+        path.append((i - 1, j - 1))
+        step = steps[i, j]
+        i -= step != _NEXT_COLUMN
+        j -= step != _NEXT_ROW
+    return np.array(path[::-1]).T

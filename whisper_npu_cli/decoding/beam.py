@@ -1,0 +1,80 @@
+"""Beam search with patience as a policy of `search.py`.
+
+Bit for bit openai/whisper's BeamSearchDecoder; patience is that of Kasai et al. 2022, "A Call for
+Clarity in Beam Search: How It Works and When It Stops".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.decoding.search import Candidate
+from whisper_npu_cli.engines.numba_decoder.logits import top_k
+
+
+@dataclass(frozen=True)
+class BeamPolicy:
+    """Keep the `beam_size` likeliest sequences until `beam_size * patience` have ended."""
+
+    eot: int
+    beam_size: int
+    patience: float
+
+    @property
+    def group_size(self) -> int:
+        """Rows of one window."""
+        return self.beam_size
+
+    @property
+    def n_candidates(self) -> int:
+        """How many sequences must end before the search does."""
+        return round(self.beam_size * self.patience)
+
+    def start(self) -> BeamSearch:
+        """Begin the search over one window."""
+        return BeamSearch(self)
+
+
+class BeamSearch:
+    """The beams of one window, likeliest first, and the sequences that have ended."""
+
+    def __init__(self, policy: BeamPolicy) -> None:
+        self.rows = [Candidate()]
+        self.done = False
+        self._policy = policy
+        self._ended: list[Candidate] = []
+
+    def update(self, logprobs: NDArray[np.float32]) -> list[int]:
+        """Extend every beam by its likeliest tokens and keep the likeliest sequences of all."""
+        # Of the tokens of a beam one can be the end, which leaves `beam_size` to go on with.
+        tokens, token_logprobs = top_k(logprobs, self._policy.beam_size + 1)
+        totals = np.array([[row.sum_logprob] for row in self.rows]) + token_logprobs
+        beams: list[Candidate] = []
+        sources: list[int] = []
+        for index in np.argsort(-totals, axis=None, kind="stable"):
+            source, rank = divmod(int(index), totals.shape[1])
+            before, token, total = self.rows[source], int(tokens[source, rank]), totals.flat[index]
+            if token == self._policy.eot:
+                self._end(Candidate(before.tokens, total))
+                continue
+            beams.append(Candidate((*before.tokens, token), total))
+            sources.append(source)
+            if len(beams) == self._policy.beam_size:
+                break
+        self.rows = beams
+        self.done = len(self._ended) >= self._policy.n_candidates
+        return sources
+
+    def _end(self, candidate: Candidate) -> None:
+        if len(self._ended) < self._policy.n_candidates:
+            self._ended.append(candidate)
+
+    def candidates(self) -> list[Candidate]:
+        """Return the ended sequences, filled up to `beam_size` with the likeliest unended ones."""
+        n_missing = max(0, self._policy.beam_size - len(self._ended))
+        # Of equal beams the last one comes first, as in openai/whisper's reversed sort.
+        unended = sorted(self.rows, key=lambda beam: beam.sum_logprob)[::-1]
+        return self._ended + unended[:n_missing]

@@ -1,0 +1,144 @@
+"""Decoding windows to text, again at a higher temperature where the text is not to be trusted."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
+from whisper_npu_cli.decoding.beam import BeamPolicy
+from whisper_npu_cli.decoding.options import DecodingOptions, token_rules
+from whisper_npu_cli.decoding.sampling import SamplingPolicy
+from whisper_npu_cli.decoding.search import Policy, Prompts, likeliest, search
+from whisper_npu_cli.engines.base import CrossKV, Decoder
+
+
+@dataclass(frozen=True)
+class DecodedWindow:
+    """The tokens of one window, without the end of text, and how sure the model is of them."""
+
+    language: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True)
+class Task:
+    """A window to decode."""
+
+    window: CrossKV
+    language: str
+    prompt: tuple[int, ...]
+
+
+class WindowDecoder:
+    """A decoder with the meaning of its tokens: any number of windows in, their tokens out."""
+
+    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, options: DecodingOptions) -> None:
+        self._decoder = decoder
+        self._tokenizer = tokenizer
+        self._options = options
+        self._rules = token_rules(tokenizer, options)
+
+    def decode(self, tasks: Sequence[Task]) -> list[DecodedWindow]:
+        """Decode windows together; their prompts have equal lengths.
+
+        Those that fail are decoded again at the next temperature, together. What fails at the
+        last one is returned none the less, as in openai/whisper.
+        """
+        rng = np.random.default_rng(self._options.seed)
+        decoded: dict[int, DecodedWindow] = {}
+        pending = list(range(len(tasks)))
+        for temperature in self._options.temperatures:
+            tried = self._decode_at(temperature, [tasks[i] for i in pending], rng)
+            decoded.update(zip(pending, tried, strict=True))
+            pending = [i for i in pending if self._needs_fallback(decoded[i])]
+            if not pending:
+                break
+        return [decoded[i] for i in range(len(tasks))]
+
+    def is_silence(self, window: DecodedWindow) -> bool:
+        """Return whether the window is to be skipped: likely silence, and no likely text."""
+        options = self._options
+        if options.no_speech_threshold is None:
+            return False
+        is_likely_text = (
+            options.logprob_threshold is not None and window.avg_logprob > options.logprob_threshold
+        )
+        return window.no_speech_prob > options.no_speech_threshold and not is_likely_text
+
+    def _needs_fallback(self, window: DecodedWindow) -> bool:
+        options = self._options
+        text = [token for token in window.tokens if token < self._tokenizer.timestamp_begin]
+        is_repetitive = options.compression_ratio_threshold is not None and (
+            window.compression_ratio > options.compression_ratio_threshold or ends_in_loop(text)
+        )
+        is_unlikely = (
+            options.logprob_threshold is not None and window.avg_logprob < options.logprob_threshold
+        )
+        is_silent = (
+            options.no_speech_threshold is not None
+            and window.no_speech_prob > options.no_speech_threshold
+        )
+        return (is_repetitive or is_unlikely) and not (is_silent and is_unlikely)
+
+    def _decode_at(
+        self, temperature: float, tasks: Sequence[Task], rng: np.random.Generator
+    ) -> list[DecodedWindow]:
+        tokenizer = self._tokenizer
+        prompts = Prompts(
+            tokens=np.array([task.prompt for task in tasks]),
+            sot_index=tasks[0].prompt.index(tokenizer.sot),
+            no_speech=tokenizer.no_speech,
+        )
+        windows = [task.window for task in tasks]
+        policy = self._policy(temperature, rng)
+        groups, no_speech_probs = search(self._decoder, windows, prompts, policy, self._rules)
+        decoded = []
+        for task, candidates, no_speech_prob in zip(tasks, groups, no_speech_probs, strict=True):
+            best = likeliest(candidates, self._options.length_penalty)
+            # openai/whisper counts the names of special tokens in, but not timestamps.
+            text = tokenizer.decode_with_timestamps(
+                [token for token in best.tokens if token < tokenizer.timestamp_begin]
+            )
+            decoded.append(
+                DecodedWindow(
+                    language=task.language,
+                    tokens=best.tokens,
+                    temperature=temperature,
+                    avg_logprob=best.avg_logprob,
+                    compression_ratio=compression_ratio(text),
+                    no_speech_prob=float(no_speech_prob),
+                )
+            )
+        return decoded
+
+    def _policy(self, temperature: float, rng: np.random.Generator) -> Policy:
+        options, eot = self._options, self._tokenizer.eot
+        if temperature > 0:
+            return SamplingPolicy(eot, temperature, options.best_of or 1, rng)
+        if options.beam_size is not None:
+            return BeamPolicy(eot, options.beam_size, options.patience or 1.0)
+        return SamplingPolicy(eot, 0.0, 1, rng)
+
+
+def ends_in_loop(text_tokens: Sequence[int]) -> bool:
+    """Return whether the text got stuck: its last 32 tokens repeat a unit of at most 8.
+
+    The compression ratio, which is all that openai/whisper looks at, does not see a loop after
+    much good text: 120 words and then "of the" 20 times have a ratio below 2.
+    """
+    tail = list(text_tokens[-32:])
+    return len(tail) == 32 and any(tail[n:] == tail[:-n] for n in range(1, 9))
+
+
+def compression_ratio(text: str) -> float:
+    """Return how well `text` compresses: above 2.4 it is most likely a loop (openai/whisper)."""
+    data = text.strip().encode()
+    return len(data) / len(zlib.compress(data))

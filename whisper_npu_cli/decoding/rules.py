@@ -1,0 +1,118 @@
+"""Token rules: which tokens Whisper may choose next, as masks on the logits.
+
+Three rules are openai/whisper's (`decoding.py`: SuppressBlank, SuppressTokens,
+ApplyTimestampRules), two are CTranslate2's. They know token ids, never text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.engines.numba_decoder.logits import prefer_timestamps
+
+
+class Rule(Protocol):
+    """Change logits in place: those of forbidden tokens become minus infinity."""
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Change `logits` (n_rows, n_vocab), given the tokens that each row has sampled so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class SuppressBlank:
+    """Forbid to begin with a blank or with the end of text."""
+
+    blank_tokens: tuple[int, ...]
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Mask the blank tokens of rows that have not sampled anything."""
+        for row, tokens in enumerate(sampled):
+            if not tokens:
+                logits[row, self.blank_tokens] = -np.inf
+
+
+@dataclass(frozen=True)
+class SuppressTokens:
+    """Never choose these tokens."""
+
+    tokens: tuple[int, ...]
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Mask the tokens in every row."""
+        del sampled
+        logits[:, self.tokens] = -np.inf
+
+
+@dataclass(frozen=True)
+class TimestampRules:
+    """Timestamps come in pairs, never decrease, and win when they are the likelier kind."""
+
+    timestamp_begin: int
+    eot: int
+    no_timestamps: int
+    max_initial_index: int | None  # in steps of 20 ms; None: no bound
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Mask every row by its own history."""
+        logits[:, self.no_timestamps] = -np.inf
+        for row, tokens in zip(logits, sampled, strict=True):
+            self._mask_by_history(row, tokens)
+        prefer_timestamps(logits, self.timestamp_begin)
+
+    def _mask_by_history(self, row: NDArray[np.float32], tokens: Sequence[int]) -> None:
+        begin = self.timestamp_begin
+        if not tokens:
+            row[:begin] = -np.inf
+            if self.max_initial_index is not None:
+                row[begin + self.max_initial_index + 1 :] = -np.inf
+            return
+        last_is_timestamp = tokens[-1] >= begin
+        is_pair = len(tokens) < 2 or tokens[-2] >= begin
+        if last_is_timestamp and is_pair:
+            row[begin:] = -np.inf  # text must follow
+        elif last_is_timestamp:
+            row[: self.eot] = -np.inf  # an end timestamp: a start timestamp or the end follows
+        last = max((token for token in tokens if token >= begin), default=None)
+        if last is not None:
+            # A segment may start where the last one ended, but must not end where it started.
+            starts_segment = last_is_timestamp and not is_pair
+            row[begin : last if starts_segment else last + 1] = -np.inf
+
+
+@dataclass(frozen=True)
+class RepetitionPenalty:
+    """Make sampled tokens less likely: positive logits are divided, negative ones multiplied.
+
+    Keskar et al. 2019, "CTRL", section 4.1, as CTranslate2 and faster-whisper apply it.
+    """
+
+    penalty: float
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Scale the logits of the tokens that a row has sampled, each once."""
+        factor = np.float32(self.penalty)
+        for row, tokens in zip(logits, sampled, strict=True):
+            ids = list(set(tokens))
+            row[ids] = np.where(row[ids] < 0, row[ids] * factor, row[ids] / factor)
+
+
+@dataclass(frozen=True)
+class NoRepeatNgram:
+    """Forbid the token that would complete an n-gram that the row has sampled (CTranslate2)."""
+
+    size: int
+
+    def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
+        """Mask what followed earlier occurrences of the last `size` - 1 tokens."""
+        n_before = self.size - 1
+        for row, tokens in zip(logits, sampled, strict=True):
+            last = list(tokens[len(tokens) - n_before :])
+            for start in range(len(tokens) - n_before):
+                if list(tokens[start : start + n_before]) == last:
+                    row[tokens[start + n_before]] = -np.inf

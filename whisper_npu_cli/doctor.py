@@ -1,0 +1,197 @@
+"""Checks of `whisper-npu doctor`: each looks at one thing and says what it found.
+
+A check never raises for what a user's machine lacks; it says so, with what to do.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.check import FAILED, OK, SKIPPED, WARNING, Check
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.names import cache_folder, open_checkpoint
+from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.npu.checks import npu_checks
+from whisper_npu_cli.engines.npu.machine import Machine
+from whisper_npu_cli.engines.reference import relative_l2
+from whisper_npu_cli.engines.registry import (
+    OPENVINO,
+    STANDIN_VARIABLE,
+    Device,
+    EngineOptions,
+    load_engines,
+    load_npu_encoder,
+)
+from whisper_npu_cli.environment import cpu_features
+from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
+from whisper_npu_cli.report import versions
+
+ENGINES = ("reference", "cpu")  # the first is the oracle of the others
+X86_FEATURES = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+CPU_FEATURES = (*X86_FEATURES, "asimd", "bf16")
+
+FULL_CLOCK_MHZ = 1500  # the modes default and turbo run at 1600 to 1800, balanced at about 1000
+# Relative L2 distance of the encoder's states to the reference engine's. Measured on `demo`:
+# f32 about 1e-6, bf16 about 4e-3; a wrong kernel or layout gives about 1.
+MAX_STATES_ERROR = 0.02
+
+
+@dataclass(frozen=True)
+class DoctorOptions:
+    """What to look at."""
+
+    model: str
+    root: Path = Path("/")  # another: a captured machine, of which only the NPU is judged
+    xclbins: Path | None = None
+    selftest: bool = False  # compute on the NPU
+    device: Device = "auto"  # computed on besides those found, but for the NPU: see `selftest`
+
+
+def run_checks(options: DoctorOptions) -> Iterator[Check]:
+    """Yield the findings, cheap ones first; the model is looked for in the cache."""
+    if options.root == Path("/"):
+        yield from _program_checks(options)
+    usable = True
+    for check in npu_checks(Machine(options.root), options.xclbins):
+        usable = usable and check.passed
+        yield check
+    if options.selftest:
+        yield from _selftest(options, usable=usable)
+
+
+def _program_checks(options: DoctorOptions) -> Iterator[Check]:
+    yield Check("versions", OK, ", ".join(f"{name} {v}" for name, v in versions().items()))
+    yield _check_cpu()
+    yield _check_cache()
+    yield _check_model(options.model)
+    demo = open_checkpoint("demo", offline=True)
+    oracle: EncodedWindow | None = None
+    for device in (*ENGINES, *_other_engines(options.device)):
+        check, encoded = _compute(demo, device, oracle)
+        oracle = oracle or encoded
+        if check.status == FAILED and device not in (*ENGINES, options.device):
+            check = replace(check, status=WARNING)  # found here, but nothing depends on it
+        yield check
+
+
+def _other_engines(asked: Device) -> list[Device]:
+    """Return OpenVINO's devices here (its CPU is an engine already), and what is `asked` for."""
+    from whisper_npu_cli.engines.openvino_encoder.encoder import openvino_devices
+
+    names = [f"{OPENVINO}{name}" for name in openvino_devices() if name != "CPU"]
+    if asked not in ("auto", "npu", *ENGINES, *names):  # the NPU has checks of its own
+        names.append(asked)
+    return names
+
+
+def _selftest(options: DoctorOptions, *, usable: bool) -> Iterator[Check]:
+    """Run the known-answer test of every stream and one window of the model on the NPU."""
+    if not usable and not os.environ.get(STANDIN_VARIABLE):
+        for name in ("npu.selftest", "npu.clock"):
+            yield Check(name, SKIPPED, "not before the checks above pass")
+        return
+    try:
+        checkpoint = open_checkpoint(options.model, offline=True)
+    except CheckpointError:
+        checkpoint = open_checkpoint("demo", offline=True)
+    try:
+        with closing(
+            load_npu_encoder(checkpoint, EngineOptions(xclbins=options.xclbins))
+        ) as encoder:
+            encoder.encode(_test_window(checkpoint.dims.n_mels))
+            proof = encoder.encode(_test_window(checkpoint.dims.n_mels)).proof
+    except WhisperNpuError as error:
+        yield Check("npu.selftest", FAILED, str(error), error.hint)
+        return
+    assert proof is not None
+    origin = "predicted" if proof.predicted else "measured"
+    yield Check(
+        "npu.selftest",
+        OK,
+        f"{checkpoint.name} on {proof.device}: known-answer tests "
+        f"{encoder.known_answer_ms:.1f} ms, a window {proof.device_ms:.1f} ms ({origin})",
+    )
+    yield _check_clock(encoder.clock_mhz)
+
+
+def _check_clock(clock_mhz: int) -> Check:
+    """Judge the array's clock, which is true only while a context is open."""
+    if clock_mhz >= FULL_CLOCK_MHZ:
+        return Check("npu.clock", OK, f"{clock_mhz} MHz")
+    hint = "sudo xrt-smi configure --pmode performance"
+    cause = "the power mode keeps the clock low"
+    return Check("npu.clock", WARNING, f"{clock_mhz} MHz", hint, cause)
+
+
+def _check_cpu() -> Check:
+    present = cpu_features()
+    found = ", ".join(feature for feature in CPU_FEATURES if feature in present)
+    return Check("cpu", OK, f"{platform.machine()}: {found or 'no vector features that matter'}")
+
+
+def _check_cache() -> Check:
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Check(
+            "cache",
+            FAILED,
+            f"{folder}: cannot be written: {error.strerror}",
+            "set HF_HOME to a folder that you can write to",
+        )
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    return Check("cache", OK, f"{folder}, {free_gb:.1f} GB free")
+
+
+def _check_model(model: str) -> Check:
+    try:
+        checkpoint = open_checkpoint(model, offline=True)
+    except CheckpointError as error:
+        return Check("model", WARNING, str(error), error.hint)
+    return Check("model", OK, f"{checkpoint.name}: {checkpoint.path or 'computed'}")
+
+
+def _compute(
+    demo: Checkpoint, device: Device, oracle: EncodedWindow | None
+) -> tuple[Check, EncodedWindow | None]:
+    """Encode a made-up window and take one decoder step, and compare with the first engine."""
+    name = f"engine.{device}"
+    start = perf_counter()
+    try:
+        with closing(
+            load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
+        ) as engines:
+            encoded = engines.encoder.encode(_test_window(demo.dims.n_mels))
+            decoder = engines.decoder
+            decoder.start([decoder.cross_kv(encoded)]).prefill(np.zeros((1, 4), np.int64), (3,))
+            seconds = perf_counter() - start
+    except WhisperNpuError as error:
+        return Check(name, FAILED, str(error), error.hint), None
+    detail = f"{engines.encoder.name}, {engines.decoder.name}: computed in {seconds:.2f} s"
+    if oracle is None:
+        return Check(name, OK, detail), encoded
+    error_ratio = relative_l2(encoded.states, oracle.states)
+    detail += f", {error_ratio:.1e} from {ENGINES[0]}"
+    if error_ratio > MAX_STATES_ERROR:
+        return Check(name, FAILED, detail, "report this with the output of doctor --json"), encoded
+    return Check(name, OK, detail), encoded
+
+
+def _test_window(n_mels: int) -> NDArray[np.float32]:
+    """A deterministic window in the range of log-mels, -1 to 1."""
+    return np.random.default_rng(0).uniform(-1, 1, (n_mels, N_FRAMES)).astype(np.float32)

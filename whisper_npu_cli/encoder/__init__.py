@@ -1,1 +1,0 @@
-"""Encoders: one module an engine, all behind `base.Encoder`."""

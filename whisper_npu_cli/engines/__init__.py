@@ -1,0 +1,1 @@
+"""What computes: encoders and decoders behind two protocols, and the table of them."""

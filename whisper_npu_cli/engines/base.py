@@ -1,0 +1,157 @@
+"""The two seams of the engines: an encoder and a decoder, as everything else sees them.
+
+An encoder takes a mel window and gives everything that a decoder needs of it; a decoder takes
+encoded windows and tokens, and gives logits, with cached keys and values. An engine is one
+implementation. It knows nothing of text or files, and choosing tokens is its caller's business.
+
+A session of a decoder holds any number of rows. A row is one token sequence over one window;
+several rows may share a window (beams, samples).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
+
+
+@dataclass(frozen=True)
+class DeviceProof:
+    """Evidence that a device computed a window: it is written into the JSON."""
+
+    device: str  # as its driver names it
+    overlay_sha256: str
+    n_submissions: int  # run lists
+    n_commands: int
+    device_ms: float
+    predicted: bool  # device_ms comes from the timing model
+    host_ms: float  # processor time beside the run lists: measured, whatever else runs here
+
+
+@dataclass(frozen=True)
+class EncodedWindow:
+    """One 30 s window after the encoder.
+
+    The decoder's cross-attention keys and values depend on the window alone, so the encoder
+    computes them (one GEMM more in the same graph), and a decoder step only reads them.
+    """
+
+    states: NDArray[np.float32]  # (n_audio_ctx, n_audio_state), after the last LayerNorm
+    cross_keys: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), not scaled
+    cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
+    proof: DeviceProof | None = None  # None: the CPU computed it
+
+    @classmethod
+    def empty(cls, dims: ModelDims) -> EncodedWindow:
+        """Allocate the arrays of one window, for an engine to fill."""
+        cross = dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state
+        states = np.empty((dims.n_audio_ctx, dims.n_audio_state), np.float32)
+        return cls(states, np.empty(cross, np.float32), np.empty(cross, np.float32))
+
+
+class Encoder(Protocol):
+    """Compute encoder states and cross-attention keys and values; a context manager."""
+
+    dims: ModelDims
+
+    @property
+    def name(self) -> str:
+        """Shown in timings, for example "openvino bf16"; may change where an engine gives up."""
+        ...
+
+    @property
+    def leaves_cpu(self) -> bool:
+        """Whether it computes elsewhere: then the decoder has the CPU while a window is encoded."""
+        ...
+
+    def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
+        """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
+        ...
+
+    def close(self) -> None:
+        """Release the device. Calling it twice is allowed."""
+        ...
+
+
+def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:
+    """Raise ValueError unless `mel` is one window of shape (n_mels, N_FRAMES)."""
+    if mel.shape != (dims.n_mels, N_FRAMES):
+        raise ValueError(f"mel has shape {mel.shape}, expected {(dims.n_mels, N_FRAMES)}")
+
+
+@dataclass(frozen=True)
+class CrossKV:
+    """A window's cross-attention keys and values as one decoder keeps them.
+
+    All that decoding needs of an encoded window, which can go then. Layout and dtype are the
+    decoder's own; integers have a scale for each channel, (n_text_layer, n_head, head_size).
+    """
+
+    keys: NDArray[Any]
+    values: NDArray[Any]
+    key_scale: NDArray[np.float32] | None = None
+    value_scale: NDArray[np.float32] | None = None
+
+
+class DecoderSession(Protocol):
+    """Rows of tokens being decoded. At first, row i is window i."""
+
+    def prefill(
+        self,
+        prompts: NDArray[np.int64],  # (n_rows, n_prompt), equal lengths
+        logits_at: Sequence[int],  # positions in the prompt
+    ) -> NDArray[np.float32]:
+        """Feed the prompts; return logits (n_rows, len(logits_at), n_vocab) as a copy."""
+        ...
+
+    def step(self, tokens: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab).
+
+        The result is a view that the next call overwrites. Raises ValueError where the context
+        of n_text_ctx positions is full.
+        """
+        ...
+
+    def gather(self, rows: NDArray[np.int64]) -> None:
+        """Make row i what row `rows[i]` was: reorders, repeats or drops rows with their caches."""
+        ...
+
+
+class Decoder(Protocol):
+    """A text decoder with its weights; a factory of sessions."""
+
+    name: str  # shown in timings, for example "numba int8"
+    dims: ModelDims
+
+    def cross_kv(self, window: EncodedWindow) -> CrossKV:
+        """Return what decoding needs of `window`. May be called from any thread."""
+        ...
+
+    def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> DecoderSession:
+        """Begin decoding `windows`; `max_rows` (default: one a window) bounds later `gather`s.
+
+        One session is live at a time: its caches belong to the decoder and are allocated once.
+        """
+        ...
+
+    def align(
+        self,
+        window: CrossKV,
+        tokens: NDArray[np.int64],  # (n_tokens,)
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Feed `tokens` of `window` at once; return logits, and where the alignment heads look.
+
+        That is logits (n_tokens, n_vocab) and, of the heads that the checkpoint names, the
+        weights of the cross-attention (n_heads, n_tokens, n_audio_ctx), which sum to 1 over the
+        window. Ends the session that is live.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what the decoder holds. Calling it twice is allowed."""
+        ...

@@ -1,0 +1,339 @@
+"""Why the NPU cannot be used: one check a cause, in the order in which one hides the next.
+
+Pure judgement over `machine.py`. A check says what it saw, why that is so and what to do; it
+never raises. After the first failure the checks that depend on it are skipped, so the first
+failure is the cause. What must be right before the driver accepts the device is not doubted once
+it has: a container lacks the firmware's files, and the kernel's log remembers what was repaired.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from whisper_npu_cli.check import ABSENT, FAILED, OK, SKIPPED, WARNING, Check
+from whisper_npu_cli.engines.npu.locate import find_pyxrt
+from whisper_npu_cli.engines.npu.machine import ACCEL, AMD, Machine, PciDevice
+from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
+from whisper_npu_cli.engines.npu.xclbin import check_overlay
+from whisper_npu_cli.errors import OverlayError
+
+XDNA1 = "0x1502"  # Phoenix and Hawk Point
+XDNA2 = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
+    0x10: "Strix",
+    0x11: "Strix Halo",
+    0x20: "Krackan",
+}
+WITH_XDNA1 = re.compile(r"Ryzen [3579] (PRO )?(7[6-9]40|8[6-9]4[05]|8[67]00G|2[3-7]0\b)")
+IN_KERNEL = (6, 14)  # the release that took the driver in
+MEMLOCK = 256 << 20  # whisper-base has 119 MB of buffers; the usual limit is 8 MB
+N_CONTEXTS = 6
+Judge = Callable[[Machine], Check]
+
+
+def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]:
+    """Yield a finding for every cause that is known, the hidden ones as skipped."""
+    judges: list[tuple[str, Judge]] = [
+        ("npu.pci", _pci),
+        ("npu.generation", _generation),
+        ("npu.hypervisor", _hypervisor),
+        ("npu.kernel", _kernel),
+        ("npu.module", _module),
+        ("npu.firmware", _firmware),
+        ("npu.iommu", _iommu),
+        ("npu.firmware_version", _firmware_version),
+        ("npu.kernel_log", _kernel_log),
+        ("npu.node", _node),
+        ("npu.permission", _permission),
+        ("npu.memlock", _memlock),
+        ("npu.contexts", _contexts),
+        ("npu.xrt", _xrt),
+        ("npu.xrt_plugin", _xrt_plugin),
+        ("npu.pyxrt", _pyxrt),
+        ("npu.overlay", lambda _: _overlay(xclbins)),
+    ]
+    blocked = ""
+    for name, judge in judges:
+        if blocked and name != "npu.overlay":
+            yield Check(name, SKIPPED, f"not before {blocked} is right")
+            continue
+        check = judge(machine)
+        yield check
+        if not check.passed:
+            blocked = blocked or name
+
+
+def _failed(name: str, detail: str, cause: str, hint: str) -> Check:
+    return Check(name, FAILED, detail, hint, cause)
+
+
+def _logged(machine: Machine, pattern: str) -> str | None:
+    """Return the last line of the kernel's log that has `pattern`."""
+    lines = [x for x in machine.kernel_log.splitlines() if re.search(pattern, x, re.IGNORECASE)]
+    return lines[-1].strip() if lines else None
+
+
+def _npu(machine: Machine) -> PciDevice | None:
+    """Return the NPU's PCI function, of whatever generation."""
+    for device in machine.pci_devices:
+        if device.vendor == AMD and device.device in (XDNA1, "0x17f0"):
+            return device
+    return None
+
+
+def _pci(machine: Machine) -> Check:
+    device = _npu(machine)
+    if device:
+        detail = f"{device.address} {device.vendor}:{device.device} rev {device.revision:02x}"
+        return Check("npu.pci", OK, detail)
+    seen = f"no PCI device 1022:1502 among {len(list(machine.pci_devices))}; {machine.cpu_model}"
+    if WITH_XDNA1.search(machine.cpu_model) and not machine.is_virtual:
+        return _failed(
+            "npu.pci",
+            seen,
+            "this processor has an NPU and the BIOS keeps it off",
+            "enable the IPU or NPU in the BIOS (Advanced, CPU configuration)",
+        )
+    if machine.is_virtual:
+        cause = "this is a virtual machine, and the driver refuses to run in one"
+        return Check("npu.pci", ABSENT, seen, "run on the machine itself", cause)
+    return Check("npu.pci", ABSENT, seen, None, "this machine has no AMD NPU")
+
+
+def _is_bound(machine: Machine) -> bool:
+    """Say whether the driver has accepted the device."""
+    device = _npu(machine)
+    return device is not None and device.driver == "amdxdna"
+
+
+def _generation(machine: Machine) -> Check:
+    device = _npu(machine)
+    assert device is not None
+    if device.device == XDNA1:
+        return Check("npu.generation", OK, "XDNA1 (Phoenix or Hawk Point)")
+    name = XDNA2.get(device.revision, "of an unknown revision")
+    return _failed(
+        "npu.generation",
+        f"1022:17f0 rev {device.revision:02x}",
+        f"this is an XDNA2 NPU ({name}), and overlays are made for XDNA1",
+        "use --device cpu here",
+    )
+
+
+def _hypervisor(machine: Machine) -> Check:
+    if _is_bound(machine) or not machine.is_virtual:
+        return Check("npu.hypervisor", OK, "none that the driver minds")
+    return _failed(
+        "npu.hypervisor",
+        "/proc/cpuinfo has the flag hypervisor",
+        "the driver refuses to run in a virtual machine",
+        "run on the machine itself",
+    )
+
+
+def _kernel(machine: Machine) -> Check:
+    release = machine.kernel_release or "unknown"
+    if machine.kernel >= IN_KERNEL or machine.module_file or machine.module_is_loaded:
+        return Check("npu.kernel", OK, release)
+    return _failed(
+        "npu.kernel",
+        f"Linux {release}, and no amdxdna module for it",
+        f"the driver came with Linux {IN_KERNEL[0]}.{IN_KERNEL[1]}",
+        "boot a newer kernel, or install the driver as a DKMS package (amdxdna-dkms)",
+    )
+
+
+def _module(machine: Machine) -> Check:
+    npu = _npu(machine)
+    if machine.module_is_loaded:
+        bound = f"bound to {npu.driver}" if npu and npu.driver else "not bound to the device"
+        return Check("npu.module", OK, f"amdxdna is loaded, {bound}")
+    blacklist = machine.blacklisted_in
+    if blacklist:
+        cause, hint = f"/{blacklist} forbids it", f"remove that line from /{blacklist}"
+    elif machine.module_file is None:
+        cause = "this kernel was built without CONFIG_DRM_ACCEL_AMDXDNA"
+        hint = "install the kernel's extra modules (linux-modules-extra) or amdxdna-dkms"
+    elif machine.secure_boot:
+        cause = "Secure Boot is on and the module may not be signed"
+        hint = "sign the module (mokutil), or turn Secure Boot off; then: sudo modprobe amdxdna"
+    else:
+        cause, hint = "nothing has loaded it", "sudo modprobe amdxdna"
+    return _failed("npu.module", "amdxdna is not loaded", cause, hint)
+
+
+def _firmware(machine: Machine) -> Check:
+    folder = "lib/firmware/amdnpu/1502_00"
+    if _is_bound(machine):
+        return Check("npu.firmware", OK, "the driver has loaded it")
+    logged = _logged(machine, "failed to request_firmware amdnpu|amdnpu/1502.*failed")
+    if machine.exists(f"{folder}/*") and not logged:
+        return Check("npu.firmware", OK, f"/{folder}")
+    return _failed(
+        "npu.firmware",
+        logged or f"/{folder} is missing or empty",
+        "the NPU's firmware is not installed",
+        "install a newer linux-firmware (Debian: firmware-amd-graphics), then reboot",
+    )
+
+
+def _iommu(machine: Machine) -> Check:
+    if _is_bound(machine):
+        return Check("npu.iommu", OK, "the driver uses it")
+    options = {"iommu=off", "amd_iommu=off"}.intersection(machine.text("proc/cmdline").split())
+    logged = _logged(machine, "SVA bind device failed")
+    if options:
+        seen = f"the kernel was booted with {min(options)}"
+        hint = "remove that option (GRUB: /etc/default/grub)"
+    elif logged or not machine.exists("sys/class/iommu/*"):
+        seen = logged or "/sys/class/iommu is empty"
+        hint = "enable the IOMMU: AMD-Vi in the BIOS, amd_iommu=on"
+    else:
+        return Check("npu.iommu", OK, "on")
+    cause = "the driver shares page tables with the device, which needs the IOMMU"
+    return _failed("npu.iommu", seen, cause, hint)
+
+
+def _firmware_version(machine: Machine) -> Check:
+    logged = _logged(machine, "firmware.*protocol|amdxdna.*EOPNOTSUPP|amdxdna.*error -95")
+    if _is_bound(machine) or not logged:
+        version = machine.text("sys/class/accel/accel0/device/fw_version")
+        return Check("npu.firmware_version", OK, version or "not told before the node exists")
+    return _failed(
+        "npu.firmware_version",
+        logged,
+        "driver and firmware speak different protocols",
+        "update linux-firmware and the kernel together",
+    )
+
+
+def _kernel_log(machine: Machine) -> Check:
+    """A fault in the log fails where the device is gone; else it may have been repaired."""
+    logged = _logged(machine, r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003")
+    if logged:
+        status = WARNING if machine.node else FAILED
+        hint = "if it still does: suspend and resume the machine, or reboot it"
+        return Check("npu.kernel_log", status, logged, hint, "the NPU's firmware hung")
+    seen = "no fault of the NPU in it" if machine.kernel_log else "may not be read by this user"
+    return Check("npu.kernel_log", OK, seen)
+
+
+def _node(machine: Machine) -> Check:
+    node = machine.node
+    if node:
+        return Check("npu.node", OK, f"/{ACCEL} {node[0]}")
+    if machine.is_container:
+        return _failed(
+            "npu.node",
+            f"/{ACCEL} does not exist in this container",
+            "the container was not given the device",
+            f"docker run --device /{ACCEL} --ulimit memlock=-1 --group-add render",
+        )
+    return _failed(
+        "npu.node",
+        f"/{ACCEL} does not exist, though amdxdna is loaded",
+        "the driver did not accept the device",
+        "look for amdxdna in the kernel's log: sudo dmesg | grep -i amdxdna",
+    )
+
+
+def _permission(machine: Machine) -> Check:
+    node = machine.node
+    assert node is not None
+    if node[1]:
+        return Check("npu.permission", OK, "this user may use the NPU")
+    return _failed(
+        "npu.permission",
+        f"/{ACCEL} is {node[0]}",
+        "the NPU is there and this user may not open it",
+        "sudo usermod -aG render $USER, then log in again",
+    )
+
+
+def _memlock(machine: Machine) -> Check:
+    limit = machine.memlock_bytes
+    if limit is None or limit >= MEMLOCK:
+        size = "unlimited" if limit is None else f"{limit >> 20} MiB"
+        return Check("npu.memlock", OK, size)
+    return _failed(
+        "npu.memlock",
+        f"at most {limit >> 10} KiB of memory may be locked",
+        "every buffer of the NPU is locked memory",
+        "raise memlock: /etc/security/limits.d (@render - memlock unlimited), LimitMEMLOCK=infinity"
+        " in a systemd unit, --ulimit memlock=-1 in Docker",
+    )
+
+
+def _contexts(machine: Machine) -> Check:
+    holders = machine.holders
+    detail = f"{len(holders)} processes hold the NPU: {', '.join(holders)}"
+    leaked = _logged(machine, "amdxdna.*(0x2000006|0x2000003)")
+    if len(holders) >= N_CONTEXTS:
+        return _failed(
+            "npu.contexts",
+            detail,
+            f"the chip has {N_CONTEXTS} hardware contexts for all processes together",
+            "end one of these processes",
+        )
+    if leaked:
+        hint = (
+            "if there are none left: end the users of the NPU; then suspend and resume, or reboot"
+        )
+        return Check("npu.contexts", WARNING, leaked, hint, "hardware contexts were leaked")
+    return Check("npu.contexts", OK, detail if holders else "nobody else uses the NPU")
+
+
+def _xrt(machine: Machine) -> Check:
+    cause = "XRT, AMD's runtime, is not installed"
+    hint = "Debian: libxrt2 libxrt-npu2 python3-xrt; Ubuntu: ppa:amd-team/xrt"
+    return _library(machine, "npu.xrt", "libxrt_coreutil", (cause, hint))
+
+
+def _xrt_plugin(machine: Machine) -> Check:
+    cause = "XRT is installed without its NPU plugin, and sees no device"
+    hint = "Debian and Ubuntu: libxrt-npu2; from AMD: xrt_plugin-amdxdna"
+    return _library(machine, "npu.xrt_plugin", "libxrt_driver_xdna", (cause, hint))
+
+
+def _library(machine: Machine, name: str, library: str, absence: tuple[str, str]) -> Check:
+    """Find a shared library; `absence` is cause and hint where there is none."""
+    path = machine.library(library)
+    return Check(name, OK, f"/{path}") if path else _failed(name, f"no {library}", *absence)
+
+
+def _pyxrt(machine: Machine) -> Check:
+    minor = sys.version_info.minor
+    files = find_pyxrt(machine.root, minor)
+    if not files:
+        return _failed(
+            "npu.pyxrt",
+            "no pyxrt module",
+            "XRT's Python binding is not installed",
+            "Debian: python3-xrt (trixie: from backports)",
+        )
+    if files[0].fits(minor):
+        return Check("npu.pyxrt", OK, str(files[0].path))
+    return _failed(
+        "npu.pyxrt",
+        f"{files[0].path}",
+        f"it was built for Python 3.{files[0].minor}, and this is Python 3.{minor}",
+        f"install whisper-npu with python3.{files[0].minor}",
+    )
+
+
+def _overlay(xclbins: Path | None) -> Check:
+    """Not built is an ordinary state; built and wrong is a failure."""
+    try:
+        path = find_manifest(xclbins)
+        if path is None:
+            return Check("npu.overlay", ABSENT, "the NPU overlay is not built", HINT_BUILD)
+        manifest = load_manifest(path)
+        verify(manifest)
+        for overlay in manifest.overlays:
+            check_overlay(path.parent, overlay)
+    except OverlayError as error:
+        return Check("npu.overlay", FAILED, str(error), error.hint)
+    names = ", ".join(f"{x.name} ({len(x.streams)} streams)" for x in manifest.overlays)
+    return Check("npu.overlay", OK, f"{path}: {names}")

@@ -1,0 +1,237 @@
+"""The encoder on an NPU: a checkpoint and an overlay in, windows encoded.
+
+Runs the commands of `plan.py` over a device runtime. Between laying the mel window out and
+reading keys and values back, the host does nothing but start run lists. This blocks the whole
+process while the device works, so `worker.py` gives it one of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import thread_time
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.npu import layout
+from whisper_npu_cli.engines.npu.manifest import TILE, Manifest, Overlay, StreamSpec
+from whisper_npu_cli.engines.npu.plan import (
+    BIAS_COLUMNS,
+    CONV_TAPS,
+    CROSS,
+    STATES,
+    WINDOWS,
+    plan_encoder,
+)
+from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
+from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
+from whisper_npu_cli.engines.npu.weights import packed_weights
+from whisper_npu_cli.errors import DeviceError, OverlayError
+
+F32 = NDArray[np.float32]
+
+LIST_TIMEOUT_S = 5.0  # the driver resets a hung context after 2 s
+ARMED_BYTES = 64  # one cache line of each result is filled with NaN before every window
+BF16_ONE = 0x3F80
+PROBE_TOLERANCE = 1e-4  # of the sum of magnitudes: fp32 sums differ by their order, about 1e-6
+UNIT_VARIANCE = 0.05  # bf16 and fp32 rounding change a normalised row's by less than 0.01
+
+
+class NpuEncoder:
+    """Encode windows with a checkpoint's weights resident on the device."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        runtime: DeviceRuntime,
+        manifest: Manifest,
+        progress: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.dims = checkpoint.dims
+        origin = "simulated " if runtime.predicted else ""
+        self.name = f"{origin}{runtime.name} bf16"
+        self._plan = plan_encoder(checkpoint.dims)
+        self._overlay = _choose_overlay(manifest, self._plan.specs)
+        self._runtime = runtime
+        self._progress = progress
+        program = runtime.load(manifest.path.parent, self._overlay)
+        self.known_answer_ms = check_streams(runtime, program, self._plan.specs, progress)
+        self._buffers = {
+            name: runtime.alloc(argument.size_bytes)
+            for name, argument in self._plan.buffers.items()
+        }
+        self._probes: dict[str, _Probe] = {}
+        self._load_weights(checkpoint)
+        self.clock_mhz = runtime.clock_mhz
+        self._lists = [
+            program.run_list(
+                [
+                    Command(step.spec.name, tuple(map(self._buffers.__getitem__, step.buffers)))
+                    for step in steps
+                ]
+            )
+            for steps in self._plan.lists
+        ]
+
+    def _load_weights(self, checkpoint: Checkpoint) -> None:
+        for name, packed in packed_weights(self._plan, checkpoint):
+            self._buffers[name].host[:] = packed
+            self._buffers[name].to_device()
+            if name.startswith(CROSS):
+                shape = self._plan.buffers[name].shape
+                self._probes[name] = _Probe.of(packed.view(np.uint16).reshape(shape))
+            self._progress()
+        norm = "model.encoder.layer_norm"
+        self._scale, self._shift = (checkpoint.array(f"{norm}.{x}") for x in ("weight", "bias"))
+
+    def encode(self, mel: F32) -> EncodedWindow:
+        """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
+        window = EncodedWindow.empty(self.dims)
+        return replace(window, proof=self.encode_into(mel, window))
+
+    def encode_into(self, mel: F32, window: EncodedWindow) -> DeviceProof:
+        """Encode into the arrays of `window`; DeviceError where the device fails or lies."""
+        check_mel(mel, self.dims)
+        start = thread_time()
+        windows = self._buffers[WINDOWS]
+        windows.host[:] = conv_windows(mel, *self._plan.buffers[WINDOWS].shape).view(np.uint8)
+        windows.to_device()
+        results = [self._buffers[part.buffer] for part in self._plan.cross]
+        for buffer in (self._buffers[STATES], *results):
+            _arm(buffer)
+        device_ms = 0.0
+        lists_start = thread_time()
+        for run_list in self._lists:
+            device_ms += run_list.run(LIST_TIMEOUT_S)
+            self._progress()
+        lists_s = thread_time() - lists_start
+        for buffer in (self._buffers[STATES], *results):
+            _collect(buffer)
+        self._read_cross(self._read_states(window.states), window)
+        n_commands = sum(run_list.n_commands for run_list in self._lists)
+        return DeviceProof(
+            self._runtime.name,
+            self._overlay.sha256,
+            len(self._lists),
+            n_commands,
+            device_ms,
+            self._runtime.predicted,
+            1000 * (thread_time() - start - lists_s),
+        )
+
+    def _read_states(self, states: F32) -> F32:
+        """Read the normalised states, scale and shift them into `states`, and return them as read.
+
+        Every row proves itself: it has the variance that LayerNorm gives it.
+        """
+        packed = self._buffers[STATES].host.view(np.uint16)
+        rows = layout.unpack_a(packed.reshape(self._plan.buffers[STATES].shape))
+        normal = layout.from_bf16(rows[: states.shape[0], : states.shape[1]])
+        variance = np.einsum("ij,ij->i", normal, normal) / states.shape[1]
+        if not np.abs(variance - 1).max() < UNIT_VARIANCE:
+            raise DeviceError("the NPU returned states that no LayerNorm makes")
+        if np.array_equal(rows[0], rows[states.shape[0] // 2]):
+            raise DeviceError("the NPU returned the same state for every position")
+        np.multiply(normal, self._scale, out=states)
+        states += self._shift
+        return normal
+
+    def _read_cross(self, normal: F32, window: EncodedWindow) -> None:
+        """Read keys and values; one row of every tile is proven against the states."""
+        width = self.dims.n_text_state
+        for part in self._plan.cross:
+            shape = self._plan.buffers[part.buffer].shape
+            packed = self._buffers[part.buffer].host.view(np.float32).reshape(shape)
+            for index, layer in enumerate(part.layers):
+                layout.copy_c(packed, 2 * index * width, window.cross_keys[layer])
+                layout.copy_c(packed, (2 * index + 1) * width, window.cross_values[layer])
+            chosen = slice(part.layers.start, part.layers.stop)
+            self._probes[f"{part.buffer}.weights"].check(
+                normal[::TILE],
+                window.cross_keys[chosen, ::TILE],
+                window.cross_values[chosen, ::TILE],
+            )
+
+    def close(self) -> None:
+        """Drop every reference to the device: XRT then gives the context back."""
+        self._lists.clear()
+        self._buffers.clear()
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A random combination of a product's columns, known from its weights alone (Freivalds 1977).
+
+    The device computes every column and the host this one: a wrong column shows with
+    certainty but for sums that cancel, and it costs a millionth of the product.
+    """
+
+    signs: F32  # (n,) of -1 and 1
+    weights: F32  # (k,)
+    bias: float
+
+    @classmethod
+    def of(cls, packed: layout.U16) -> _Probe:
+        weights, bias = layout.unpack_weights(packed)
+        signs = np.random.default_rng(0).choice(np.array([-1, 1], np.float32), bias.size)
+        return cls(signs, layout.from_bf16(weights) @ signs, float(bias @ signs))
+
+    def check(self, rows: F32, keys: F32, values: F32) -> None:
+        """Compare products (layers, rows, width) of `rows` (rows, k); DeviceError on another."""
+        products = np.stack([keys, values], axis=1).swapaxes(1, 2)  # (layers, rows, 2, width)
+        products = products.swapaxes(0, 1).reshape(len(rows), -1)
+        got = products @ self.signs[: products.shape[1]]
+        want = rows @ self.weights[: rows.shape[1]] + self.bias
+        if not np.abs(got - want).max() <= PROBE_TOLERANCE * np.abs(products).sum(axis=1).max():
+            raise DeviceError("the NPU returned keys or values that do not follow from its states")
+
+
+def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:
+    """Return the first convolution's operand in layout `a`, for its outputs as three parts.
+
+    Part p holds output rows 2t + p - 1: what tap p of the second convolution reads. A row is
+    three mel frames, then ones for the bias; the row before the first frame stays zero.
+    """
+    n_mels = mel.shape[0]
+    width = CONV_TAPS * n_mels
+    framed = np.zeros((N_FRAMES + CONV_TAPS - 1, n_mels), np.uint16)
+    framed[1:-1] = layout.to_bf16(np.ascontiguousarray(mel.T))
+    windows = np.zeros((N_FRAMES + 1, cols), np.uint16)  # windows[i] makes row i - 1
+    windows[1:, :width] = layout.im2col(framed, CONV_TAPS, 1)
+    windows[1:, width : width + BIAS_COLUMNS] = BF16_ONE
+    operand = np.zeros((CONV_TAPS, rows // CONV_TAPS, cols), np.uint16)
+    for part in range(CONV_TAPS):
+        taken = windows[part::2][: N_FRAMES // 2]
+        operand[part, : len(taken)] = taken
+    return layout.pack_a(operand.reshape(rows, cols)).reshape(-1)
+
+
+def _choose_overlay(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> Overlay:
+    """Return the first overlay that has every stream; OverlayError names a missing one."""
+    refusal: OverlayError | None = None
+    for overlay in manifest.overlays:
+        try:
+            for spec in specs:
+                overlay.stream(spec)
+        except OverlayError as error:
+            refusal = error
+        else:
+            return overlay
+    raise refusal or OverlayError(f"{manifest.path}: no overlay in it")
+
+
+def _arm(buffer: Buffer) -> None:
+    """Fill the beginning of a result with NaN, so that one that is not written is noticed."""
+    buffer.host[:ARMED_BYTES] = SENTINEL
+    buffer.to_device(ARMED_BYTES)
+
+
+def _collect(buffer: Buffer) -> None:
+    """Read a result back; DeviceError where the device left it alone."""
+    buffer.to_host()
+    if (buffer.host[:ARMED_BYTES] == SENTINEL).all():
+        raise DeviceError("the NPU reported success and wrote nothing")

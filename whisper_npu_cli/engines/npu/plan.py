@@ -1,0 +1,223 @@
+"""The encoder as commands for the NPU: from dimensions to instruction streams, buffers, run lists.
+
+Everything between the mel window and the decoder's cross-attention keys and values runs on the
+device, one run list a layer; the host lays the window out before and the results after. Matrices
+are padded to what one pass of the array makes. Knows neither weights nor a runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from whisper_npu_cli.dims import N_FFT, N_FRAMES, ModelDims
+from whisper_npu_cli.engines.npu.layout import round_up
+from whisper_npu_cli.engines.npu.manifest import MAX_N, PASS, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.timing_model import (
+    CLOCK_MHZ,
+    HOST_LAYERNORM_MS,
+    LIST_MS,
+    Gemm,
+    attention_chain_ms,
+    stream_ms,
+    sync_ms,
+)
+from whisper_npu_cli.errors import OverlayError
+
+CONV_TAPS = 3  # both convolutions have three taps
+BIAS_COLUMNS = 2  # conv1's bias as high and low bf16 parts, see `Plan`
+MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the rounding noise
+HOST_MEL_MS = 9.4  # a window by mel.py, for its peak and again, on one Zen 3 core, measured
+HOST_FRAMING_MS = 9.0  # framing, splitting, packing and adding squares for the device, measured
+CROSS = "cross."  # what the names of cross-attention buffers begin with
+WINDOWS = "windows"  # the host's input: im2col of the mel window
+STATES = "states"  # normalised; a buffer of its own, so that one left unwritten is noticed
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: what it is called, its stream, and its buffers in the stream's order."""
+
+    name: str
+    spec: StreamSpec
+    buffers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CrossSlice:
+    """The decoder layers whose keys and values are in `buffer`, n_text_state columns each."""
+
+    buffer: str
+    layers: range
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What computes a part of a window, and what would take longer; milliseconds."""
+
+    part: str
+    chosen: str
+    chosen_ms: float
+    other: str
+    other_ms: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.part}: {self.chosen}, {self.chosen_ms:.2f} ms; {self.other_ms:.2f} {self.other}"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All commands of one window.
+
+    The first convolution computes each of its rows where the second will read it: rows 2t - 1,
+    2t and 2t + 1 as three parts (half of them twice, 0.3 ms for base, instead of a copy). Row -1
+    must be zero and not GELU(bias): so its bias comes in through columns of ones, which padding
+    rows lack.
+    """
+
+    dims: ModelDims
+    lists: tuple[tuple[Step, ...], ...]
+    cross: tuple[CrossSlice, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All commands in order."""
+        return tuple(step for steps in self.lists for step in steps)
+
+    @property
+    def specs(self) -> tuple[StreamSpec, ...]:
+        """The instruction streams needed, each once, by name."""
+        return tuple(sorted({step.spec for step in self.steps}, key=lambda spec: spec.name))
+
+    @property
+    def buffers(self) -> dict[str, Argument]:
+        """Every buffer by name."""
+        return {
+            name: argument
+            for step in self.steps
+            for name, argument in zip(step.buffers, step.spec.arguments, strict=True)
+        }
+
+    def device_ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
+        """Return the predicted device time of one window, dispatch included."""
+        return sum(LIST_MS + stream_ms(step.spec, clock_mhz) for step in self.steps)
+
+    def decisions(self, clock_mhz: float = CLOCK_MHZ) -> list[Decision]:
+        """Return what was chosen where there was a choice, with the predicted times that decide.
+
+        All of it holds for every published model at every clock of the chip.
+        """
+        specs = {step.spec.op: step.spec for step in self.steps}
+        norm, attention = specs["layernorm"], specs["attention"]
+        norm_ms = LIST_MS + stream_ms(norm, clock_mhz)
+        host_norm_ms = norm.m * norm.n * HOST_LAYERNORM_MS + sync_ms(6 * norm.m * norm.n)
+        fused_ms = LIST_MS + stream_ms(attention, clock_mhz)
+        chain_ms = attention_chain_ms(attention, clock_mhz)
+        dft_ms = HOST_FRAMING_MS + Gemm(N_FRAMES, MEL_SPLITS * N_FFT, N_FFT + 2).ms(clock_mhz)
+        dft_ms += sync_ms(N_FRAMES * (2 * MEL_SPLITS * N_FFT + 4 * N_FFT))
+        return [
+            Decision("attention of a layer", "fused", fused_ms, "as products a head", chain_ms),
+            Decision("LayerNorm", "on the device", norm_ms, "on the host", host_norm_ms),
+            Decision("mel", "on the host", HOST_MEL_MS, "its DFT on the device", dft_ms),
+        ]
+
+
+def plan_encoder(dims: ModelDims) -> Plan:
+    """Plan the encoder of `dims`; OverlayError where the overlay cannot serve it."""
+    if dims.head_size > TILE or dims.n_audio_state % TILE:
+        raise OverlayError(
+            f"the NPU overlay serves widths in steps of {TILE} with heads of at most {TILE}, "
+            f"not {dims.n_audio_state} with {dims.head_size}"
+        )
+    sizes = _Sizes.of(dims)
+    cross = tuple(_cross_slices(dims))
+    layers = tuple(_layer(sizes, f"layers.{i}") for i in range(dims.n_audio_layer))
+    return Plan(dims, (_front(sizes), *layers, _back(sizes, dims, cross)), cross)
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Padded sizes."""
+
+    n_ctx: int
+    valid_ctx: int
+    mel_columns: int
+    state: int
+    valid_state: int
+    heads: int  # columns of all heads, TILE a head
+    hidden: int
+
+    @classmethod
+    def of(cls, dims: ModelDims) -> _Sizes:
+        return cls(
+            n_ctx=round_up(dims.n_audio_ctx, PASS),
+            valid_ctx=dims.n_audio_ctx,
+            mel_columns=round_up(CONV_TAPS * dims.n_mels + BIAS_COLUMNS, TILE),
+            state=round_up(dims.n_audio_state, PASS),
+            valid_state=dims.n_audio_state,
+            heads=round_up(dims.n_audio_head * TILE, PASS),
+            hidden=round_up(4 * dims.n_audio_state, PASS),
+        )
+
+    def gemm(self, k: int, n: int, epilogue: str) -> StreamSpec:
+        return StreamSpec("gemm", self.n_ctx, k, n, epilogue)
+
+    @property
+    def layernorm(self) -> StreamSpec:
+        return StreamSpec("layernorm", self.n_ctx, 0, self.state, valid=self.valid_state)
+
+
+def _front(sizes: _Sizes) -> tuple[Step, ...]:
+    rows = CONV_TAPS * sizes.n_ctx
+    conv1 = StreamSpec("gemm", rows, sizes.mel_columns, sizes.state, "gelu")
+    conv2 = StreamSpec(
+        "gemm", sizes.n_ctx, CONV_TAPS * sizes.state, sizes.state, "gelu_residual", parts=CONV_TAPS
+    )
+    return (
+        Step("conv1", conv1, (WINDOWS, "conv1.weights", "taps")),
+        Step("conv2", conv2, ("taps", "conv2.weights", "positions", "x")),
+    )
+
+
+def _layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
+    """One transformer block; the residual stream alternates between `x` and `y`."""
+    state, heads, hidden = sizes.state, sizes.heads, sizes.hidden
+    attention = StreamSpec("attention", sizes.n_ctx, sizes.n_ctx, heads, valid=sizes.valid_ctx)
+    rows = (
+        ("attn_norm", sizes.layernorm, ("x", "normed")),
+        ("query", sizes.gemm(state, heads, "bf16"), ("normed", "*", "q")),
+        ("key", sizes.gemm(state, heads, "key"), ("normed", "*", "kv")),
+        ("value", sizes.gemm(state, heads, "value"), ("normed", "*", "kv")),
+        ("attention", attention, ("q", "kv", "attended")),
+        ("attn_out", sizes.gemm(heads, state, "residual"), ("attended", "*", "x", "y")),
+        ("mlp_norm", sizes.layernorm, ("y", "normed")),
+        ("fc1", sizes.gemm(state, hidden, "gelu"), ("normed", "*", "hidden")),
+        ("fc2", sizes.gemm(hidden, state, "residual"), ("hidden", "*", "y", "x")),
+    )
+    return tuple(
+        Step(
+            f"{name}.{step}",
+            spec,
+            tuple(f"{name}.{step}.weights" if buffer == "*" else buffer for buffer in buffers),
+        )
+        for step, spec, buffers in rows
+    )
+
+
+def _back(sizes: _Sizes, dims: ModelDims, cross: tuple[CrossSlice, ...]) -> tuple[Step, ...]:
+    norm = Step("post_norm", sizes.layernorm, ("x", STATES))
+    width = round_up(2 * len(cross[0].layers) * dims.n_text_state, PASS)
+    spec = sizes.gemm(sizes.state, width, "f32")
+    names = [part.buffer for part in cross]
+    return (norm, *(Step(name, spec, (STATES, f"{name}.weights", name)) for name in names))
+
+
+def _cross_slices(dims: ModelDims) -> Iterator[CrossSlice]:
+    """Divide the decoder's layers evenly over streams that the array can address."""
+    n_layers = dims.n_text_layer
+    fitting = MAX_N // (2 * dims.n_text_state)
+    each = max(n for n in range(1, n_layers + 1) if n_layers % n == 0 and n <= fitting)
+    for index, first in enumerate(range(0, n_layers, each)):
+        yield CrossSlice(f"{CROSS}{index}", range(first, first + each))

@@ -1,0 +1,144 @@
+"""The NPU encoder as the pipeline sees it: a worker process behind the encoder seam.
+
+Waiting for the worker lets this process's other threads run. A worker that dies, stops beating
+or reports a device error is replaced once and the window encoded again; then the error is raised.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import gettempdir
+from time import thread_time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli import errors
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.npu.shared import WindowPool
+from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, folder_prefix
+from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
+
+PATIENCE_S = 4.0  # beats come twice a second
+START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
+END_S = 2.0  # for a worker to go by itself
+HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
+
+
+class RemoteNpuEncoder:
+    """Encode windows in a worker process that owns the NPU."""
+
+    leaves_cpu = True
+
+    def __init__(self, checkpoint: Checkpoint, device: str, xclbins: str | None = None) -> None:
+        self.dims = checkpoint.dims
+        self._options = WorkerOptions(checkpoint.name, device, 0, xclbins)
+        self._pool = WindowPool(checkpoint.dims)
+        self._worker = _Worker(self._options)
+        self.name = self._worker.name
+        self.clock_mhz = self._worker.clock_mhz
+        self.known_answer_ms = self._worker.known_answer_ms
+
+    def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
+        """Encode one window `mel` of shape (n_mels, N_FRAMES); DeviceError after a replacement."""
+        check_mel(mel, self.dims)
+        start = thread_time()
+        number, file, window = self._pool.lend()
+        window.mel[:] = mel
+        try:
+            proof = self._worker.encode(number, file)
+        except OverlayError:
+            raise
+        except DeviceError:
+            if self._options.attempt:
+                raise
+            self._replace_worker()
+            proof = self._worker.encode(number, file)
+        host_ms = proof.host_ms + 1000 * (thread_time() - start)
+        return replace(window.encoded, proof=replace(proof, host_ms=host_ms))
+
+    def _replace_worker(self) -> None:
+        self._worker.close()
+        self._options = replace(self._options, attempt=self._options.attempt + 1)
+        self._worker = _Worker(self._options)
+
+    def close(self) -> None:
+        """End the worker. Calling it twice is allowed."""
+        self._worker.close()
+        self._pool.close()
+
+
+class _Worker:
+    """One worker process and the socket to it."""
+
+    def __init__(self, options: WorkerOptions) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-m", "whisper_npu_cli.engines.npu.worker", str(theirs.fileno())]
+        with theirs:
+            self._process = subprocess.Popen(
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+            )
+        self._known: set[int] = set()  # windows whose file the worker has
+        try:
+            self._channel.send(json.dumps(asdict(options)).encode())
+            ready = self._receive("ready", START_S)
+        except BaseException:
+            self.close()
+            raise
+        self.name = str(ready["name"])
+        self.clock_mhz = int(ready["clock_mhz"])
+        self.known_answer_ms = float(ready["known_answer_ms"])
+
+    def encode(self, number: int, file: int) -> DeviceProof:
+        """Have window `number` encoded."""
+        files = [] if number in self._known else [file]
+        self._known.add(number)
+        try:
+            socket.send_fds(self._channel, [json.dumps({"window": number}).encode()], files)
+        except OSError as error:
+            raise DeviceError("the NPU's worker process died", hint=HINT_GONE) from error
+        return DeviceProof(**self._receive("done", PATIENCE_S)["proof"])
+
+    def _receive(self, kind: str, patience_s: float) -> dict[str, Any]:
+        """Wait for a message of `kind`; every beat renews the patience."""
+        while True:
+            self._channel.settimeout(patience_s)
+            try:
+                data = self._channel.recv(MAX_MESSAGE)
+            except TimeoutError:
+                message = f"the NPU's worker process gave no sign of life for {patience_s:g} s"
+                raise DeviceError(message, hint=HINT_GONE) from None
+            except OSError:
+                data = b""
+            if not data:
+                raise DeviceError("the NPU's worker process died", hint=HINT_GONE)
+            message = json.loads(data)
+            if message["kind"] == "failed":
+                raise _as_error(message)
+            if message["kind"] == kind:
+                return dict(message)
+            patience_s = PATIENCE_S
+
+    def close(self) -> None:
+        """Hang up, see the process out, and remove what it could not if it was killed."""
+        self._channel.close()
+        try:
+            self._process.wait(END_S if self._process.returncode is None else 0)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for folder in Path(gettempdir()).glob(f"{folder_prefix(self._process.pid)}*"):
+            shutil.rmtree(folder)
+
+
+def _as_error(message: dict[str, Any]) -> WhisperNpuError:
+    error: type[WhisperNpuError] = getattr(errors, message["type"])
+    return error(message["message"], hint=message["hint"])

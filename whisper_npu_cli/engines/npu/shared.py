@@ -1,0 +1,81 @@
+"""Windows in memory that the NPU's worker process and its parent share.
+
+Each window has an anonymous file of its own, so nothing is left behind however the processes
+end. A window goes back to the pool when the last array that looks into it is gone.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import weakref
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.engines.base import EncodedWindow
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class SharedWindow:
+    """A mel window (n_mels, N_FRAMES) and the arrays that it is encoded into."""
+
+    mel: NDArray[np.float32]
+    encoded: EncodedWindow
+
+
+def map_window(fd: int, dims: ModelDims) -> SharedWindow:
+    """Map the window in file `fd`, making the file as large as `dims` needs."""
+    cross = dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state
+    shapes = (
+        (dims.n_mels, N_FRAMES),
+        (dims.n_audio_ctx, dims.n_audio_state),
+        cross,
+        cross,
+    )
+    sizes = [4 * -(-prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes]
+    os.ftruncate(fd, sum(sizes))
+    memory = np.frombuffer(mmap.mmap(fd, sum(sizes)), np.uint8)
+    arrays = []
+    for shape, size, end in zip(shapes, sizes, np.cumsum(sizes), strict=True):
+        part = memory[end - size : end - size + 4 * prod(shape)]
+        arrays.append(part.view(np.float32).reshape(shape))
+    mel, states, keys, values = arrays
+    return SharedWindow(mel, EncodedWindow(states, keys, values))
+
+
+class WindowPool:
+    """The parent's windows: files by number, some of them lent to whoever holds the arrays."""
+
+    def __init__(self, dims: ModelDims) -> None:
+        self._dims = dims
+        self._files: list[int] = []
+        self._free: list[int] = []
+
+    def lend(self) -> tuple[int, int, SharedWindow]:
+        """Return number, file and mapping of a window that nobody looks at."""
+        if not self._free:
+            self._free.append(len(self._files))
+            self._files.append(os.memfd_create("whisper-npu", os.MFD_CLOEXEC))
+        number = self._free.pop()
+        window = map_window(self._files[number], self._dims)
+        weakref.finalize(_owner(window), self._free.append, number).atexit = False  # type: ignore[misc]
+        return number, self._files[number], window
+
+    def close(self) -> None:
+        """Close the files; arrays that are still held stay valid."""
+        while self._files:
+            os.close(self._files.pop())
+        self._free.clear()
+
+
+def _owner(window: SharedWindow) -> NDArray[np.generic]:
+    """Return the array over the whole mapping, which all of the window's arrays refer to."""
+    owner = window.mel.base
+    assert isinstance(owner, np.ndarray)
+    return owner

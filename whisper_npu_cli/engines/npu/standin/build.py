@@ -1,0 +1,87 @@
+"""Build an overlay for the stand-in: an xclbin, opaque instruction streams, a manifest.
+
+Nothing in these files computes. They have the form of built ones, so that everything that
+locates, parses, verifies and loads an overlay is exercised; the chip knows the streams by hash.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+from whisper_npu_cli.engines.npu.manifest import (
+    COLUMNS,
+    DEVICE,
+    KERNEL,
+    Manifest,
+    Overlay,
+    Stream,
+    StreamSpec,
+)
+from whisper_npu_cli.engines.npu.standin.operators import StreamOperator
+from whisper_npu_cli.engines.npu.xclbin import (
+    AIE_PARTITION,
+    COLUMN_WIDTH_AT,
+    EMBEDDED_METADATA,
+    MAGIC,
+    SECTION,
+    SECTION_COUNT_AT,
+    SECTIONS_AT,
+    UUID_AT,
+)
+
+ARGUMENTS = ("opcode", "instr", "ninstr", "bo0", "bo1", "bo2", "bo3", "bo4")
+OVERLAY = "standin"
+STREAM_BYTES = 4096  # of a stand-in's instruction stream; built ones have 3 to 20 KB
+
+
+def build_overlay(folder: Path, specs: Iterable[StreamSpec]) -> Manifest:
+    """Write the files of an overlay with streams `specs` to `folder`; return its manifest."""
+    xclbin = folder / f"{OVERLAY}.xclbin"
+    xclbin.write_bytes(xclbin_bytes(COLUMNS))
+    streams = []
+    for spec in specs:
+        path = folder / f"{spec.name}.insts.bin"
+        path.write_bytes(instructions(spec))
+        streams.append(Stream(spec, path.name, sha256(path.read_bytes()).hexdigest()))
+    digest = sha256(xclbin.read_bytes()).hexdigest()
+    overlay = Overlay(OVERLAY, DEVICE, COLUMNS, KERNEL, xclbin.name, digest, tuple(streams))
+    manifest = Manifest(folder / "manifest.json", "", {"standin": "1"}, (overlay,))
+    manifest.path.write_text(manifest.to_json(), encoding="utf-8")
+    return manifest
+
+
+def operators(manifest: Manifest) -> dict[str, StreamOperator]:
+    """Return what each instruction stream of `manifest` computes, by its hash."""
+    return {
+        stream.sha256: StreamOperator(stream.spec)
+        for overlay in manifest.overlays
+        for stream in overlay.streams
+    }
+
+
+def instructions(spec: StreamSpec) -> bytes:
+    """Return the opaque words that stand for `spec`."""
+    return sha256(spec.name.encode()).digest() * (STREAM_BYTES // 32)
+
+
+def xclbin_bytes(n_columns: int, kernel: str = KERNEL) -> bytes:
+    """Return an xclbin with the sections that a host reads."""
+    arguments = "".join(f'<arg name="{name}" id="{i}"/>' for i, name in enumerate(ARGUMENTS))
+    xml = f'<project><platform><device><core><kernel name="{kernel}">{arguments}</kernel>'
+    xml += "</core></device></platform></project>"
+    partition = bytearray(COLUMN_WIDTH_AT + 2)
+    struct.pack_into("<H", partition, COLUMN_WIDTH_AT, n_columns)
+    sections = [(EMBEDDED_METADATA, xml.encode()), (AIE_PARTITION, bytes(partition))]
+    data = bytearray(SECTIONS_AT + SECTION.size * len(sections))
+    data[:8] = MAGIC
+    data[UUID_AT : UUID_AT + 16] = UUID(bytes=sha256(xml.encode()).digest()[:16]).bytes
+    struct.pack_into("<I", data, SECTION_COUNT_AT, len(sections))
+    for index, (kind, content) in enumerate(sections):
+        at = SECTIONS_AT + index * SECTION.size
+        SECTION.pack_into(data, at, kind, str(kind).encode(), len(data), len(content))
+        data += content
+    return bytes(data)

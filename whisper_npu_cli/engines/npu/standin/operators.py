@@ -1,0 +1,89 @@
+"""What instruction streams compute, on device images in the overlay's layouts.
+
+The arithmetic is that of `numerics.py`, bit for bit what the kernels give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.engines.npu import layout
+from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.standin import fast
+from whisper_npu_cli.engines.npu.standin.chip import Bytes
+from whisper_npu_cli.engines.npu.timing_model import stream_ms
+
+
+class StreamOperator:
+    """The operation of one instruction stream."""
+
+    def __init__(self, spec: StreamSpec) -> None:
+        self.spec = spec
+        self.sizes = tuple(argument.size_bytes for argument in spec.arguments)
+        self.written: tuple[int, ...] = (len(spec.arguments) - 1,)
+        self.device_ms = stream_ms(spec)
+        self._compute = OPERATIONS[spec.op]
+
+    def __call__(self, buffers: Sequence[Bytes]) -> None:
+        """Read the arguments from their images and write the last one."""
+        arrays = [
+            _typed(buffer, argument)
+            for buffer, argument in zip(buffers, self.spec.arguments, strict=True)
+        ]
+        self._compute(self.spec, arrays)
+
+
+def _typed(buffer: Bytes, argument: Argument) -> NDArray[Any]:
+    dtype = np.float32 if argument.dtype == "f32" else np.uint16
+    return buffer[: argument.size_bytes].view(dtype).reshape(argument.shape)
+
+
+def _gemm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
+    a, packed, *residual, out = arrays
+    parts = np.vsplit(layout.from_bf16(layout.unpack_a(a)), spec.parts)
+    weights, bias = layout.unpack_weights(packed)
+    result = fast.gemm(
+        np.ascontiguousarray(np.hstack(parts)),
+        layout.from_bf16(weights),
+        bias,
+        spec.epilogue,
+        layout.unpack_c(residual[0]) if residual else None,
+    )
+    where = EPILOGUES[spec.epilogue].layout
+    if where == "c":
+        out[:] = layout.pack_c(result)
+    elif where == "a":
+        out[:] = layout.pack_a(layout.to_bf16(result))
+    else:
+        layout.store_kv_half(out, layout.to_bf16(result), keys=spec.epilogue == "key")
+
+
+def _attention(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
+    q = layout.from_bf16(layout.unpack_a(arrays[0]))
+    k, v = map(layout.from_bf16, layout.unpack_kv(arrays[1]))
+    heads = [
+        fast.attention(_head(q, first), _head(k, first), _head(v, first), spec.valid)
+        for first in range(0, spec.n, TILE)
+    ]
+    arrays[2][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
+
+
+def _head(columns: layout.F32, first: int) -> layout.F32:
+    return np.ascontiguousarray(columns[:, first : first + TILE])
+
+
+def _layernorm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
+    x, out = arrays
+    out[:] = layout.pack_a(layout.to_bf16(fast.layernorm(layout.unpack_c(x), spec.valid)))
+
+
+Operation = Callable[[StreamSpec, Sequence[NDArray[Any]]], None]
+OPERATIONS: dict[str, Operation] = {
+    "gemm": _gemm,
+    "attention": _attention,
+    "layernorm": _layernorm,
+}

@@ -1,0 +1,139 @@
+"""The known-answer test: an overlay is trusted only after each stream computed right, here, now.
+
+Devices report success for stale instructions, wrong block orders and unwritten results. So every
+stream runs once on noise, its output is filled with NaN before, and one row of every tile is
+compared over all columns with NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from whisper_npu_cli.engines.npu import layout
+from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime, Program
+from whisper_npu_cli.errors import OverlayError
+
+F32 = NDArray[np.float32]
+
+TIMEOUT_S = 5.0
+SENTINEL = 0xFF  # bytes of a NaN, in bf16 and in fp32
+TOLERANCE = 0.02  # of the largest value: twice what bf16 results and exponentials may lose
+NOISE = np.random.default_rng(1).uniform(-1, 1, 99_991).astype(np.float32)  # prime: rows differ
+
+
+def check_streams(
+    runtime: DeviceRuntime,
+    program: Program,
+    specs: Iterable[StreamSpec],
+    progress: Callable[[], None],
+) -> float:
+    """Run every stream once; return device milliseconds. OverlayError names one that fails."""
+    device_ms = 0.0
+    for spec in specs:
+        device_ms += _check_stream(runtime, program, spec)
+        progress()
+    return device_ms
+
+
+def _check_stream(runtime: DeviceRuntime, program: Program, spec: StreamSpec) -> float:
+    inputs = [_noise(spec, argument) for argument in spec.arguments[:-1]]
+    buffers = [runtime.alloc(argument.size_bytes) for argument in spec.arguments]
+    for buffer, (packed, _) in zip(buffers, inputs, strict=False):
+        buffer.host[:] = packed.reshape(-1).view(np.uint8)
+        buffer.to_device()
+    output = buffers[-1]
+    output.host[:] = SENTINEL
+    output.to_device()
+    device_ms = program.run_list([Command(spec.name, tuple(buffers))]).run(TIMEOUT_S)
+    output.to_host()
+    rows = np.arange(0, spec.m, TILE) + np.arange(spec.m // TILE) * 7 % TILE
+    got = _unpack(spec, output)
+    want = EXPECTED[spec.op](spec, rows, *(plain for _, plain in inputs))
+    _judge(spec, got, rows, want)
+    return device_ms
+
+
+def _judge(spec: StreamSpec, got: F32, rows: NDArray[np.int64], want: F32) -> None:
+    hint = "build the overlay anew: make xclbins; then: whisper-npu doctor --selftest"
+    counted = spec.valid if spec.op == "layernorm" else spec.n
+    got, want = got[:, :counted], want[:, :counted]
+    if not np.isfinite(got).all():
+        raise OverlayError(f"stream {spec.name} left part of its output unwritten", hint=hint)
+    error = float(np.abs(got[rows] - want).max() / np.abs(want).max())
+    if not error <= TOLERANCE:
+        message = f"stream {spec.name} failed its known-answer test: off by {error:.0%}"
+        raise OverlayError(message, hint=hint)
+
+
+def _noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tuple[F32, ...]]:
+    """Return an argument packed, and the plain matrices that it holds."""
+    rows, cols = argument.shape
+    if argument.layout == "weights":
+        weights = layout.to_bf16(_matrix(rows - TILE, cols, scale=spec.k**-0.5))
+        bias = NOISE[:cols] if cols <= NOISE.size else np.resize(NOISE, cols)
+        return layout.pack_weights(weights, bias), (layout.from_bf16(weights), bias)
+    if argument.layout == "kv":
+        keys, values = (layout.to_bf16(_matrix(rows // 2, cols, shift=i)) for i in range(2))
+        return layout.pack_kv(keys, values), (layout.from_bf16(keys), layout.from_bf16(values))
+    if argument.layout == "c":
+        plain = _matrix(rows, cols, shift=3)
+        return layout.pack_c(plain), (plain,)
+    operand = layout.to_bf16(_matrix(rows, cols))
+    return layout.pack_a(operand), (layout.from_bf16(operand),)
+
+
+def _matrix(rows: int, cols: int, scale: float = 1.0, shift: int = 0) -> F32:
+    return np.resize(np.roll(NOISE, shift), (rows, cols)) * np.float32(scale)
+
+
+def _unpack(spec: StreamSpec, output: Buffer) -> F32:
+    argument = spec.arguments[-1]
+    if argument.layout == "c":
+        return layout.unpack_c(output.host.view(np.float32).reshape(argument.shape))
+    packed = output.host.view(np.uint16).reshape(argument.shape)
+    if argument.layout == "a":
+        return layout.from_bf16(layout.unpack_a(packed))
+    keys, values = layout.unpack_kv(packed)
+    return layout.from_bf16(keys if spec.epilogue == "key" else values)
+
+
+def _gemm(
+    spec: StreamSpec, rows: NDArray[np.int64], a: tuple[F32], weights: tuple[F32, F32], *rest: Any
+) -> F32:
+    parts = np.vsplit(a[0], spec.parts)
+    product: F32 = np.hstack([part[rows] for part in parts]) @ weights[0] + weights[1]
+    if EPILOGUES[spec.epilogue].gelu:
+        product = product * ndtr(product)
+    return product + rest[0][0][rows] if rest else product
+
+
+def _attention(
+    spec: StreamSpec, rows: NDArray[np.int64], q: tuple[F32], kv: tuple[F32, F32]
+) -> F32:
+    heads = []
+    for first in range(0, spec.n, TILE):
+        queries, keys, values = (x[:, first : first + TILE] for x in (q[0], *kv))
+        scores = queries[rows] @ keys[: spec.valid].T
+        weights = np.exp2(scores - scores.max(axis=1, keepdims=True))
+        heads.append(weights @ values[: spec.valid] / weights.sum(axis=1, keepdims=True))
+    return np.hstack(heads)
+
+
+def _layernorm(spec: StreamSpec, rows: NDArray[np.int64], x: tuple[F32]) -> F32:
+    counted = x[0][rows, : spec.valid]
+    centred = counted - counted.mean(axis=1, keepdims=True)
+    normal: F32 = centred / np.sqrt(np.square(centred).mean(axis=1, keepdims=True) + 1e-5)
+    return normal
+
+
+EXPECTED: dict[str, Callable[..., F32]] = {
+    "gemm": _gemm,
+    "attention": _attention,
+    "layernorm": _layernorm,
+}

@@ -1,0 +1,133 @@
+"""The encoder's weights as the NPU reads them: folded, padded, rounded to bf16, in block order.
+
+LayerNorm's scale and shift go into the weights and bias that follow it, and the attention's scale
+into the queries', so that the device computes neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import e, log2, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.engines.npu.layout import pack_c, pack_weights, pad, split_bf16, to_bf16
+from whisper_npu_cli.engines.npu.manifest import TILE, Argument
+from whisper_npu_cli.engines.npu.plan import CONV_TAPS, CrossSlice, Plan
+
+F32 = NDArray[np.float32]
+Indices = NDArray[np.int64]
+Linear = tuple[F32, F32]  # (k, n) and (n,)
+
+
+def packed_weights(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield name and bytes of every buffer that stays resident, one after the other."""
+    arguments = plan.buffers
+    yield "positions", _bytes(pack_c(pad(_positions(checkpoint), *arguments["positions"].shape)))
+    yield "conv1.weights", _conv1(checkpoint, arguments["conv1.weights"])
+    yield "conv2.weights", _conv2(checkpoint, arguments["conv2.weights"])
+    for index in range(plan.dims.n_audio_layer):
+        for name, linear in _layer(checkpoint, index):
+            yield name, _pack(linear, arguments[name])
+    for part in plan.cross:
+        name = f"{part.buffer}.weights"
+        yield name, _pack(_cross(checkpoint, part), arguments[name])
+
+
+def _positions(checkpoint: Checkpoint) -> F32:
+    return checkpoint.array("model.encoder.embed_positions.weight")
+
+
+def _conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
+    """(state, n_mels, taps) -> (taps * n_mels, state), and below it the bias for the ones."""
+    kernel = checkpoint.array("model.encoder.conv1.weight")
+    rows = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
+    bias = np.stack(split_bf16(checkpoint.array("model.encoder.conv1.bias")))
+    k, n = argument.shape[0] - TILE, argument.shape[1]
+    weights = pad(np.concatenate([to_bf16(rows), bias]), k, n)
+    return _bytes(pack_weights(weights, np.zeros(n, np.float32)))
+
+
+def _conv2(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
+    """(state, state, taps) -> tap by tap (padded state, state)."""
+    kernel = checkpoint.array("model.encoder.conv2.weight")
+    k, n = (argument.shape[0] - TILE) // CONV_TAPS, argument.shape[1]
+    taps = [pad(np.ascontiguousarray(kernel[:, :, tap].T), k, n) for tap in range(CONV_TAPS)]
+    return _pack((np.concatenate(taps), checkpoint.array("model.encoder.conv2.bias")), argument)
+
+
+def _layer(checkpoint: Checkpoint, index: int) -> Iterator[tuple[str, Linear]]:
+    dims = checkpoint.dims
+    source, name = f"model.encoder.layers.{index}", f"layers.{index}"
+    heads = _head_columns(dims.n_audio_head, dims.head_size)
+    norm = f"{source}.self_attn_layer_norm"
+    scale = log2(e) / sqrt(dims.head_size)  # the overlay's softmax takes powers of two
+    for step, projection, factor in (("query", "q", scale), ("key", "k", 1), ("value", "v", 1)):
+        linear = _normed(checkpoint, f"{source}.self_attn.{projection}_proj", norm)
+        weights, bias = (array * np.float32(factor) for array in linear)
+        yield f"{name}.{step}.weights", (_spread(weights, heads, 1), _spread(bias, heads, 0))
+    weights, bias = _linear(checkpoint, f"{source}.self_attn.out_proj")
+    yield f"{name}.attn_out.weights", (_spread(weights, heads, 0), bias)
+    yield (
+        f"{name}.fc1.weights",
+        _normed(checkpoint, f"{source}.fc1", f"{source}.final_layer_norm"),
+    )
+    yield f"{name}.fc2.weights", _linear(checkpoint, f"{source}.fc2")
+
+
+def _cross(checkpoint: Checkpoint, part: CrossSlice) -> Linear:
+    """Keys and values of some decoder layers side by side."""
+    linears = [
+        _normed(
+            checkpoint,
+            f"model.decoder.layers.{layer}.encoder_attn.{projection}_proj",
+            "model.encoder.layer_norm",
+        )
+        for layer in part.layers
+        for projection in "kv"
+    ]
+    weights, biases = zip(*linears, strict=True)
+    return np.concatenate(weights, axis=1), np.concatenate(biases)
+
+
+def _linear(checkpoint: Checkpoint, name: str) -> Linear:
+    """Return weights (k, n) and bias (n,); the key projections have none."""
+    weights = checkpoint.array(f"{name}.weight").T
+    if name.endswith("k_proj"):
+        return weights, np.zeros(weights.shape[1], np.float32)
+    return weights, checkpoint.array(f"{name}.bias")
+
+
+def _normed(checkpoint: Checkpoint, name: str, norm: str) -> Linear:
+    """Fold the scale and shift of LayerNorm `norm` into the linear layer `name` behind it."""
+    weights, bias = _linear(checkpoint, name)
+    scale, shift = checkpoint.array(f"{norm}.weight"), checkpoint.array(f"{norm}.bias")
+    return weights * scale[:, None], bias + shift @ weights
+
+
+def _head_columns(n_heads: int, head_size: int) -> Indices:
+    """Return where each column of the heads goes: every head begins a tile."""
+    return (np.arange(n_heads)[:, None] * TILE + np.arange(head_size)).reshape(-1)
+
+
+def _spread(array: F32, places: Indices, axis: int) -> F32:
+    """Move the slices along `axis` to `places`, with zeros between."""
+    shape = list(array.shape)
+    shape[axis] = int(places[-1]) + 1
+    spread = np.zeros(shape, np.float32)
+    np.moveaxis(spread, axis, 0)[places] = np.moveaxis(array, axis, 0)
+    return spread
+
+
+def _pack(linear: Linear, argument: Argument) -> NDArray[np.uint8]:
+    weights, bias = linear
+    k, n = argument.shape[0] - TILE, argument.shape[1]
+    padded_bias = np.zeros(n, np.float32)
+    padded_bias[: len(bias)] = bias
+    return _bytes(pack_weights(pad(to_bf16(weights), k, n), padded_bias))
+
+
+def _bytes(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return array.reshape(-1).view(np.uint8)

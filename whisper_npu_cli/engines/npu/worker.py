@@ -1,0 +1,122 @@
+"""The process that owns the NPU: `python -m … SOCKET`, started by `remote.py`.
+
+pyxrt holds the interpreter lock while the device works, so nobody else can live in this process.
+A thread of its own sends a beat twice a second; where the device freezes the process, the beats
+stop, the parent notices, and if that is gone too, the kernel's alarm ends the process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.shared import SharedWindow, map_window
+from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
+from whisper_npu_cli.errors import OverlayError, WhisperNpuError
+
+BEAT_S = 0.5
+ALARM_S = 10  # without a beat; must exceed the parent's patience
+MAX_MESSAGE = 65_536
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """What a worker is told at its start."""
+
+    model: str
+    device: str  # npu or sim
+    attempt: int  # how many workers of this run came before
+    xclbins: str | None  # folder with the manifest; None: where it is looked for
+
+
+def send(channel: socket.socket, kind: str, **fields: Any) -> None:
+    """Send one message."""
+    channel.send(json.dumps({"kind": kind, **fields}).encode())
+
+
+def folder_prefix(pid: int) -> str:
+    """Return what the names of a worker's temporary folders begin with."""
+    return f"whisper-npu-{pid}-"
+
+
+def main() -> None:
+    """Serve windows until the parent hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the parent decides
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    options = WorkerOptions(**json.loads(channel.recv(MAX_MESSAGE)))
+    threading.Thread(target=_beat, args=(channel,), daemon=True).start()
+    try:
+        encoder = open_encoder(options)
+        send(
+            channel,
+            "ready",
+            name=encoder.name,
+            clock_mhz=encoder.clock_mhz,
+            known_answer_ms=encoder.known_answer_ms,
+        )
+        _serve(channel, encoder)
+    except WhisperNpuError as error:
+        send(channel, "failed", type=type(error).__name__, message=str(error), hint=error.hint)
+
+
+def open_encoder(options: WorkerOptions) -> NpuEncoder:
+    """Open the device that `options` names, with the model's weights on it."""
+    checkpoint = open_checkpoint(options.model, offline=True)
+    if options.device == "sim":
+        from whisper_npu_cli.engines.npu.standin.open import open_standin
+
+        with TemporaryDirectory(prefix=folder_prefix(os.getpid())) as folder:
+            specs = plan_encoder(checkpoint.dims).specs
+            return NpuEncoder(checkpoint, *open_standin(Path(folder), specs, options.attempt))
+    path = find_manifest(Path(options.xclbins) if options.xclbins else None)
+    if path is None:
+        raise OverlayError("the NPU overlay is not built", hint=HINT_BUILD)
+    manifest = load_manifest(path)
+    verify(manifest)
+    return NpuEncoder(checkpoint, XrtRuntime(import_pyxrt()), manifest)
+
+
+def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:
+    windows: dict[int, SharedWindow] = {}
+    while True:
+        try:
+            message, files, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 1)
+        except ConnectionResetError:  # the parent hung up with beats unread
+            return
+        if not message:
+            return
+        number = json.loads(message)["window"]
+        if files:
+            windows[number] = map_window(files[0], encoder.dims)
+            os.close(files[0])
+        window = windows[number]
+        send(channel, "done", proof=asdict(encoder.encode_into(window.mel, window.encoded)))
+
+
+def _beat(channel: socket.socket) -> None:
+    while True:
+        signal.alarm(ALARM_S)
+        try:
+            channel.send(b'{"kind": "beat"}', socket.MSG_DONTWAIT)
+        except BlockingIOError:  # the parent is busy and has beats enough to read
+            pass
+        except OSError:  # the parent is gone
+            os._exit(0)
+        time.sleep(BEAT_S)
+
+
+if __name__ == "__main__":
+    main()

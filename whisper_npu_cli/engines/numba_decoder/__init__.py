@@ -1,0 +1,1 @@
+"""The decoder on any CPU, compiled by numba."""

@@ -1,0 +1,295 @@
+"""The decoder on any CPU: encoded windows and tokens in, logits out, at memory speed.
+
+Owns the int8 weights, the caches and the bookkeeping of rows; `forward.py` does the arithmetic.
+Knows nothing of files, text or how tokens are chosen.
+
+The kernels run on numba's threads. They are called from one Python thread at a time: numba's
+`workqueue` threading layer ends the process on concurrent calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numba import get_num_threads
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
+from whisper_npu_cli.engines.numba_decoder.arrays import Caches, Rounded, Scratch
+from whisper_npu_cli.engines.numba_decoder.compiling import Notice, compile_once
+from whisper_npu_cli.engines.numba_decoder.forward import forward, linear
+from whisper_npu_cli.engines.numba_decoder.kernels import LINE
+from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
+from whisper_npu_cli.engines.numba_decoder.team import new_team
+from whisper_npu_cli.errors import CheckpointError
+
+Array = NDArray[np.float32]
+
+# Rows x positions of one pass of a prefill. Far more than the ~10 at which arithmetic, not
+# memory, becomes the limit, and few enough for the activations to stay in the second-level cache.
+PREFILL_SIZE = 64
+# Positions that a cache begins with; then it doubles. A window of 30 s has some 100 tokens, the
+# whole context takes 11 MB a row for whisper-base.
+FEW_POSITIONS = 64
+
+
+class NumbaDecoder:
+    """Whisper's text decoder: int8 weights, compiled steps, caches allocated once.
+
+    `cross_kv` is the precision of the cached cross-attention keys and values. `on_compile` is
+    called before the kernels are compiled, which happens once per machine (see `kernels`).
+    CheckpointError where the sizes of `checkpoint` do not suit the kernels.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        cross_kv: Literal["int8", "f32"] = "int8",
+        on_compile: Notice = lambda: None,
+    ) -> None:
+        self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
+        self.dims = checkpoint.dims
+        if self.dims.text_head_size % LINE:
+            raise CheckpointError(
+                f"{checkpoint.name}: attention heads of {self.dims.text_head_size} channels, which"
+                f" is no multiple of {LINE}",
+                hint="use --device reference",
+            )
+        self.weights = quantize_decoder(checkpoint)
+        self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
+        self._heads = checkpoint.generation.alignment_heads
+        self._n_padded = -(-self.dims.n_audio_ctx // LINE) * LINE
+        self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
+        self._compile(on_compile)
+        self.n_sessions = 0  # started; the last one may use the caches
+
+    def cross_kv(self, window: EncodedWindow) -> CrossKV:
+        """Quantise the window's cross-attention keys and values, or lay them out as they are."""
+        dims = self.dims
+        expected = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
+        keys, values = window.cross_keys, window.cross_values
+        if keys.shape != expected or values.shape != expected:
+            raise ValueError(
+                f"cross-attention keys and values of {keys.shape} and {values.shape},"
+                f" expected {expected}"
+            )
+        kept = self._window()
+        if self._cross_dtype == np.int8:
+            quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
+            quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
+        else:
+            heads = (*expected[:2], dims.n_text_head, dims.text_head_size)
+            kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
+            kept.values[..., : dims.n_audio_ctx] = values.reshape(heads).transpose(0, 2, 3, 1)
+        return kept
+
+    def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
+        """Begin decoding `windows`, one row each; `max_rows` bounds later gathers.
+
+        Ends the session before: its caches are taken over, and grown where they are too small.
+        """
+        n_slots = max(len(windows), max_rows or 0)
+        if n_slots > self.logits.shape[0]:
+            self._allocate(n_slots, self.self_keys.shape[3])
+        self.n_sessions += 1
+        return NumbaSession(self, windows, n_slots)
+
+    def close(self) -> None:
+        """End the session; memory goes with the decoder itself."""
+        self.n_sessions += 1
+
+    def _compile(self, notice: Notice) -> None:
+        """Compile what is called from here, or load it from disk."""
+        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _rounded(1, 1)
+        caches, s, weights = self.caches([self._window()]), self.scratch, self.weights
+        compile_once(linear, (1, s.team, weights.vocabulary, x, rounded, x), notice)
+        compile_once(forward, (1, tokens, caches, s, tokens, 0, x, *weights), notice)
+        codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
+        compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
+
+    def caches(self, windows: Sequence[CrossKV]) -> Caches:
+        """Return the caches of a session over `windows`, which has to keep them in memory."""
+        dims = self.dims
+        shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
+        arrays = []
+        for w in windows:  # the kernels read what lies at an address, whatever it is
+            is_ours = w.keys.shape == shape and w.keys.dtype == self._cross_dtype
+            if not is_ours or w.key_scale is None or w.value_scale is None:
+                raise ValueError("a window that is not of this decoder's cross_kv()")
+            arrays.append((w.keys, w.values, w.key_scale, w.value_scale))
+        cross = np.array([[a.ctypes.data for a in window] for window in arrays], np.int64)
+        return Caches(self.self_keys, self.self_values, cross, *arrays[0])
+
+    def _window(self) -> CrossKV:
+        """Return a window of zeros."""
+        dims, head_size = self.dims, self.dims.text_head_size
+        heads = dims.n_text_layer, dims.n_text_head
+        return CrossKV(
+            keys=np.zeros((*heads, dims.n_audio_ctx, head_size), self._cross_dtype),
+            values=np.zeros((*heads, head_size, self._n_padded), self._cross_dtype),
+            key_scale=np.ones((*heads, head_size), np.float32),
+            value_scale=np.ones((*heads, head_size), np.float32),
+        )
+
+    def _allocate(self, n_slots: int, n_positions: int) -> None:
+        """Allocate for that many rows, of that many tokens."""
+        dims, head_size = self.dims, self.dims.text_head_size
+        n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
+        n_x = max(PREFILL_SIZE, n_slots)
+        self.scratch = Scratch(
+            x=_zeros(n_x, n_state),
+            branch=_zeros(n_x, n_state),
+            normed=_zeros(n_x, n_state),
+            qkv=_zeros(n_x, 3 * n_state),
+            attended=_zeros(n_x, n_state),
+            mlp=_zeros(n_x, 4 * n_state),
+            queries=_zeros(n_head, n_x, head_size),
+            scores=_zeros(n_head, n_x, max(self._n_padded, dims.n_text_ctx)),
+            codes=np.zeros((n_x, n_state), np.int16),
+            mlp_codes=np.zeros((n_x, 4 * n_state), np.int16),
+            code_scale=_zeros(n_x),
+            head_codes=np.zeros((n_head, n_x, self._n_padded), np.int16),
+            head_scale=_zeros(n_head, n_x),
+            capture_index=np.full((n_layer, n_head), -1),
+            captured=_zeros(0, 0, dims.n_audio_ctx),
+            team=new_team(),
+        )
+        self.logits = _zeros(n_slots, dims.n_vocab)
+        self._allocate_positions(n_positions)
+
+    def _allocate_positions(self, n_positions: int) -> None:
+        """Allocate the caches of tokens, for that many in each slot."""
+        dims, n_slots = self.dims, self.logits.shape[0]
+        n_positions = min(n_positions, dims.n_text_ctx)
+        shape, head_size = (dims.n_text_layer, n_slots, dims.n_text_head), dims.text_head_size
+        self.self_keys = _zeros(*shape, n_positions, head_size)
+        self.self_values = _zeros(*shape, head_size, n_positions)
+
+    def lengthen(self) -> None:
+        """Double the positions that the caches have place for, or as far as the context goes."""
+        keys, values = self.self_keys, self.self_values
+        n_positions = keys.shape[3]
+        self._allocate_positions(2 * n_positions)
+        self.self_keys[:, :, :, :n_positions] = keys
+        self.self_values[..., :n_positions] = values
+
+    def align(self, window: CrossKV, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
+
+        The weights have the shape (n_heads, n_tokens, n_audio_ctx). Ends the session before.
+        """
+        session, dims = self.start([window]), self.dims
+        index = np.full((dims.n_text_layer, dims.n_text_head), -1)
+        for i, head in enumerate(self._heads):
+            index[head] = i
+        captured = _zeros(len(self._heads), PREFILL_SIZE, dims.n_audio_ctx)
+        plain = self.scratch
+        self.scratch = plain._replace(capture_index=index, captured=captured)
+        parts = []
+        logits = _zeros(len(tokens), dims.n_vocab)
+        for first in range(0, len(tokens), PREFILL_SIZE):
+            fed = tokens[first : first + PREFILL_SIZE]
+            logits[first : first + len(fed)] = session.prefill(fed[None], range(len(fed)))[0]
+            parts.append(captured[:, : len(fed)].copy())
+        self.scratch = plain
+        return logits, np.concatenate(parts, axis=1)
+
+
+def _zeros(*shape: int) -> Array:
+    return np.zeros(shape, np.float32)
+
+
+def _rounded(*shape: int) -> Rounded:
+    return Rounded(np.zeros(shape, np.int16), np.zeros(shape[:-1], np.float32))
+
+
+class NumbaSession:
+    """Rows of tokens being decoded.
+
+    Row i has its keys and values in slot `rows[0, i]`, and attends to window `rows[1, i]`.
+    """
+
+    def __init__(self, decoder: NumbaDecoder, windows: Sequence[CrossKV], n_slots: int) -> None:
+        self._decoder = decoder
+        self._number = decoder.n_sessions
+        self._windows = tuple(windows)  # of whose arrays the caches have addresses
+        self._caches = decoder.caches(windows)
+        self._rows = np.stack([np.arange(len(windows))] * 2)  # (2, n_rows) i64
+        self._n_slots = n_slots
+        self._length = 0  # positions cached, of every row
+
+    def prefill(self, prompts: NDArray[np.int64], logits_at: Sequence[int]) -> Array:
+        """Feed `prompts` (n_rows, n_prompt); return logits (n_rows, len(logits_at), n_vocab)."""
+        n_rows, n_prompt = prompts.shape
+        decoder = self._use(n_rows, n_prompt)
+        n_new = max(1, PREFILL_SIZE // n_rows)
+        normed = [
+            self._forward(prompts[:, first : first + n_new], decoder.logits[:0]).copy()
+            for first in range(0, n_prompt, n_new)
+        ]
+        chosen = np.concatenate(normed, axis=1)[:, list(logits_at)]
+        logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
+        vocabulary = decoder.weights.vocabulary
+        x, out = (array.reshape(-1, array.shape[-1]) for array in (chosen, logits))
+        team = decoder.scratch.team
+        linear(get_num_threads(), team, vocabulary, x, _rounded(*x.shape), out)
+        return logits
+
+    def step(self, tokens: NDArray[np.int64]) -> Array:
+        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next."""
+        logits = self._use(len(tokens), 1).logits[: len(tokens)]
+        self._forward(tokens[:, None], logits)
+        return logits
+
+    def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
+        """Feed tokens (n_rows, n_new); return what the vocabulary product takes, a view."""
+        decoder = self._decoder
+        forward(
+            get_num_threads(),
+            np.ascontiguousarray(tokens, np.int64),
+            self._caches,
+            decoder.scratch,
+            self._rows,
+            self._length,
+            logits,
+            *decoder.weights,
+        )
+        self._length += tokens.shape[1]
+        return decoder.scratch.normed[: tokens.size].reshape(*tokens.shape, -1)
+
+    def gather(self, rows: NDArray[np.int64]) -> None:
+        """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.
+
+        Only repeated rows are copied, into the slots of dropped ones: a reordering costs nothing.
+        """
+        if len(rows) > self._n_slots:
+            raise ValueError(f"{len(rows)} rows gathered, the session holds {self._n_slots}")
+        self._use(self._rows.shape[1], 0)
+        gathered = self._rows[:, rows]
+        free = sorted(set(range(self._n_slots)) - set(gathered[0].tolist()))
+        seen: set[int] = set()
+        for row, slot in enumerate(gathered[0].tolist()):
+            if slot in seen:
+                gathered[0, row] = copy = free.pop()
+                keys, values, n = self._caches.self_keys, self._caches.self_values, self._length
+                keys[:, copy, :, :n] = keys[:, slot, :, :n]
+                values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
+            seen.add(slot)
+        self._rows = np.ascontiguousarray(gathered)
+
+    def _use(self, n_rows: int, n_new: int) -> NumbaDecoder:
+        """Check that the session can take `n_new` tokens for `n_rows` rows; return its decoder."""
+        n_text_ctx = self._decoder.dims.n_text_ctx
+        if self._decoder.n_sessions != self._number:
+            raise ValueError("a later session has taken over the decoder's caches")
+        if n_rows != self._rows.shape[1]:
+            raise ValueError(f"tokens for {n_rows} rows, the session has {self._rows.shape[1]}")
+        if self._length + n_new > n_text_ctx:
+            raise ValueError(f"the context of {n_text_ctx} tokens is full")
+        while self._length + n_new > self._caches.self_keys.shape[3]:
+            self._decoder.lengthen()
+            self._caches = self._decoder.caches(self._windows)
+        return self._decoder

@@ -1,0 +1,132 @@
+"""fp32 to int8: the decoder's weights, one tensor at a time, and a window's keys and values.
+
+Symmetric, one scale per row (one output of a product): the scale stays outside the inner loop,
+and a row with large weights costs the others no precision. Biases, norms and positions stay
+fp32: they are under 1 % of the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.engines.numba_decoder.arrays import Linear, Norm, Weights
+from whisper_npu_cli.engines.numba_decoder.kernels import MAX_CODE, MAX_SUM
+
+F32Array = NDArray[np.float32]
+DECODER = "model.decoder"
+ROWS_AT_ONCE = 1024  # temporaries of 5 MB at large's width, where the vocabulary is 265 MB
+
+
+def quantize_rows(weight: F32Array) -> tuple[NDArray[np.int8], F32Array]:
+    """Return int8 codes (n_out, n_in) and scales (n_out,), so that codes * scale = weight.
+
+    Rounded to nearest: no weight is off by more than half its row's scale.
+    """
+    largest = np.abs(weight).max(axis=1)
+    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
+    return np.rint(weight / scale[:, None]).astype(np.int8), scale
+
+
+def quantize_decoder(checkpoint: Checkpoint) -> Weights:
+    """Return a checkpoint's decoder with int8 weights."""
+    layers = [f"{DECODER}.layers.{i}" for i in range(checkpoint.dims.n_text_layer)]
+
+    def linear(*projections: str) -> Linear:
+        return _linear(
+            checkpoint, [[f"{layer}.{name}" for name in projections] for layer in layers]
+        )
+
+    def norm(name: str) -> Norm:
+        return _norm(checkpoint, [f"{layer}.{name}" for layer in layers])
+
+    return Weights(
+        vocabulary=_linear(checkpoint, [[f"{DECODER}.embed_tokens"]]),
+        positions=np.array(checkpoint.array(f"{DECODER}.embed_positions.weight")),
+        self_norm=norm("self_attn_layer_norm"),
+        self_qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        self_out=linear("self_attn.out_proj"),
+        cross_norm=norm("encoder_attn_layer_norm"),
+        cross_q=linear("encoder_attn.q_proj"),
+        cross_out=linear("encoder_attn.out_proj"),
+        mlp_norm=norm("final_layer_norm"),
+        fc1=linear("fc1")._replace(with_gelu=True),
+        fc2=linear("fc2"),
+        final_norm=_norm(checkpoint, [f"{DECODER}.layer_norm"]),
+    )
+
+
+def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
+    """Quantise one product of all layers; a layer's tensors are put below one another."""
+    n_out, n_in = checkpoint.array(f"{layers[0][0]}.weight").shape
+    shape = len(layers), n_out * len(layers[0])
+    product = Linear(
+        weight=np.empty((*shape, n_in), np.int8),
+        scale=np.empty(shape, np.float32),
+        bias=np.zeros(shape, np.float32),
+        limit=np.empty(len(layers), np.float32),
+    )
+    for layer, names in enumerate(layers):
+        for part, name in enumerate(names):
+            weight = checkpoint.array(f"{name}.weight")
+            for first in range(0, n_out, ROWS_AT_ONCE):
+                codes, scale = quantize_rows(weight[first : first + ROWS_AT_ONCE])
+                rows = slice(part * n_out + first, part * n_out + first + len(codes))
+                product.weight[layer, rows], product.scale[layer, rows] = codes, scale
+            rows = slice(part * n_out, (part + 1) * n_out)
+            if f"{name}.bias" in checkpoint.tensors:  # keys and the vocabulary have none
+                product.bias[layer, rows] = checkpoint.array(f"{name}.bias")
+            if name.endswith("q_proj"):
+                # Attention's 1 / sqrt(head_size), which is exact for heads of 64
+                product.scale[layer, rows] *= checkpoint.dims.text_head_size**-0.5
+                product.bias[layer, rows] *= checkpoint.dims.text_head_size**-0.5
+        product.limit[layer] = min(MAX_CODE, MAX_SUM // largest_sum(product.weight[layer]))
+    return product
+
+
+def largest_sum(codes: NDArray[np.int8]) -> int:
+    """Return the largest sum of magnitudes of a row of `codes` (n_out, n_in)."""
+    rows = range(0, len(codes), ROWS_AT_ONCE)
+    sums = (np.abs(codes[i : i + ROWS_AT_ONCE]).sum(axis=1, dtype=np.int64).max() for i in rows)
+    return max(1, *map(int, sums))
+
+
+def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
+    return Norm(
+        gain=np.stack([checkpoint.array(f"{name}.weight") for name in names]),
+        bias=np.stack([checkpoint.array(f"{name}.bias") for name in names]),
+    )
+
+
+@njit(fastmath=True, error_model="numpy", nogil=True)
+def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
+    """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
+
+    Into codes (n_layer, n_head, n_audio_ctx, head_size), or with the last two axes `transposed`,
+    and a scale per channel, (n_layer, n_head, head_size).
+    """
+    n_layer, n_head, head_size = scale.shape
+    n_audio_ctx = x.shape[1]
+    largest = np.empty(head_size, np.float32)
+    for layer in range(n_layer):
+        for head in range(n_head):
+            channels = x[layer, :, head * head_size : (head + 1) * head_size]
+            largest[:] = np.float32(1e-30)
+            for t in range(n_audio_ctx):
+                for d in range(head_size):
+                    largest[d] = max(largest[d], abs(channels[t, d]))
+            for d in range(head_size):
+                scale[layer, head, d] = largest[d] / np.float32(127)
+                largest[d] = np.float32(127) / largest[d]
+            out = codes[layer, head]
+            for t in range(n_audio_ctx):
+                for d in range(head_size):
+                    code = np.int8(np.rint(channels[t, d] * largest[d]))
+                    if transposed:
+                        out[d, t] = code
+                    else:
+                        out[t, d] = code

@@ -1,0 +1,1 @@
+"""The encoder on OpenVINO: for CPUs, and for what else OpenVINO drives."""

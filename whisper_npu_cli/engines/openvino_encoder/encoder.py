@@ -1,0 +1,174 @@
+"""The encoder on OpenVINO: the engine for CPUs, and for what else OpenVINO drives.
+
+A checkpoint in, encoded windows out. The graph is in `graph.py`, its compiled form on disk in
+`stored.py`; here are the device, the precision and the memory of inputs and outputs. Importing
+this module imports OpenVINO (0.15 s).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.engines.base import EncodedWindow, check_mel
+from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS
+from whisper_npu_cli.engines.openvino_encoder.stored import (
+    CompiledEncoder,
+    Target,
+    compiled_encoder,
+)
+from whisper_npu_cli.environment import cpu_features
+from whisper_npu_cli.errors import DeviceError, UsageError
+
+PRECISIONS = ("auto", "bf16", "f32", "int8")
+AUTO = "AUTO"  # OpenVINO chooses among its devices
+
+
+class OpenVinoEncoder:
+    """Whisper's encoder, compiled by OpenVINO for one device.
+
+    `precision` "auto" takes bf16 where the CPU computes in it, else f32; other devices choose
+    their own. "int8" is the same but for products with weights, whose operands are int8.
+    `n_threads` None leaves the number of threads to OpenVINO (all cores). `device` is a name of
+    `openvino_devices()`. `encode` is not re-entrant.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        precision: str = "auto",
+        n_threads: int | None = None,
+        device: str = "CPU",
+    ) -> None:
+        """Compile the graph; DeviceError where the device or the asked precision is not there."""
+        core = ov.Core()
+        _check_device(core, device)
+        self.dims = checkpoint.dims
+        self._device = device
+        self._is_int8 = precision == "int8"
+        int8_steps = _int8_steps(device) if self._is_int8 else None
+        target = Target(device, _config(core, device, precision, n_threads), int8_steps)
+        try:
+            self._compiled: CompiledEncoder | None = compiled_encoder(core, checkpoint, target)
+        except RuntimeError as error:
+            raise _device_error(device, "cannot take the encoder", error) from error
+        self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
+        self._note_devices(self._compiled.model)
+
+    def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
+        """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
+
+        The arrays are made for this window, so it stays valid whatever is encoded after it.
+        OpenVINO computes outputs in memory of its own, 38 MB for whisper-base, and copies them.
+        """
+        check_mel(mel, self.dims)
+        if self._request is None or self._compiled is None:
+            raise RuntimeError("encode() after close()")
+        window = EncodedWindow.empty(self.dims)
+        mel = np.ascontiguousarray(mel, np.float32)
+        self._request.set_input_tensor(ov.Tensor(mel, shared_memory=True))
+        outputs = (window.states, *window.cross_keys, *window.cross_values)
+        for i, output in enumerate(outputs):
+            self._request.set_output_tensor(i, ov.Tensor(output, shared_memory=True))
+        try:
+            self._request.infer()
+        except RuntimeError as error:
+            raise _device_error(self._device, "failed", error) from error
+        self._note_devices(self._compiled.model)
+        return window
+
+    def close(self) -> None:
+        """Release the compiled graph."""
+        self._request = self._compiled = None
+
+    def __enter__(self) -> OpenVinoEncoder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _note_devices(self, compiled: ov.CompiledModel) -> None:
+        """Set what depends on where windows are computed: AUTO may change that at any of them."""
+        self.name = _name(compiled, self._device, self._is_int8)
+        self.leaves_cpu = not any("CPU" in name for name in _devices(compiled, self._device))
+
+
+def openvino_devices() -> list[str]:
+    """Return the names of the devices that OpenVINO finds here, "CPU" among them."""
+    return list(ov.Core().available_devices)
+
+
+def _check_device(core: ov.Core, device: str) -> None:
+    """Raise DeviceError unless `device` is here; several GPUs are GPU.0, GPU.1, … and GPU."""
+    found = [*core.available_devices, AUTO]
+    if device not in {*found, *(name.partition(".")[0] for name in found)}:
+        raise DeviceError(
+            f"OpenVINO has no device {device!r} here",
+            hint=f"available: {', '.join(found)}; others may lack their driver",
+        )
+
+
+def _config(
+    core: ov.Core, device: str, precision: str, n_threads: int | None
+) -> dict[str, str | int]:
+    """Return OpenVINO's properties; DeviceError where `device` lacks the asked precision."""
+    config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
+    hint = _choose_precision(core, device, precision)
+    if hint:
+        config["INFERENCE_PRECISION_HINT"] = hint
+    if n_threads is not None and device in ("CPU", AUTO):
+        config["INFERENCE_NUM_THREADS"] = n_threads
+    if device == "CPU":
+        # Bound to a core that another process keeps busy, a window took 6 to 8 times as long.
+        config["ENABLE_CPU_PINNING"] = False
+    return config
+
+
+def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
+    """Return "bf16", "f32", or None for what a device other than the CPU prefers."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
+    if precision in ("auto", "int8") and device != "CPU":
+        return None
+    has_bf16 = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+    # Without the instructions OpenVINO would emulate bf16, slower than f32.
+    if precision == "bf16" and not has_bf16:
+        raise DeviceError(
+            f"OpenVINO device {device!r} does not compute in bf16", hint="use --precision f32"
+        )
+    return "bf16" if precision != "f32" and has_bf16 else "f32"
+
+
+def _int8_steps(device: str) -> int:
+    """Return the magnitude that the largest int8 weights get: 63 where 127 could overflow.
+
+    AVX2 adds two products of 8 bits in 16; VNNI does not. With 127, whisper-base's states were
+    off by 0.3 of their deviation without VNNI, by 0.02 with 63.
+    """
+    features = cpu_features()
+    overflows = "avx2" in features and not features & {"avx512_vnni", "avx_vnni"}
+    return INT8_STEPS // 2 if overflows and device in ("CPU", AUTO) else INT8_STEPS
+
+
+def _devices(compiled: ov.CompiledModel, device: str) -> list[str]:
+    """Return what computes; AUTO begins on the CPU while the device that it chose is prepared."""
+    return list(compiled.get_property("EXECUTION_DEVICES")) if device == AUTO else [device]
+
+
+def _name(compiled: ov.CompiledModel, device: str, is_int8: bool) -> str:
+    """Return "openvino f32", "openvino GPU f16" or, where AUTO has taken the CPU, "… AUTO: CPU"."""
+    if device == AUTO:  # which does not tell the precision
+        return f"openvino {AUTO}: {', '.join(_devices(compiled, device))}"
+    hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    precision = "int8" if is_int8 else hint
+    return f"openvino {precision}" if device == "CPU" else f"openvino {device} {precision}"
+
+
+def _device_error(device: str, what: str, error: RuntimeError) -> DeviceError:
+    """Return OpenVINO's error without the places in its source that come before the reason."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    reasons = [line for line in lines if line and not line.startswith("Exception from")]
+    return DeviceError(f"OpenVINO device {device!r} {what}: {' '.join(reasons[:1])}")

@@ -1,0 +1,177 @@
+"""The compiled encoder, stored on disk: starts sooner, and keeps the weights in memory once.
+
+OpenVINO packs the weights into arrays of its own and keeps the graph's constants beside them.
+In a stored encoder the constants are pages of its file, and are let go while they are packed.
+For whisper-small in fp32 on Zen 3, with 409 MB of weights: loading takes 0.6 s of CPU time, not
+2.5 s, and 456 MB at its peak, not 876 MB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+from time import time
+from typing import IO, Any
+
+import numpy as np
+import openvino as ov
+
+from whisper_npu_cli import __version__
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.engines.openvino_encoder import graph
+
+UNUSED_DAYS = 30  # then a stored encoder is deleted; it is as large as its weights in fp32
+
+
+@dataclass(frozen=True)
+class CompiledEncoder:
+    """A compiled encoder, and the file that its constants are pages of: keep both together."""
+
+    model: ov.CompiledModel
+    pages: mmap.mmap | None = None  # of a stored one
+
+
+@dataclass(frozen=True)
+class Target:
+    """What an encoder is compiled for."""
+
+    device: str
+    config: dict[str, str | int]  # OpenVINO's properties
+    int8_steps: int | None  # as `build_encoder` takes them
+
+    def compile(self, core: ov.Core, checkpoint: Checkpoint) -> ov.CompiledModel:
+        """Compile the encoder; RuntimeError, as OpenVINO raises it, where the device cannot."""
+        model = graph.build_encoder(checkpoint, self.int8_steps)
+        return core.compile_model(model, self.device, self.config)
+
+
+def compiled_encoder(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
+    """Return the encoder compiled for `target`, from disk where it is stored or can be.
+
+    Raises RuntimeError, as OpenVINO does, where the device cannot take it.
+    """
+    path = _path(core, checkpoint, target)
+    if path:
+        _delete_unused(path)
+    # Unlike Path.exists, this is no error in a folder that cannot be read.
+    if path and not os.path.exists(path):  # noqa: PTH110
+        compiled = target.compile(core, checkpoint)
+        if not _store(compiled, path):
+            return CompiledEncoder(compiled)
+        del compiled  # the stored one takes less memory
+    if path:
+        try:
+            return _import(core, path, target)
+        except (OSError, ValueError, RuntimeError):  # damaged: stored again by the next run
+            with suppress(OSError):
+                path.unlink()
+    return CompiledEncoder(target.compile(core, checkpoint))
+
+
+def _path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
+    """Return where the encoder is stored, or None where that is not possible.
+
+    The name follows from all that the compiled encoder depends on: another file of weights,
+    processor, precision, OpenVINO or version of this package has another name.
+    """
+    identity, device = checkpoint.identity, target.device
+    if identity is None or device == "AUTO":  # which is several devices
+        return None
+    if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
+        return None
+    parts = (
+        __version__,
+        Path(graph.__file__).read_text(encoding="utf-8"),
+        ov.get_version(),
+        device,
+        core.get_property(device, "FULL_DEVICE_NAME"),
+        core.get_property(device, "OPTIMIZATION_CAPABILITIES"),
+        target.config.get("INFERENCE_PRECISION_HINT"),
+        target.int8_steps,
+        identity,
+    )
+    return _folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
+
+
+def _folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "whisper-npu" / "openvino"
+
+
+class _FileStream(io.BytesIO):
+    """Hands what is written on to a file: OpenVINO exports to nothing but a BytesIO."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__()
+        self._file = file
+
+    def write(self, data: Any) -> int:
+        return self._file.write(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+
+def _store(compiled: ov.CompiledModel, path: Path) -> bool:
+    """Write `compiled` to `path` as a whole or not at all; return whether that worked."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                compiled.export_model(_FileStream(file))
+                file.flush()
+                os.fsync(file.fileno())  # no name for pages that a power cut would lose
+                Path(file.name).replace(path)
+            except BaseException:
+                Path(file.name).unlink()
+                raise
+    except (OSError, RuntimeError):  # a full disk, a folder that cannot be written
+        return False
+    return True
+
+
+def _delete_unused(wanted: Path) -> None:
+    """Delete what lies beside `wanted` and was not used for long."""
+    with suppress(OSError):  # no folder yet, or one that cannot be read
+        for path in wanted.parent.iterdir():
+            with suppress(OSError):  # another process was first, or it is another user's
+                if path != wanted and time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+                    path.unlink()
+
+
+def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
+    with suppress(OSError):
+        os.utime(path)  # in use
+    with path.open("rb") as file:
+        pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO asks for writable
+    tensor = ov.Tensor(np.frombuffer(pages, np.uint8), shared_memory=True)
+    with _letting_go(pages):
+        model = core.import_model(tensor, target.device, target.config)
+    return CompiledEncoder(model, pages)
+
+
+@contextmanager
+def _letting_go(pages: mmap.mmap) -> Iterator[None]:
+    """Let `pages` go every 10 ms, and at the end; what is read again comes back from the file."""
+    is_done = Event()
+
+    def let_go() -> None:
+        while not is_done.wait(0.01):
+            pages.madvise(mmap.MADV_DONTNEED)
+
+    thread = Thread(target=let_go)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_done.set()
+        thread.join()
+        pages.madvise(mmap.MADV_DONTNEED)

@@ -1,0 +1,125 @@
+"""Long form in batches: windows of speech that do not depend on each other, decoded together.
+
+Mel windows in, segments out, as `sequential.py`. What a window leaves undecided (the model ended
+early, or began a segment without ending it) is decoded again from there: no text is lost.
+The mel is that of the whole audio, as in sequential mode; faster-whisper normalises each window
+by its own loudest moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.engines.base import CrossKV
+from whisper_npu_cli.longform.segments import said, window_segments
+from whisper_npu_cli.longform.sequential import Decided, WindowSource
+from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.longform.words import in_order
+from whisper_npu_cli.speech.detect import Window
+from whisper_npu_cli.transcript import Segment
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+_SHORTEST_REST = 20  # frames of speech to decode again: timestamps are less exact
+
+
+@dataclass
+class _Job:
+    """A window being decoded: what is decided ends before frame `seek`."""
+
+    window: Window
+    mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from the end on
+    seek: int
+    encoded: CrossKV  # of `mel`
+    segments: list[Segment] = field(default_factory=list)
+
+    @property
+    def last_speech_s(self) -> float:
+        """End of the text so far; a window begins where speech does."""
+        return self.segments[-1].end if self.segments else self.window.start / FRAMES_PER_SECOND
+
+    @property
+    def n_frames(self) -> int:
+        """Frames that are left."""
+        return self.window.end - self.seek
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no speech is left."""
+        return self.window.speech_end - self.seek < _SHORTEST_REST
+
+    def advance(self, n_frames: int) -> None:
+        """Go to the frame that is `n_frames` later."""
+        self.seek += n_frames
+        self.mel[:, :-n_frames] = self.mel[:, n_frames:]
+        self.mel[:, -n_frames:] = 0
+
+
+def transcribe_batched(
+    source: WindowSource, stages: Stages, windows: Sequence[Window], batch_size: int
+) -> Iterator[Decided]:
+    """Yield the segments of each batch of `windows`, which are in order of time.
+
+    Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
+    one batch are in memory, of two where the encoder works ahead.
+    """
+    previous = stages.history().tokens
+    # Only the first window of the audio has the prefix, and prompts have equal lengths.
+    n_first = 1 if stages.has_prefix else batch_size
+    starts = [0, *range(n_first, len(windows), batch_size)]
+    ends = [*starts[1:], None]
+    groups = [windows[a:b] for a, b in zip(starts, ends, strict=True) if windows]
+
+    def prepare(group: Sequence[Window]) -> list[_Job]:
+        return [_job(source, stages, window) for window in group]
+
+    is_first = True
+    for batch in _ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
+        _decode(batch, stages, previous, first=is_first)
+        is_first = False
+        yield Decided([s for job in batch for s in job.segments], batch[-1].window.end)
+        batch.clear()  # else it would be in memory while the next one is prepared
+
+
+def _ahead(prepare: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Yield the result of each item; a thread makes the next one while the last is in use."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        being_made: list[Future[_Result]] = []
+        for item in items:
+            being_made.append(thread.submit(prepare, item))
+            if len(being_made) > 1:
+                yield being_made.pop(0).result()
+        for last in being_made:
+            yield last.result()
+
+
+def _job(source: WindowSource, stages: Stages, window: Window) -> _Job:
+    mel = source.window(window.start)
+    mel[:, window.end - window.start :] = 0
+    return _Job(window, mel, window.start, stages.encode(mel, window.start))
+
+
+def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
+    """Decode all windows to their ends."""
+    pending = list(batch)
+    while pending:
+        decoded = stages.decode([job.encoded for job in pending], previous, first=first)
+        for job, one in zip(pending, decoded, strict=True):
+            n_frames = n_decided = job.n_frames
+            if not stages.is_silence(one):
+                segments, n_decided = window_segments(one, stages.tokenizer, job.seek, n_frames)
+                begin_s, end_s = job.seek / FRAMES_PER_SECOND, job.window.end / FRAMES_PER_SECOND
+                segments = stages.add_words(job.encoded, segments, n_frames, job.last_speech_s)
+                job.segments.extend(said(in_order(segments, begin_s, end_s)))
+            job.advance(max(1, n_decided))  # no timestamp rules, no progress
+        pending = [job for job in pending if not job.is_done]
+        for job in pending:
+            job.encoded = stages.encode(job.mel, job.seek)
+        first = False

@@ -1,0 +1,1 @@
+"""Where there is speech: samples to spans of speech, block by block."""

@@ -1,0 +1,235 @@
+"""Where there is speech: samples to spans of speech, and spans to windows of at most 30 s.
+
+Spans and windows are pairs of mel frames (10 ms), the end exclusive. Spans are decided while the
+samples stream by; what is held is bounded by the longest window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.dims import CHUNK_S, FRAMES_PER_SECOND, HOP_LENGTH, SAMPLE_RATE
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.speech.silero import BATCH, CHUNK, Silero
+
+_BATCH_SAMPLES = BATCH * CHUNK
+
+Bounds: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Frames `start` to `end` with speech in them, which is over at `speech_end`."""
+
+    start: int
+    end: int
+    speech_end: int
+
+
+@dataclass(frozen=True)
+class VadOptions:
+    """Names are faster-whisper's, and so are the defaults, which it has in batched mode.
+
+    Two differ: `speech_pad_ms` never reaches into other speech, and a window of
+    `max_speech_duration_s` includes it.
+    """
+
+    threshold: float = 0.5  # probability from which on speech begins
+    neg_threshold: float | None = None  # below it speech may end; None: threshold - 0.15
+    min_speech_duration_ms: int = 0  # shorter speech is none
+    max_speech_duration_s: float = float(CHUNK_S)  # of a window
+    min_silence_duration_ms: int = 160  # shorter silence is a part of speech
+    speech_pad_ms: int = 400  # silence kept on either side of a window
+
+    def __post_init__(self) -> None:
+        shortest_s = (2 * self.speech_pad_ms + self.min_silence_duration_ms) / 1000 + 1
+        for is_bad, problem in (
+            (not 0 < self.threshold < 1, "the VAD threshold must be between 0 and 1"),
+            (
+                self.neg_threshold is not None and self.neg_threshold > self.threshold,
+                "the VAD's negative threshold must not be above its threshold",
+            ),
+            (
+                min(self.min_speech_duration_ms, self.min_silence_duration_ms, self.speech_pad_ms)
+                < 0,
+                "durations of the VAD must not be negative",
+            ),
+            (
+                not shortest_s <= self.max_speech_duration_s <= CHUNK_S,
+                f"windows of speech must be from {shortest_s:g} to {CHUNK_S} s",
+            ),
+        ):
+            if is_bad:
+                raise UsageError(problem)
+
+    @property
+    def silence_threshold(self) -> float:
+        """Probability below which speech may end."""
+        if self.neg_threshold is not None:
+            return self.neg_threshold
+        return max(self.threshold - 0.15, 0.01)
+
+    @property
+    def pad_frames(self) -> int:
+        """Padding in mel frames."""
+        return self.speech_pad_ms * FRAMES_PER_SECOND // 1000
+
+    @property
+    def max_frames(self) -> int:
+        """Longest window in mel frames."""
+        return int(self.max_speech_duration_s * FRAMES_PER_SECOND)
+
+
+class SpeechTracker:
+    """Probabilities of chunks in turn, to spans of speech in chunks.
+
+    Speech as long as a window is cut where it is least likely to be speech, in the later half:
+    `spans` then has two that touch.
+    """
+
+    def __init__(self, options: VadOptions) -> None:
+        self.spans: list[Bounds] = []
+        self._options = options
+        # a chunk less, because frames do not begin where chunks do
+        frames = options.max_frames - 2 * options.pad_frames
+        self._max_chunks = frames * HOP_LENGTH // CHUNK - 1
+        self._min_silence = _chunks(options.min_silence_duration_ms)
+        self._min_speech = _chunks(options.min_speech_duration_ms)
+        self._n_chunks = 0
+        self._speech: list[float] = []  # the probabilities since the present speech began
+        self._n_silent = 0  # chunks since it may have ended
+        self._is_rest = False  # of speech that was cut
+
+    def add(self, probabilities: Iterable[float]) -> None:
+        """Go on with the next chunks."""
+        for probability in probabilities:
+            self._add(float(probability))
+
+    def finish(self) -> None:
+        """End speech that lasts to the end of the audio."""
+        if self._speech:
+            self._end(self._n_chunks - self._n_silent)
+
+    def _add(self, probability: float) -> None:
+        self._n_chunks += 1
+        is_speech = probability >= self._options.threshold
+        if not self._speech and not is_speech:
+            return
+        self._speech.append(probability)
+        if is_speech:
+            self._n_silent = 0
+        elif self._n_silent or probability < self._options.silence_threshold:
+            self._n_silent += 1
+        if self._n_silent >= self._min_silence and self._n_silent:
+            self._end(self._n_chunks - self._n_silent)
+        elif len(self._speech) == self._max_chunks:
+            self._cut()
+
+    def _end(self, end: int) -> None:
+        start = self._n_chunks - len(self._speech)
+        if end > start and (self._is_rest or end - start >= self._min_speech):
+            self.spans.append((start, end))
+        self._speech, self._n_silent, self._is_rest = [], 0, False
+
+    def _cut(self) -> None:
+        half = len(self._speech) // 2
+        at = half + int(np.argmin(self._speech[half:]))
+        start = self._n_chunks - len(self._speech)
+        self.spans.append((start, start + at))
+        self._speech = self._speech[at:]
+        self._n_silent = min(self._n_silent, len(self._speech))
+        self._is_rest = True
+
+
+class SpeechFinder:
+    """Blocks of samples in turn, to the spans of speech in them."""
+
+    def __init__(self, options: VadOptions) -> None:
+        self._network = Silero()
+        self._tracker = SpeechTracker(options)
+        self._rest = np.zeros(0, np.float32)  # samples that do not fill a batch
+        self._n_samples = 0
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Go on with samples (n,)."""
+        self._n_samples += block.size
+        samples = np.concatenate([self._rest, block])
+        n_complete = samples.size // _BATCH_SAMPLES * _BATCH_SAMPLES
+        self._rest = samples[n_complete:]
+        for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
+            self._tracker.add(self._network.probabilities(batch))
+
+    def finish(self) -> list[Bounds]:
+        """Return the spans of speech in the whole audio, in order."""
+        padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
+        n_chunks = -(-self._rest.size // CHUNK)
+        self._tracker.add(self._network.probabilities(padded)[:n_chunks])
+        self._tracker.finish()
+        return within(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
+
+
+def make_windows(speech: Sequence[Bounds], clip: Bounds, options: VadOptions) -> list[Window]:
+    """Return windows over all `speech` within `clip`: in order, apart, none over the maximum.
+
+    Speech goes into one window as long as it fits, silence between included, as WhisperX does;
+    faster-whisper leaves out the silence, and its times must be mapped back. A window is padded
+    up to the middle of the silence to the next speech, and not at all where speech was cut.
+    """
+    merged: list[Bounds] = []
+    for start, end in within(speech, clip):
+        if merged and end - merged[-1][0] + 2 * options.pad_frames <= options.max_frames:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((start, end))
+    # A limit lies in the middle of each silence, and at the ends of the clip.
+    limits = [clip[0], *((a[1] + b[0]) // 2 for a, b in pairwise(merged))]
+    limits.append(clip[1])
+    return [
+        Window(max(start - options.pad_frames, lower), min(end + options.pad_frames, upper), end)
+        for (start, end), (lower, upper) in zip(merged, pairwise(limits), strict=False)
+    ]
+
+
+def within(spans: Iterable[Bounds], clip: Bounds) -> list[Bounds]:
+    """Return the parts of `spans` that lie in `clip`."""
+    inside = ((max(a, clip[0]), min(b, clip[1])) for a, b in spans)
+    return [(a, b) for a, b in inside if a < b]
+
+
+def uncovered(speech: Iterable[Bounds], text: Iterable[Bounds], min_frames: int) -> list[Bounds]:
+    """Return where at least `min_frames` of `speech` are not covered by any span of `text`.
+
+    Words are spans of their own: those less than `min_frames` apart, without text between them,
+    count together.
+    """
+    spans = list(speech)
+    is_speech, is_text = np.zeros((2, max((end for _, end in spans), default=0) + 1), np.bool_)
+    for mask, marked in ((is_speech, spans), (is_text, text)):
+        for start, end in marked:
+            mask[start:end] = True
+    edges = np.flatnonzero(np.diff(is_speech & ~is_text, prepend=False)).tolist()
+    joined: list[Bounds] = []
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        last = joined[-1][1] if joined else -min_frames
+        if start - last < min_frames and not is_text[last:start].any():
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return [(a, b) for a, b in joined if is_speech[a:b].sum() >= min_frames]
+
+
+def _chunks(milliseconds: int) -> int:
+    """Return the number of chunks of a duration, rounded up."""
+    return -(-milliseconds * SAMPLE_RATE // (1000 * CHUNK))
+
+
+def _frames(chunks: Bounds) -> Bounds:
+    """Return a span of chunks as one of mel frames; spans that touch go on touching."""
+    start, end = (round(chunk * CHUNK / HOP_LENGTH) for chunk in chunks)
+    return start, end
