@@ -32,11 +32,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
 from demo_clips import make_clips  # noqa: E402
-from digits import SPEAKERS, WORDS, load_recordings  # noqa: E402
 from long_form import compose, n_edits  # noqa: E402
 from programs import RATE, Ask  # noqa: E402
 from workers import Worker, convert  # noqa: E402
 
+from tests.support.digits import SPEAKERS, WORDS, load_recordings  # noqa: E402
 from whisper_npu_cli.bench.limits import supports_bf16  # noqa: E402
 
 DEMO = ROOT / "whisper_npu_cli" / "demo"

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from digits import SPEAKERS, WORDS, load_recordings  # noqa: E402
+from tests.support.digits import SPEAKERS, WORDS, load_recordings  # noqa: E402
 
 RATE = 16000
 MAIN = "from whisper_npu_cli.cli.app import main; main()"

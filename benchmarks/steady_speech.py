@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
 from demo_data import find_word  # noqa: E402
-from digits import load_recordings  # noqa: E402
+
+from tests.support.digits import load_recordings  # noqa: E402
 
 RATE = 16000
 WINDOW_S, LEAD_S, SPEECH_S = 30, 1, 27

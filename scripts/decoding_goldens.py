@@ -162,7 +162,13 @@ def transcribe_original(
 
 def make_decoding() -> None:
     """Save windows and transcriptions of the random checkpoint."""
-    from decoding_model import LONG_CASES, WINDOW_CASES, lively_checkpoint, noise, windows
+    from tests.support.decoding_model import (
+        LONG_CASES,
+        WINDOW_CASES,
+        lively_checkpoint,
+        noise,
+        windows,
+    )
 
     checkpoint = lively_checkpoint()
     model = load_original(checkpoint)
@@ -178,9 +184,8 @@ def make_decoding() -> None:
 
 def make_demo_recordings(directory: Path = DEMO) -> None:
     """Save transcriptions of spoken digits by the demo checkpoint, with the default options."""
-    from decoding_model import DEMO_RECORDINGS
-    from digits import compose_recording
-
+    from tests.support.decoding_model import DEMO_RECORDINGS
+    from tests.support.digits import compose_recording
     from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(directory)

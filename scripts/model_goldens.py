@@ -70,8 +70,8 @@ def decode_cached(model: Any, states: Any, tokens: Any, n_steps: int) -> tuple[A
 def make_model() -> None:
     """Save transformers' states and logits of a small random checkpoint on recorded speech."""
     import torch
-    from tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
 
+    from tests.support.tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
     from whisper_npu_cli.checkpoints.random import random_checkpoint
     from whisper_npu_cli.checkpoints.save import save_checkpoint
 
@@ -110,7 +110,8 @@ def make_demo(directory: Path = DEMO, n_clips: int = 200) -> None:
     the logits after the prompt and each token.
     """
     import torch
-    from digits import compose_clips
+
+    from tests.support.digits import compose_clips
 
     model = load_peer(directory)
     config = model.generation_config

@@ -28,7 +28,7 @@ ${PIP:-pip} download --quiet --dest "$root/wheels" --only-binary :all: \
     --platform manylinux2014_x86_64 '.[dev]' hatchling
 run "pip install --quiet --no-index --find-links /wheels '.[dev]'"
 
-run "pytest tests/npu/test_standin_surface.py tests/npu/test_xrt.py tests/encoder/test_npu_remote.py"
+run "pytest tests/engines/npu/standin/test_pyxrt.py tests/engines/npu/test_xrt.py tests/engines/npu/test_remote.py"
 fails_without_a_device() {
     status=0
     said=$(run "$1" 2>&1) || status=$?

@@ -23,7 +23,7 @@ from decoding_goldens import (
 
 def make_words() -> None:
     """Save openai-whisper's words of single windows: those of the random checkpoint."""
-    from decoding_model import lively_checkpoint
+    from tests.support.decoding_model import lively_checkpoint
 
     checkpoint = lively_checkpoint()
     write(
@@ -33,9 +33,8 @@ def make_words() -> None:
 
 def make_demo_words(directory: Path = DEMO) -> None:
     """Save openai-whisper's words of spoken digits, by the demo checkpoint."""
-    from digits import compose_recording
-    from words_model import WORD_CASES
-
+    from tests.support.digits import compose_recording
+    from tests.support.words_model import WORD_CASES
     from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(directory)
@@ -52,7 +51,7 @@ def make_demo_words(directory: Path = DEMO) -> None:
 
 def make_subtitles() -> None:
     """Save the subtitles of made-up segments in all layouts."""
-    from words_model import LAYOUTS
+    from tests.support.words_model import LAYOUTS
 
     write("subtitles.json", {name: subtitles(layout) for name, layout in LAYOUTS.items()})
 
@@ -72,9 +71,10 @@ def original(checkpoint: Any) -> Any:
 def align_originals(model: Any, checkpoint: Any) -> Iterator[dict[str, Any]]:
     """Yield openai-whisper's path and words of each text in its window."""
     import torch
-    from decoding_model import windows
     from whisper.timing import find_alignment
-    from words_model import N_FRAMES, TEXTS
+
+    from tests.support.decoding_model import windows
+    from tests.support.words_model import N_FRAMES, TEXTS
 
     tokenizer = original_tokenizer(checkpoint, "en", "transcribe")
     for mel, text, n_frames in zip(windows(), TEXTS, N_FRAMES, strict=True):
@@ -111,7 +111,8 @@ def recorded_paths() -> Iterator[list[Any]]:
 def subtitles(layout: dict[str, Any]) -> dict[str, str]:
     """Return openai-whisper's files of the made-up segments."""
     from whisper.utils import WriteSRT, WriteVTT
-    from words_model import spoken_segments
+
+    from tests.support.words_model import spoken_segments
 
     texts = {}
     for writer in (WriteSRT, WriteVTT):

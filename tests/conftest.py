@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.places import SHARED
+
 settings.register_profile("any machine", deadline=None)  # no test asserts time
 settings.load_profile("any machine")
-
-SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
-GOLDEN = Path(__file__).resolve().parent / "golden"
 
 
 @pytest.fixture(scope="session", autouse=True)

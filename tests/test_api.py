@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from digits import compose_clips
 
 import whisper_npu_cli
+from tests.support.digits import compose_clips
+from tests.support.places import ROOT
 from whisper_npu_cli.dims import SAMPLE_RATE
 
-DOCS = Path(__file__).parent.parent / "docs" / "api.md"
+DOCS = ROOT / "docs" / "api.md"
 
 
 @pytest.fixture

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from digits import DigitClip, compose_clips
 
+from tests.support.digits import DigitClip, compose_clips
+from tests.support.places import GOLDEN, ROOT
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.decoding.retry import Task, WindowDecoder
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 from whisper_npu_cli.engines.registry import Device, EngineOptions, load_engines
 
-DEMO = Path(__file__).parents[1] / "whisper_npu_cli" / "demo"
-GOLDEN = Path(__file__).parent / "golden" / "demo.npz"
+DEMO = ROOT / "whisper_npu_cli" / "demo"
+TOKENS = GOLDEN / "demo.npz"
 N_CLIPS = 200
 N_REFERENCE_CLIPS = 40  # NumPy takes half a second a clip
 N_SIM_CLIPS = 4  # the simulated NPU takes a second a clip
@@ -36,7 +37,7 @@ class Golden:
 
 @pytest.fixture(scope="module")
 def golden() -> Golden:
-    return Golden(GOLDEN)
+    return Golden(TOKENS)
 
 
 @pytest.fixture(scope="module")

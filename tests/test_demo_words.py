@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from digits import compose_clips
 
+from tests.support.digits import compose_clips
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.decoding.align import Spoken, align_words

@@ -12,9 +12,9 @@ from typing import get_args
 import numpy as np
 import pytest
 import soundfile
-from digits import compose_clips
 
 from tests.cli.conftest import Cli
+from tests.support.digits import compose_clips
 from whisper_npu_cli.cli.outputs import OutputFormat
 from whisper_npu_cli.dims import SAMPLE_RATE
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bad_checkpoints import write_good_checkpoint
-
 from tests.cli.conftest import Cli, Result
+from tests.support.bad_checkpoints import write_good_checkpoint
 from whisper_npu_cli.doctor import MAX_STATES_ERROR
 
 

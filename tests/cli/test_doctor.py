@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import machines
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.support import machines
 from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
 
 

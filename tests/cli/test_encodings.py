@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-SAMPLE = min((Path(__file__).resolve().parents[2] / "samples").glob("*.wav"))
+from tests.support.places import SAMPLES
+
+SAMPLE = min(SAMPLES.glob("*.wav"))
 MAIN = "from whisper_npu_cli.cli.app import main; main()"
 NAMES = (b"aa.wav", b"caf\xe9.wav", "имя😀.wav".encode())  # the second is no UTF-8
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from bad_checkpoints import write_good_checkpoint
-from hub_server import HubServer, serve
 
+from tests.support.bad_checkpoints import write_good_checkpoint
+from tests.support.hub_server import HubServer, serve
 from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint
 
 REPOSITORY = "someone/whisper-small-one"

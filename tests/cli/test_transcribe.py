@@ -11,13 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from bad_audio import BAD_INPUTS, BadInput, unprivileged
-from bad_checkpoints import BAD_CHECKPOINTS, BadCheckpoint
 
 from tests.cli.conftest import Cli
+from tests.support.bad_audio import BAD_INPUTS, BadInput, unprivileged
+from tests.support.bad_checkpoints import BAD_CHECKPOINTS, BadCheckpoint
+from tests.support.places import SAMPLES
 from whisper_npu_cli.writers import writers
-
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
 
 @pytest.fixture

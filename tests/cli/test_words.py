@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
+from tests.support.places import SAMPLES
 from whisper_npu_cli.cli.outputs import colour, print_segment
 from whisper_npu_cli.transcript import Segment, Word
 
-SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 WORDS = (Word(" seven", 0.0, 0.5, 0.95), Word(" three", 0.5, 1.0, 0.1))
 SEGMENT = Segment(0, 0, 0.0, 1.0, " seven three", (1, 2), 0.0, -0.01, 0.8, 0.01, words=WORDS)
 

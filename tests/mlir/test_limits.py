@@ -11,7 +11,7 @@ from mlir.simulate import limits
 from mlir.simulate.iron import NPU1, DesignError, ObjectFifo, Tile, Worker, WorkerRuntimeBarrier
 from mlir.simulate.run import run_program
 from mlir.simulate.runtime import Program, Runtime, TensorAccessPattern, Transfer
-from tests.copy_design import WORDS, Copy, N, run, words
+from tests.support.copy_design import WORDS, Copy, N, run, words
 
 
 def test_the_sound_design_copies() -> None:

@@ -11,7 +11,7 @@ from mlir.simulate import limits
 from mlir.simulate.iron import Buffer, DesignError, Kernel, ObjectFifo, Tile
 from mlir.simulate.run import run_program
 from mlir.simulate.runtime import Runtime, TensorAccessPattern, install
-from tests.copy_design import WORDS, Copy, N, run, words
+from tests.support.copy_design import WORDS, Copy, N, run, words
 
 
 def test_a_missing_release_names_core_and_fifo() -> None:

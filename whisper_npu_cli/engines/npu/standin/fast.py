@@ -2,7 +2,7 @@
 
 `numerics.py` is the definition and is written to be read; a window of whisper-base takes it
 minutes. Here the same fp32 operations follow in the same order, element by element, and
-`tests/npu/test_fast.py` holds the two together bit by bit. A fused multiply-add is allowed for
+`test_fast.py` holds the two together bit by bit. A fused multiply-add is allowed for
 products of bf16 numbers alone: these are exact in fp32 unless they leave its range, so nothing
 is rounded in between.
 """

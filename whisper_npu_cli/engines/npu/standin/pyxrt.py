@@ -1,6 +1,6 @@
 """pyxrt's surface over `chip.py`: the names, overloads, types and errors of XRT 2.21.
 
-Held to the real binding by `tests/npu/test_standin_surface.py`. The binding's ELF flow (`elf`,
+Held to the real binding by `test_pyxrt.py`. The binding's ELF flow (`elf`,
 `program`, `module`, `ext`) is absent: an XDNA1 overlay is an xclbin with instruction streams.
 Source of the behaviour: Xilinx/XRT `pyxrt.cpp` and `xrt_kernel.cpp`.
 """

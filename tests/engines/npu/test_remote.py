@@ -1,0 +1,185 @@
+"""The worker process that owns the NPU: what it survives, reports and leaves behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+
+from tests.support.places import ROOT
+from tests.support.tiny_model import TINY_DIMS
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.save import save_checkpoint
+from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
+from whisper_npu_cli.engines.npu.standin.build import build_overlay
+from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
+from whisper_npu_cli.engines.npu.standin.open import open_standin
+from whisper_npu_cli.engines.registry import STANDIN_VARIABLE, EngineOptions, load_engines
+from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
+
+DIMS = replace(TINY_DIMS, n_audio_layer=1, n_text_layer=1)
+FIRST = len(plan_encoder(DIMS).specs)  # commands of the known-answer tests come first
+MEL = np.random.default_rng(3).uniform(-1, 1, (DIMS.n_mels, N_FRAMES)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    folder = tmp_path_factory.mktemp("model")
+    save_checkpoint(random_checkpoint(DIMS), folder)
+    return replace(load_checkpoint(folder), name=str(folder))
+
+
+def open_remote(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, faults: str = ""
+) -> RemoteNpuEncoder:
+    monkeypatch.setenv(VARIABLE, faults)
+    return RemoteNpuEncoder(checkpoint, "sim")
+
+
+def children() -> set[str]:
+    """Process ids of live children of this process."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {pid for task in tasks for pid in task.read_text().split()}
+
+
+@pytest.mark.parametrize("device", ["sim", "auto"])
+def test_no_worker_is_left_where_the_decoder_cannot_be_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
+) -> None:
+    save_checkpoint(random_checkpoint(replace(DIMS, n_text_head=4)), tmp_path)
+    checkpoint = replace(load_checkpoint(tmp_path), name=str(tmp_path))
+    monkeypatch.setenv(STANDIN_VARIABLE, "1")
+    before, notices = children(), list[str]()
+    with pytest.raises(CheckpointError, match="heads of 32 channels"):
+        load_engines(checkpoint, EngineOptions(device), notices.append)
+    assert children() == before
+    assert ("using the NPU: its known-answer tests passed" in notices) == (device == "auto")
+
+
+def test_windows_are_those_of_the_encoder_in_process(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = children()
+    remote = open_remote(checkpoint, monkeypatch)
+    windows = [remote.encode(MEL), remote.encode(-MEL), remote.encode(MEL)]
+    with TemporaryDirectory() as folder:
+        local = NpuEncoder(checkpoint, *open_standin(Path(folder), plan_encoder(DIMS).specs))
+    expected = local.encode(MEL)
+    for field in ("states", "cross_keys", "cross_values"):
+        assert np.array_equal(getattr(windows[0], field), getattr(expected, field))
+        assert np.array_equal(getattr(windows[2], field), getattr(expected, field))
+        assert not np.array_equal(getattr(windows[1], field), getattr(expected, field))
+    proof = windows[0].proof
+    assert proof is not None
+    assert proof.predicted
+    assert proof.n_commands == len(plan_encoder(DIMS).steps)
+    states = windows[0].states
+    del windows
+    remote.encode(-MEL)  # takes a window that nobody looks at
+    assert np.array_equal(states, expected.states)
+    remote.close()
+    remote.close()
+    assert children() == before
+    assert np.array_equal(states, expected.states)
+
+
+@pytest.mark.parametrize("fault", ["die", "zeros", "freeze"])
+def test_a_worker_that_fails_once_is_replaced(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    last = FIRST + len(plan_encoder(DIMS).steps) - 1
+    remote = open_remote(checkpoint, monkeypatch, f"{fault}@{last}")
+    start = time.monotonic()
+    window = remote.encode(MEL)
+    assert time.monotonic() - start < 60  # a frozen device is noticed in 4 s, the rest is start
+    assert np.isfinite(window.cross_keys).all()
+    assert window.cross_keys.any()
+    remote.close()
+
+
+def test_a_worker_that_fails_twice_is_given_up(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = open_remote(checkpoint, monkeypatch, f"hang@{FIRST + 2}+")
+    before = children()
+    with pytest.raises(DeviceError, match="TIMEOUT"):
+        remote.encode(MEL)
+    remote.close()
+    assert len(children()) < len(before)
+
+
+def test_a_worker_that_is_not_trusted_never_starts(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = children()
+    with pytest.raises(OverlayError, match="known-answer test"):
+        open_remote(checkpoint, monkeypatch, "garbage@0+")
+    assert children() == before
+
+
+@pytest.mark.skipif(Path("/dev/accel/accel0").exists(), reason="there is an NPU here")
+def test_without_a_device_the_reason_is_the_runtimes(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    build_overlay(tmp_path, plan_encoder(DIMS).specs)
+    before = children()
+    runtimes = "pyxrt is not installed|was built for Python|XRT sees no NPU"
+    with pytest.raises(DeviceError, match=runtimes):
+        RemoteNpuEncoder(checkpoint, "npu", str(tmp_path))
+    assert children() == before
+
+
+def test_without_an_overlay_the_worker_says_so(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPER_NPU_XCLBINS", "")
+    with pytest.raises(DeviceError, match="not built"):
+        RemoteNpuEncoder(checkpoint, "npu")
+
+
+PARENT = """
+import sys
+from pathlib import Path
+from tests.engines.npu.test_remote import MEL, children
+from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
+from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+checkpoint = load_checkpoint(Path(sys.argv[1]), sys.argv[1])
+remote = RemoteNpuEncoder(checkpoint, "sim")
+print(*children(), flush=True)
+remote.encode(MEL)
+"""
+
+
+@pytest.mark.parametrize("faults", ["", f"freeze@{FIRST + 2}"])
+def test_nothing_outlives_a_killed_parent(checkpoint: Checkpoint, faults: str) -> None:
+    root = ROOT
+    command = [sys.executable, "-c", PARENT, checkpoint.name]
+    environment = {**os.environ, VARIABLE: faults, "PYTHONPATH": f"{root}:{root / 'tests'}"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        (worker,) = map(int, parent.stdout.readline().split())
+        time.sleep(0.5)  # the device is at work, or frozen
+        parent.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20  # the alarm of a frozen worker rings after 10 s
+    while is_alive(worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

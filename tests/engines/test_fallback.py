@@ -1,0 +1,57 @@
+"""The encoder of `auto`: the first engine until it fails, then the second, and told once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support.tiny_model import TINY_DIMS
+from whisper_npu_cli.dims import ModelDims
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.fallback import FallbackEncoder
+from whisper_npu_cli.errors import DeviceError
+
+MEL = np.zeros((1, 1), np.float32)
+
+
+class FakeEncoder:
+    """Encodes `good` windows, then fails."""
+
+    def __init__(self, name: str, good: int) -> None:
+        self.name = name
+        self.dims: ModelDims = TINY_DIMS
+        self.good = good
+        self.closed = 0
+
+    def encode(self, mel: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> EncodedWindow:
+        if not self.good:
+            raise DeviceError(f"{self.name} failed")
+        self.good -= 1
+        return EncodedWindow(mel, mel, mel)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_the_second_takes_over_from_the_failed_window_on() -> None:
+    npu, cpu = FakeEncoder("npu", 2), FakeEncoder("cpu", 9)
+    failures: list[str] = []
+    encoder = FallbackEncoder(npu, lambda: cpu, lambda error: failures.append(str(error)))
+    names = []
+    for _ in range(4):
+        encoder.encode(MEL)
+        names.append(encoder.name)
+    assert names == ["npu", "npu", "cpu", "cpu"]
+    assert failures == ["npu failed"]
+    assert npu.closed == 1
+    encoder.close()
+    assert cpu.closed == 1
+
+
+def test_a_failure_of_the_second_is_raised() -> None:
+    encoder = FallbackEncoder(
+        FakeEncoder("npu", 0), lambda: FakeEncoder("cpu", 1), lambda _error: None
+    )
+    encoder.encode(MEL)
+    with pytest.raises(DeviceError, match="cpu failed"):
+        encoder.encode(MEL)
