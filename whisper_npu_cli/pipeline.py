@@ -18,13 +18,13 @@ from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import AudioSource
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
-from whisper_npu_cli.engines.registry import EngineOptions, load_engines
+from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.segments import clip_frames
 from whisper_npu_cli.longform.sequential import Decided, transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages, WindowRecord
 from whisper_npu_cli.longform.words import in_order
-from whisper_npu_cli.options import LongForm, TranscribeOptions
+from whisper_npu_cli.options import EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.speech.detect import Bounds, SpeechFinder, make_windows, uncovered, within
 from whisper_npu_cli.timings import Timings
 from whisper_npu_cli.transcript import Segment, Transcript

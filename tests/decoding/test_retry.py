@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 
 from tests.support.scripted import Script, ScriptedDecoder, window
-from whisper_npu_cli.checkpoints.random import byte_alphabet, tokenizer_json
-from whisper_npu_cli.checkpoints.tokenizer import Tokenizer, special_tokens
+from tests.support.vocabularies import BYTES as TOKENIZER
 from whisper_npu_cli.decoding.language import detect_language
-from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.decoding.retry import (
     DecodedWindow,
     Task,
@@ -18,10 +16,8 @@ from whisper_npu_cli.decoding.retry import (
     compression_ratio,
     ends_in_loop,
 )
+from whisper_npu_cli.options import DecodingOptions
 
-TOKENIZER = Tokenizer(
-    tokenizer_json(byte_alphabet(), [], special_tokens(99)), is_multilingual=True, source="test"
-)
 A, EOT, BEGIN = TOKENIZER.encode("a")[0], TOKENIZER.eot, TOKENIZER.timestamp_begin
 UNLIKELY = range(A, A + 12)  # at 0.25 each: a mean log-probability of -1.2
 PROMPT = TOKENIZER.sot_sequence("en")

@@ -5,13 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.vocabularies import BYTES as TOKENIZER
 from whisper_npu_cli.decoding.rules import (
     NoRepeatNgram,
     RepetitionPenalty,
     SuppressBlank,
     SuppressTokens,
     TimestampRules,
+    token_rules,
 )
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import DecodingOptions
 
 EOT, NO_TIMESTAMPS, BEGIN, N_VOCAB = 10, 14, 15, 40
 RULES = TimestampRules(BEGIN, EOT, NO_TIMESTAMPS, max_initial_index=5)
@@ -91,3 +95,33 @@ def test_no_ngram_comes_twice(sampled: list[int], size: int) -> None:
     last = tuple(sampled[len(sampled) - size + 1 :]) if size > 1 else ()
     for token in range(4):
         assert (logits[0, token] == -np.inf) == ((*last, token) in known)
+
+
+def test_suppressed_tokens() -> None:
+    def suppressed(text: str) -> set[int]:
+        rules = token_rules(TOKENIZER, DecodingOptions(suppress_tokens=text))
+        return {t for rule in rules if isinstance(rule, SuppressTokens) for t in rule.tokens}
+
+    control = {TOKENIZER.sot, TOKENIZER.sot_prev, TOKENIZER.no_speech, TOKENIZER.transcribe}
+    assert suppressed("-1") > control | set(TOKENIZER.non_speech_tokens)
+    assert suppressed("5,7") > control | {5, 7}
+    assert not suppressed("5,7") & set(TOKENIZER.non_speech_tokens) - {5, 7}
+    assert suppressed("") == set()  # as in openai-whisper: not even control tokens
+
+
+@pytest.mark.parametrize(("limit_s", "index"), [(1.0, 50), (0.1, 5), (0.0, None), (None, None)])
+def test_first_timestamp(limit_s: float | None, index: int | None) -> None:
+    *_, rule = token_rules(TOKENIZER, DecodingOptions(max_initial_timestamp=limit_s))
+    assert isinstance(rule, TimestampRules)
+    assert rule.max_initial_index == index
+
+
+def test_without_timestamps_there_are_no_timestamp_rules() -> None:
+    rules = token_rules(TOKENIZER, DecodingOptions(without_timestamps=True))
+    assert not any(isinstance(rule, TimestampRules) for rule in rules)
+
+
+@pytest.mark.parametrize("suppressed", ["999999", "-2", "one"])
+def test_tokens_that_there_are_not_cannot_be_suppressed(suppressed: str) -> None:
+    with pytest.raises(UsageError):
+        token_rules(TOKENIZER, DecodingOptions(suppress_tokens=suppressed))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform.words import WordOptions, in_order
-from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.longform.words import in_order
+from whisper_npu_cli.options import TranscribeOptions, WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
 seconds = st.floats(-10, 100)

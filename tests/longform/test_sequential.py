@@ -18,16 +18,14 @@ from tests.support.sequential_run import transcribe_samples
 from tests.support.words_model import WORD_CASES
 from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
-from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
 from whisper_npu_cli.engines.reference import ReferenceDecoder
-from whisper_npu_cli.engines.registry import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.words import WordOptions
-from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.options import DecodingOptions, TranscribeOptions, WordOptions
 from whisper_npu_cli.timings import Timings
 
 
@@ -40,7 +38,7 @@ def checkpoint() -> Checkpoint:
 def engines(checkpoint: Checkpoint) -> Engines:
     """All in fp32, as in the golden; the reference encoder would take minutes."""
     encoder = OpenVinoEncoder(checkpoint, precision="f32")
-    return Engines(encoder, ReferenceDecoder(checkpoint), "reference", "")
+    return Engines(encoder, ReferenceDecoder(checkpoint), "reference", "", n_threads=1)
 
 
 @pytest.fixture(scope="module")

@@ -18,12 +18,12 @@ from whisper_npu_cli.longform.hallucinations import (
 from whisper_npu_cli.longform.segments import Extent
 from whisper_npu_cli.longform.words import (
     TimedWord,
-    WordOptions,
     add_words,
     in_order,
     limit_sentence_ends,
     merge_punctuation,
 )
+from whisper_npu_cli.options import WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from tests.support.digits import compose_clips
 from whisper_npu_cli.dims import N_FRAMES, SAMPLE_RATE
 from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.speech.detect import (
     Bounds,
     SpeechFinder,
     SpeechTracker,
-    VadOptions,
     Window,
     make_windows,
     uncovered,

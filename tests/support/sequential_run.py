@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import MelStream, scan
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
-from whisper_npu_cli.engines.registry import Engines
+from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.longform.segments import clip_frames
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages

@@ -13,12 +13,12 @@ from fixed_length import fixed_length_checkpoint
 from peers_report import chart, growth_tables, table
 from steady_speech import RATE, WINDOW_S, write_speech
 
-from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.decoding.prompt import PromptBuilder
 from whisper_npu_cli.decoding.retry import Task, WindowDecoder
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.engines.reference import ReferenceDecoder
-from whisper_npu_cli.speech.detect import SpeechFinder, VadOptions, make_windows
+from whisper_npu_cli.options import DecodingOptions, VadOptions
+from whisper_npu_cli.speech.detect import SpeechFinder, make_windows
 
 
 @pytest.mark.parametrize("beam_size", [None, 5])

@@ -11,13 +11,9 @@ from hypothesis import strategies as st
 from tests.support.places import GOLDEN
 from tests.support.words_model import LAYOUTS, spoken_segments
 from whisper_npu_cli.errors import OutputError, UsageError
+from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Segment, Transcript, Word
-from whisper_npu_cli.writers import (
-    SubtitleLayout,
-    format_timestamp,
-    write_atomically,
-    writers,
-)
+from whisper_npu_cli.writers import format_timestamp, write_atomically, writers
 from whisper_npu_cli.writers.subtitles import CueBuilder
 
 

@@ -21,10 +21,12 @@ from whisper_npu_cli.bench.limits import Gemm, MemoryRead, supports_bf16
 from whisper_npu_cli.bench.work import attention_flop, linear_flop, step_bytes
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.devices import OPENVINO
 from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
 from whisper_npu_cli.engines.base import CrossKV, Decoder, DeviceProof
+from whisper_npu_cli.engines.loading import Engines, load_engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder, relative_l2
-from whisper_npu_cli.engines.registry import OPENVINO, EngineOptions, Engines, load_engines
+from whisper_npu_cli.options import EngineOptions
 
 N_PROMPT = 4  # start, language, task and one more
 Array = NDArray[np.float32]
@@ -51,35 +53,20 @@ def bench_device(
     where the engine cannot be loaded.
     """
     checkpoint = open_checkpoint(options.model, offline=False)
-    dims = checkpoint.dims
     engines = load_engines(checkpoint, engine, notice)
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
-    mel = log_mel(samples, dims.n_mels)
-    encoded = engines.encoder.encode(mel)
-    window = engines.decoder.cross_kv(encoded)
+    mel = log_mel(samples, checkpoint.dims.n_mels)
     proofs: list[DeviceProof] = []  # of the windows that a device computed
-
-    def encode() -> None:
-        proof = engines.encoder.encode(mel).proof
-        proofs.extend([proof] if proof else [])
-
-    timers: dict[str, Timer] = {
-        "mel": lambda: _ms(lambda: log_mel(samples, dims.n_mels)),
-        "encode": lambda: _ms(encode),
-    }
-    for batch, beam in options.shapes:
-        timers[f"{batch}x{beam}"] = _step_timer(
-            engines.decoder, window, (batch, beam), options.n_tokens
-        )
-    for timer in timers.values():
-        timer()  # warm-up
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-    limits = _limits(engine)
-    measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
-    for run in range(options.n_runs):
-        for name, take in (limits | timers).items():
-            measured[name][run] = take()
+    with engines.decoding():  # the limits too are those of as many threads
+        timers = _timers(options, engines, samples, proofs)
+        for timer in timers.values():
+            timer()  # warm-up
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        limits = _limits(engine)
+        measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
+        for run in range(options.n_runs):
+            for name, take in (limits | timers).items():
+                measured[name][run] = take()
     return {
         "machine": {name: median(measured[name]) for name in limits},
         "device": {
@@ -95,6 +82,27 @@ def bench_device(
             "accuracy": _accuracy(checkpoint, engines, mel),
         },
     }
+
+
+def _timers(
+    options: BenchOptions, engines: Engines, samples: Array, proofs: list[DeviceProof]
+) -> dict[str, Timer]:
+    """Return what takes the milliseconds of each stage; `proofs` gets those of a device."""
+    encoder, decoder = engines.encoder, engines.decoder
+    mel = log_mel(samples, encoder.dims.n_mels)
+    window = decoder.cross_kv(encoder.encode(mel))
+
+    def encode() -> None:
+        proof = encoder.encode(mel).proof
+        proofs.extend([proof] if proof else [])
+
+    timers: dict[str, Timer] = {
+        "mel": lambda: _ms(lambda: log_mel(samples, encoder.dims.n_mels)),
+        "encode": lambda: _ms(encode),
+    }
+    for batch, beam in options.shapes:
+        timers[f"{batch}x{beam}"] = _step_timer(decoder, window, (batch, beam), options.n_tokens)
+    return timers
 
 
 def _limits(engine: EngineOptions) -> dict[str, Timer]:

@@ -8,7 +8,6 @@ huggingface_hub is imported when a repository is looked for: it takes a quarter 
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -21,9 +20,6 @@ from whisper_npu_cli.checkpoints.checkpoint import (
 )
 from whisper_npu_cli.checkpoints.random import RANDOM_PREFIX, random_checkpoint, random_dims
 from whisper_npu_cli.errors import CheckpointError
-
-# huggingface_hub reads it when it is first imported.
-os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 ALIASES = {
     "tiny": "openai/whisper-tiny",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.fields import Only, from_fields
+from whisper_npu_cli.devices import device_names
+from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
     from whisper_npu_cli.bench.measure import BenchOptions
-    from whisper_npu_cli.engines.registry import EngineOptions
 
 
+@from_fields
 def bench(
+    *,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Any model; random:SIZE needs no download.")
     ] = "random:base",
@@ -23,12 +28,10 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="DEVICE",
-            help="cpu, npu, sim, reference, openvino:NAME; several times (default: cpu).",
+            help=f"One of {', '.join(device_names())}; several times (default: cpu).",
         ),
     ] = None,
-    precision: Annotated[
-        Literal["auto", "bf16", "f32", "int8"], typer.Option(help="Encoder arithmetic.")
-    ] = "auto",
+    engine: Annotated[EngineOptions, Only("precision", "n_threads")],
     runs: Annotated[int, typer.Option(min=1, help="Runs after a warm-up.")] = 7,
     tokens: Annotated[int, typer.Option(min=1, max=440, help="Tokens for each window.")] = 90,
     batch: Annotated[
@@ -36,9 +39,6 @@ def bench(
     ] = None,
     beam: Annotated[
         list[int] | None, typer.Option(min=1, help="Beams a window; several (default: 1 and 5).")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads (default: physical cores).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     plot: Annotated[
@@ -53,12 +53,11 @@ def bench(
     """
     from whisper_npu_cli.bench.measure import BenchOptions
     from whisper_npu_cli.bench.plot import plot_svg
-    from whisper_npu_cli.engines.registry import EngineOptions
     from whisper_npu_cli.writers import write_atomically
 
     shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}
     options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)))
-    engines = [EngineOptions(name, precision, n_threads=threads) for name in device or ["cpu"]]
+    engines = [replace(engine, device=name) for name in device or ["cpu"]]
     results = [_measure(options, engine) for engine in engines]
     document = _document(options, results)
     if as_json:
@@ -84,7 +83,7 @@ def _document(options: BenchOptions, results: list[dict[str, Any]]) -> dict[str,
     """Return everything measured; the machine's rates are the medians over the devices."""
     from statistics import median
 
-    from whisper_npu_cli.report import versions
+    from whisper_npu_cli.environment import versions
 
     machines = [result["machine"] for result in results]
     return {

@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whisper_npu_cli.cli.fields import Only, from_fields
+from whisper_npu_cli.devices import device_names
+from whisper_npu_cli.options import EngineOptions
+
 if TYPE_CHECKING:
     from whisper_npu_cli.check import Check
 
 
+@from_fields
 def doctor(
+    *,
     model: Annotated[
         str, typer.Option("--model", "-m", help="Model to look for in the cache.")
     ] = "base",
@@ -20,7 +26,7 @@ def doctor(
         str,
         typer.Option(
             metavar="DEVICE",
-            help="What must work: auto (any engine), npu, cpu, reference, sim, or openvino:NAME.",
+            help=f"What must work: {', '.join(device_names())}; auto is any engine.",
         ),
     ] = "auto",
     selftest: Annotated[
@@ -29,9 +35,7 @@ def doctor(
     root: Annotated[
         Path, typer.Option(help="Judge the NPU of a captured /sys, /proc, /dev below this folder.")
     ] = Path("/"),
-    xclbins: Annotated[
-        Path | None, typer.Option("--xclbins", help="Folder of the NPU overlay.")
-    ] = None,
+    engine: Annotated[EngineOptions, Only("xclbins")],
     as_json: Annotated[bool, typer.Option("--json", help="Print the checks as JSON.")] = False,
 ) -> None:
     """Check this machine by computing on each of its engines.
@@ -46,11 +50,10 @@ def doctor(
     from dataclasses import asdict
 
     from whisper_npu_cli.doctor import DoctorOptions, run_checks
-    from whisper_npu_cli.engines.registry import EngineOptions
 
     EngineOptions(device)  # UsageError where there is none so named
     checks = []
-    for check in run_checks(DoctorOptions(model, root, xclbins, selftest, device)):
+    for check in run_checks(DoctorOptions(model, root, engine.xclbins, selftest, device)):
         checks.append(check)
         if not as_json:
             _print(check)

@@ -8,53 +8,72 @@ import os
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
 from whisper_npu_cli.errors import OutputError, UsageError
+from whisper_npu_cli.fields import Options, option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whisper_npu_cli.audio.sources import AudioSource
+    from whisper_npu_cli.options import SubtitleLayout
     from whisper_npu_cli.transcript import Segment, Transcript
-    from whisper_npu_cli.writers import SubtitleLayout
 
-OutputFormat: TypeAlias = Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"]
 _PARTIAL = ".partial"  # in the names of files of an input that was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
 _COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # from this probability
+
+
+@dataclass(frozen=True)
+class OutputOptions(Options):
+    """What is printed, and which files are written."""
+
+    as_json: bool = option(False, "Print one JSON document instead of text", flags=("--json",))
+    output_format: Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"] | None = option(
+        None, "Also write a file for each input", flags=("--output-format", "-f")
+    )
+    output_dir: Path | None = option(
+        None, "Folder of the written files (default: here)", flags=("--output-dir", "-o")
+    )
+    stdin_name: str = option("stdin", "Name of the files written for standard input")
+    resume: bool = option(
+        False,
+        "Skip inputs whose files are all there, and newer than the input",
+        group="Batch work",
+    )
+    print_colors: bool = option(
+        False,
+        "Colour words, or else segments, by confidence: green, yellow, red (on a terminal)",
+        group="Words and subtitles",
+    )
+
+    def _refuse_contradictions(self) -> None:
+        if self.resume and self.output_format is None and self.output_dir is None:
+            raise UsageError(
+                "--resume finds out by the written files what is complete",
+                hint="name them with --output-format or --output-dir, as in the first run",
+            )
 
 
 class Outputs:
     """The transcript files to write, beside what goes to stdout."""
 
     def __init__(
-        self,
-        sources: Sequence[AudioSource],
-        output_format: OutputFormat | None,
-        folder: Path | None,
-        layout: SubtitleLayout,
-        stdin_name: str,  # of the files of standard input, without suffix
+        self, sources: Sequence[AudioSource], options: OutputOptions, layout: SubtitleLayout
     ) -> None:
         from whisper_npu_cli.writers import writers
 
-        if folder is not None and output_format is None:
-            output_format = "all"
-        self._folder = folder or Path()
-        self._stems = _stems([source.path for source in sources], stdin_name)
+        self.options = options
+        self._folder = options.output_dir or Path()
+        self._stems = _stems([source.path for source in sources], options.stdin_name)
         self._writers = writers(layout)
         self._suffixes: list[str] = []
+        output_format = options.output_format or ("all" if options.output_dir else None)
         if output_format is not None:
             self._suffixes = list(self._writers) if output_format == "all" else [output_format]
-
-    def check_resumable(self) -> None:
-        """Refuse to resume without files that tell what is complete: UsageError."""
-        if not self._suffixes:
-            raise UsageError(
-                "--resume finds out by the written files what is complete",
-                hint="name them with --output-format or --output-dir, as in the first run",
-            )
 
     def check_folder(self) -> None:
         """Make the folder of the files, if any; OutputError where they could not be written."""

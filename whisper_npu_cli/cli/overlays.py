@@ -8,28 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from whisper_npu_cli.cli.fields import Only, from_fields
+from whisper_npu_cli.options import EngineOptions
+
 if TYPE_CHECKING:
     from whisper_npu_cli.engines.npu.manifest import Manifest
     from whisper_npu_cli.engines.npu.plan import Plan
 
 app = typer.Typer(no_args_is_help=True, help="Inspect the NPU's overlays and the encoder's plan.")
 
-_Xclbins = Annotated[
-    Path | None, typer.Option("--xclbins", help="Folder of the overlay (default: looked for).")
-]
+_Xclbins = Annotated[EngineOptions, Only("xclbins")]
 _Model = Annotated[str, typer.Option("--model", "-m", help="Model whose encoder is planned.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 @app.command()
-def status(xclbins: _Xclbins = None) -> None:
+@from_fields
+def status(engine: _Xclbins) -> None:
     """Show what is built: overlays, instruction streams, tools. "Not built" is no error.
 
     Example: whisper-npu overlays status
     """
     from whisper_npu_cli.engines.npu.manifest import HINT_BUILD
 
-    manifest = _load(xclbins)
+    manifest = _load(engine.xclbins)
     if manifest is None:
         typer.echo(f"not built: {HINT_BUILD}")
         return
@@ -42,7 +44,8 @@ def status(xclbins: _Xclbins = None) -> None:
 
 
 @app.command()
-def verify(xclbins: _Xclbins = None) -> None:
+@from_fields
+def verify(engine: _Xclbins) -> None:
     """Check what is built against its manifest.
 
     Hashes, sources, device, columns, kernel and arguments; exit status 3 on a mismatch.
@@ -54,7 +57,7 @@ def verify(xclbins: _Xclbins = None) -> None:
     from whisper_npu_cli.engines.npu.xclbin import check_overlay
     from whisper_npu_cli.errors import OverlayError
 
-    manifest = _load(xclbins)
+    manifest = _load(engine.xclbins)
     if manifest is None:
         raise OverlayError("the NPU overlay is not built", hint=HINT_BUILD)
     verify_files(manifest)

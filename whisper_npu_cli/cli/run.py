@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -57,15 +56,6 @@ class Interrupt:
         print_notice("interrupted: finishing the present windows; Ctrl-C again to quit at once")
 
 
-@dataclass(frozen=True)
-class Printing:
-    """What goes to stdout while inputs are transcribed."""
-
-    as_json: bool  # one document at the end, nothing before
-    colours: bool
-    has_titles: bool  # a line before the text of each input
-
-
 class Run:
     """Inputs transcribed one after another with one loaded model."""
 
@@ -74,9 +64,6 @@ class Run:
         sources: Sequence[AudioSource],
         options: TranscribeOptions,
         outputs: Outputs,
-        printing: Printing,
-        *,
-        resume: bool,  # leave out inputs that are complete
     ) -> None:
         self.results: list[dict[str, Any]] = []
         self.failed: list[str] = []
@@ -84,8 +71,6 @@ class Run:
         self._sources = sources
         self._options = options
         self._outputs = outputs
-        self._printing = printing
-        self._resume = resume
 
     def has_input(self) -> bool:
         """Return whether there is anything to transcribe; if not, report and remember all."""
@@ -119,7 +104,7 @@ class Run:
         self.is_interrupted = interrupt.requested
 
     def _is_done(self, source: AudioSource) -> bool:
-        return self._resume and self._outputs.are_complete(source)
+        return self._outputs.options.resume and self._outputs.are_complete(source)
 
     def _skip(self, source: AudioSource) -> None:
         print_notice(f"{source.name}: complete, skipped")
@@ -174,11 +159,12 @@ class Run:
         with progress_bar(source.name) as show:
             segments = iter(job)
             first = next(segments, None)  # an input that cannot be read fails before it
-            if self._printing.has_titles and not self._printing.as_json:
+            is_text = not self._outputs.options.as_json
+            if is_text and len(self._sources) > 1:
                 print(f"==> {source.name} <==", flush=True)
             for segment in chain([first] if first else [], segments):
-                if not self._printing.as_json:
-                    print_segment(segment, colours=self._printing.colours)
+                if is_text:
+                    print_segment(segment, colours=self._outputs.options.print_colors)
                 show(job.progress)
 
     def _write(self, source: AudioSource, job: Transcription) -> None:

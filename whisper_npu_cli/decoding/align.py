@@ -22,7 +22,6 @@ from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
 from whisper_npu_cli.engines.base import CrossKV, Decoder
 from whisper_npu_cli.engines.numba_decoder.compiling import compile_once
-from whisper_npu_cli.longform.words import TimedWord
 
 Array = NDArray[np.float32]
 
@@ -39,6 +38,25 @@ class Spoken:
     language: str
     task: str
     n_frames: int  # of the window that are content
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word with the tokens that spell it, in seconds within its window.
+
+    `probability` is the mean over the tokens.
+    """
+
+    word: str
+    tokens: tuple[int, ...]
+    start: float
+    end: float
+    probability: float
+
+    @property
+    def duration(self) -> float:
+        """Seconds from start to end."""
+        return self.end - self.start
 
 
 def align_words(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
-from whisper_npu_cli.decoding.options import DecodingOptions
 from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import DecodingOptions
 
 
 class PromptBuilder:

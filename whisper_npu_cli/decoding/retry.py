@@ -10,10 +10,11 @@ import numpy as np
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.decoding.beam import BeamPolicy
-from whisper_npu_cli.decoding.options import DecodingOptions, token_rules
+from whisper_npu_cli.decoding.rules import token_rules
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.decoding.search import Policy, Prompts, likeliest, search
 from whisper_npu_cli.engines.base import CrossKV, Decoder
+from whisper_npu_cli.options import DecodingOptions
 
 
 @dataclass(frozen=True)

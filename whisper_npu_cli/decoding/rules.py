@@ -1,7 +1,7 @@
 """Token rules: which tokens Whisper may choose next, as masks on the logits.
 
 Three rules are openai/whisper's (`decoding.py`: SuppressBlank, SuppressTokens,
-ApplyTimestampRules), two are CTranslate2's. They know token ids, never text.
+ApplyTimestampRules), two are CTranslate2's. Rules know token ids, never text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
+from whisper_npu_cli.dims import TOKENS_PER_SECOND
 from whisper_npu_cli.engines.numba_decoder.logits import prefer_timestamps
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import DecodingOptions
 
 
 class Rule(Protocol):
@@ -116,3 +120,53 @@ class NoRepeatNgram:
             for start in range(len(tokens) - n_before):
                 if list(tokens[start : start + n_before]) == last:
                     row[tokens[start + n_before]] = -np.inf
+
+
+def token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:
+    """Return the rules of `options` in the order in which they apply."""
+    rules: list[Rule] = []
+    if options.repetition_penalty != 1:
+        rules.append(RepetitionPenalty(options.repetition_penalty))
+    if options.no_repeat_ngram_size:
+        rules.append(NoRepeatNgram(options.no_repeat_ngram_size))
+    if options.suppress_blank:
+        rules.append(SuppressBlank((*tokenizer.encode(" "), tokenizer.eot)))
+    if options.suppress_tokens:
+        rules.append(SuppressTokens(_suppressed(tokenizer, options.suppress_tokens)))
+    if not options.without_timestamps:
+        limit_s = options.max_initial_timestamp
+        rules.append(
+            TimestampRules(
+                tokenizer.timestamp_begin,
+                tokenizer.eot,
+                tokenizer.no_timestamps,
+                round(limit_s * TOKENS_PER_SECOND) if limit_s else None,
+            )
+        )
+    return rules
+
+
+def _suppressed(tokenizer: Tokenizer, suppress_tokens: str) -> tuple[int, ...]:
+    """Return the ids to suppress: those named and, as in openai/whisper, what is no text."""
+    try:
+        named = {int(token) for token in suppress_tokens.split(",")}
+    except ValueError as error:
+        raise UsageError(
+            f"cannot read token ids from {suppress_tokens!r}", hint='for example "-1" or "11,13"'
+        ) from error
+    if unknown := [id_ for id_ in named if not -1 <= id_ < tokenizer.n_vocab]:
+        raise UsageError(
+            f"cannot suppress token {unknown[0]}: the model has 0 to {tokenizer.n_vocab - 1}",
+            hint="-1 stands for the symbols that are not speech",
+        )
+    if -1 in named:
+        named = {id_ for id_ in named if id_ >= 0} | set(tokenizer.non_speech_tokens)
+    control = {
+        tokenizer.transcribe,
+        tokenizer.translate,
+        tokenizer.sot,
+        tokenizer.sot_prev,
+        tokenizer.sot_lm,
+        tokenizer.no_speech,
+    }
+    return tuple(sorted(named | control))

@@ -15,7 +15,7 @@ Every block is pre-norm and residual: x + f(LayerNorm(x)).
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -24,6 +24,7 @@ from scipy.special import erf
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow, check_mel
+from whisper_npu_cli.options import EngineOptions
 
 Array = NDArray[np.float32]
 
@@ -267,3 +268,17 @@ class ReferenceSession:
             for weights, window in zip(self.cross_weights[i], self._windows, strict=True)
         ]
         return self._layers.linear(f"{layer}.encoder_attn.out_proj", np.stack(mixed))
+
+
+def load_encoder(checkpoint: Checkpoint, options: EngineOptions) -> ReferenceEncoder:
+    """Load the encoder of `--device reference`."""
+    del options
+    return ReferenceEncoder(checkpoint)
+
+
+def load_decoder(
+    checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
+) -> ReferenceDecoder:
+    """Load the decoder of `--device reference`."""
+    del options, on_compile
+    return ReferenceDecoder(checkpoint)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.longform.segments import Extent
-from whisper_npu_cli.longform.words import WordOptions
+from whisper_npu_cli.options import WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
 PUNCTUATION = WordOptions.prepend_punctuations + WordOptions.append_punctuations

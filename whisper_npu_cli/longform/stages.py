@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.prompt import History, PromptBuilder
 from whisper_npu_cli.decoding.retry import DecodedWindow, Task, WindowDecoder
 from whisper_npu_cli.engines.base import CrossKV, DeviceProof
-from whisper_npu_cli.engines.registry import Engines
+from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.words import add_words
 from whisper_npu_cli.options import TranscribeOptions
@@ -50,7 +49,6 @@ class Stages:
         self.windows: list[WindowRecord] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
-        self._encoding = Lock()  # an encoder takes one window at a time
         self._options = options
         self._timings = timings
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
@@ -85,8 +83,7 @@ class Stages:
 
         May be called from any thread.
         """
-        encoder = self._engines.encoder
-        with self._encoding, self._timings.measure("encode") as stage:
+        with self._engines.encoding() as encoder, self._timings.measure("encode") as stage:
             encoded = encoder.encode(mel)
             stage.add_engine(encoder.name)  # only now: another may have taken over
             kept = self._engines.decoder.cross_kv(encoded)
@@ -101,7 +98,8 @@ class Stages:
         first: bool = False,  # in the audio
     ) -> list[DecodedWindow]:
         """Decode `windows` together, with fallback."""
-        with self._timings.measure("decode", self._engines.decoder.name) as stage:
+        name = self._engines.decoder.name
+        with self._engines.decoding(), self._timings.measure("decode", name) as stage:
             tasks = [
                 Task(window, language, self._prompts.build(language, previous, first=first))
                 for window, language in zip(windows, self._languages(windows), strict=True)
@@ -122,7 +120,8 @@ class Stages:
             return list(segments)
         texts = [[t for t in segment.tokens if t < self.tokenizer.eot] for segment in segments]
         spoken = Spoken(list(chain(*texts)), segments[0].language, self._options.task, n_frames)
-        with self._timings.measure("align", self._engines.decoder.name):
+        name = self._engines.decoder.name
+        with self._engines.decoding(), self._timings.measure("align", name):
             timed = align_words(self._engines.decoder, window, self.tokenizer, spoken)
         n_tokens = [len(text) for text in texts]
         return add_words(segments, n_tokens, timed, self.words, last_speech_s)

@@ -13,39 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
+from whisper_npu_cli.decoding.align import TimedWord
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.options import WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
 SENTENCE_ENDS = ".。!！?？"
 MAX_MEDIAN_S = 0.7  # no word is typically longer
-
-
-@dataclass(frozen=True)
-class WordOptions:
-    """What is asked of word timestamps; named as in openai/whisper `transcribe`."""
-
-    prepend_punctuations: str = "\"'“¿([{-"
-    append_punctuations: str = "\"'.。,，!！?？:：”)]}、"
-    hallucination_silence_threshold: float | None = None  # seconds
-
-
-@dataclass(frozen=True)
-class TimedWord:
-    """A word with the tokens that spell it, in seconds within its window.
-
-    `probability` is the mean over the tokens.
-    """
-
-    word: str
-    tokens: tuple[int, ...]
-    start: float
-    end: float
-    probability: float
-
-    @property
-    def duration(self) -> float:
-        """Seconds from start to end."""
-        return self.end - self.start
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import CHUNK_S, FRAMES_PER_SECOND, HOP_LENGTH, SAMPLE_RATE
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.dims import HOP_LENGTH, SAMPLE_RATE
+from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.speech.silero import BATCH, CHUNK, Silero
 
 _BATCH_SAMPLES = BATCH * CHUNK
@@ -30,60 +30,6 @@ class Window:
     start: int
     end: int
     speech_end: int
-
-
-@dataclass(frozen=True)
-class VadOptions:
-    """Names are faster-whisper's, and so are the defaults, which it has in batched mode.
-
-    Two differ: `speech_pad_ms` never reaches into other speech, and a window of
-    `max_speech_duration_s` includes it.
-    """
-
-    threshold: float = 0.5  # probability from which on speech begins
-    neg_threshold: float | None = None  # below it speech may end; None: threshold - 0.15
-    min_speech_duration_ms: int = 0  # shorter speech is none
-    max_speech_duration_s: float = float(CHUNK_S)  # of a window
-    min_silence_duration_ms: int = 160  # shorter silence is a part of speech
-    speech_pad_ms: int = 400  # silence kept on either side of a window
-
-    def __post_init__(self) -> None:
-        shortest_s = (2 * self.speech_pad_ms + self.min_silence_duration_ms) / 1000 + 1
-        for is_bad, problem in (
-            (not 0 < self.threshold < 1, "the VAD threshold must be between 0 and 1"),
-            (
-                self.neg_threshold is not None and self.neg_threshold > self.threshold,
-                "the VAD's negative threshold must not be above its threshold",
-            ),
-            (
-                min(self.min_speech_duration_ms, self.min_silence_duration_ms, self.speech_pad_ms)
-                < 0,
-                "durations of the VAD must not be negative",
-            ),
-            (
-                not shortest_s <= self.max_speech_duration_s <= CHUNK_S,
-                f"windows of speech must be from {shortest_s:g} to {CHUNK_S} s",
-            ),
-        ):
-            if is_bad:
-                raise UsageError(problem)
-
-    @property
-    def silence_threshold(self) -> float:
-        """Probability below which speech may end."""
-        if self.neg_threshold is not None:
-            return self.neg_threshold
-        return max(self.threshold - 0.15, 0.01)
-
-    @property
-    def pad_frames(self) -> int:
-        """Padding in mel frames."""
-        return self.speech_pad_ms * FRAMES_PER_SECOND // 1000
-
-    @property
-    def max_frames(self) -> int:
-        """Longest window in mel frames."""
-        return int(self.max_speech_duration_s * FRAMES_PER_SECOND)
 
 
 class SpeechTracker:

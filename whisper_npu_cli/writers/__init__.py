@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Transcript
 from whisper_npu_cli.writers.files import write_atomically
-from whisper_npu_cli.writers.subtitles import SubtitleLayout, format_timestamp, to_srt, to_vtt
+from whisper_npu_cli.writers.subtitles import format_timestamp, to_srt, to_vtt
 from whisper_npu_cli.writers.texts import (
     segment_fields,
     to_json,

@@ -8,34 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Segment, Transcript, Word
 
 Cue: TypeAlias = tuple[str, str, str]  # start, end, text
 LONG_PAUSE_S = 3.0  # ends a cue
 UNLIMITED = 1000  # characters and words, openai/whisper's stand-in for no limit
-
-
-@dataclass(frozen=True)
-class SubtitleLayout:
-    """How words become lines; None: no limit. Named as in openai/whisper."""
-
-    highlight_words: bool = False
-    max_line_width: int | None = None  # characters
-    max_line_count: int | None = None  # lines of a cue
-    max_words_per_line: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_line_count is not None and self.max_line_width is None:
-            raise UsageError(
-                "--max-line-count needs --max-line-width",
-                hint="without a width all of a segment is one line",
-            )
-        if self.max_words_per_line is not None and self.max_line_width is not None:
-            raise UsageError("--max-words-per-line and --max-line-width exclude each other")
 
 
 def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str:

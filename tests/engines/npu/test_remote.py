@@ -20,14 +20,16 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
+from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
 from whisper_npu_cli.engines.npu.standin.build import build_overlay
 from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
 from whisper_npu_cli.engines.npu.standin.open import open_standin
-from whisper_npu_cli.engines.registry import STANDIN_VARIABLE, EngineOptions, load_engines
+from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
+from whisper_npu_cli.options import EngineOptions
 
 DIMS = replace(TINY_DIMS, n_audio_layer=1, n_text_layer=1)
 FIRST = len(plan_encoder(DIMS).specs)  # commands of the known-answer tests come first

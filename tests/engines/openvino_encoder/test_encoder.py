@@ -14,7 +14,7 @@ from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
 from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS, build_encoder
 from whisper_npu_cli.engines.reference import ReferenceEncoder
-from whisper_npu_cli.errors import DeviceError, UsageError
+from whisper_npu_cli.errors import DeviceError
 
 CHECKPOINT = random_checkpoint(TINY_DIMS, TINY_SEED)
 HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
@@ -56,11 +56,6 @@ def test_failures_of_a_device_are_one_line() -> None:
     assert str(caught.value).startswith("OpenVINO device 'CPU' cannot take the encoder: ")
     assert "\n" not in str(caught.value)
     assert "Exception from" not in str(caught.value)
-
-
-def test_unknown_precision_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="int4"):
-        OpenVinoEncoder(CHECKPOINT, precision="int4")
 
 
 def test_products_with_weights_are_of_int8_operands() -> None:

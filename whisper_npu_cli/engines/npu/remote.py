@@ -7,6 +7,7 @@ or reports a device error is replaced once and the window encoded again; then th
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -23,9 +24,13 @@ from numpy.typing import NDArray
 from whisper_npu_cli import errors
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.npu.checks import npu_checks
+from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.shared import WindowPool
 from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, folder_prefix
+from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
+from whisper_npu_cli.options import EngineOptions
 
 PATIENCE_S = 4.0  # beats come twice a second
 START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
@@ -74,6 +79,26 @@ class RemoteNpuEncoder:
         """End the worker. Calling it twice is allowed."""
         self._worker.close()
         self._pool.close()
+
+
+def load_npu(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
+    """Open the NPU; DeviceError with the cause where that fails.
+
+    A developer's STANDIN_VARIABLE puts the stand-in in its place.
+    """
+    if os.environ.get(STANDIN_VARIABLE):
+        return load_standin(checkpoint, options)
+    for check in npu_checks(Machine(), options.xclbins):
+        if not check.passed:
+            why = f"{check.cause} ({check.detail})" if check.cause else check.detail
+            raise DeviceError(why, hint=check.hint)
+    return RemoteNpuEncoder(checkpoint, "npu", str(options.xclbins) if options.xclbins else None)
+
+
+def load_standin(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
+    """Open the simulated chip."""
+    del options
+    return RemoteNpuEncoder(checkpoint, "sim")
 
 
 class _Worker:

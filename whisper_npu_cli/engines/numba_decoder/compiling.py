@@ -8,12 +8,12 @@ package, the CPU or numba's version is another.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from numba import njit, typeof
+from numba import config, get_num_threads, njit, set_num_threads, typeof
 from numba.core.caching import FunctionCache
 from numba.core.event import Event, Listener, install_listener
 
@@ -25,10 +25,19 @@ Notice: TypeAlias = Callable[[], None]
 # by compiled code alone, it needs no wrapper for Python, which took 10 % of compiling.
 serial = njit(fastmath=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
-# GNU OpenMP lets a waiting thread spin 300,000 times before it sleeps. Where another program holds
-# a core, that made a small step take seconds when each of its products waited for all threads.
-# Read when numba loads the library, at the first call.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Let parallel loops of this thread run on `n` threads, and afterwards on as many as before.
+
+    The environment variable NUMBA_NUM_THREADS may allow fewer.
+    """
+    before = get_num_threads()
+    set_num_threads(min(n, config.NUMBA_NUM_THREADS))
+    try:
+        yield
+    finally:
+        set_num_threads(before)
 
 
 class _CompileListener(Listener):  # type: ignore[misc]

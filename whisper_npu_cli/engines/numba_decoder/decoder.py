@@ -25,6 +25,7 @@ from whisper_npu_cli.engines.numba_decoder.kernels import LINE
 from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.engines.numba_decoder.team import new_team
 from whisper_npu_cli.errors import CheckpointError
+from whisper_npu_cli.options import EngineOptions
 
 Array = NDArray[np.float32]
 
@@ -196,6 +197,11 @@ class NumbaDecoder:
             parts.append(captured[:, : len(fed)].copy())
         self.scratch = plain
         return logits, np.concatenate(parts, axis=1)
+
+
+def load(checkpoint: Checkpoint, options: EngineOptions, on_compile: Notice) -> NumbaDecoder:
+    """Load the decoder that works beside any encoder."""
+    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
 
 
 def _zeros(*shape: int) -> Array:

@@ -12,6 +12,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.devices import OPENVINO
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS
 from whisper_npu_cli.engines.openvino_encoder.stored import (
@@ -20,9 +21,9 @@ from whisper_npu_cli.engines.openvino_encoder.stored import (
     compiled_encoder,
 )
 from whisper_npu_cli.environment import cpu_features
-from whisper_npu_cli.errors import DeviceError, UsageError
+from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.options import EngineOptions
 
-PRECISIONS = ("auto", "bf16", "f32", "int8")
 AUTO = "AUTO"  # OpenVINO chooses among its devices
 
 
@@ -96,6 +97,14 @@ class OpenVinoEncoder:
         self.leaves_cpu = not any("CPU" in name for name in _devices(compiled, self._device))
 
 
+def load(checkpoint: Checkpoint, options: EngineOptions) -> OpenVinoEncoder:
+    """Load the encoder of `--device cpu` or `openvino:NAME`."""
+    device = options.device.removeprefix(OPENVINO) if options.device.startswith(OPENVINO) else "CPU"
+    return OpenVinoEncoder(
+        checkpoint, precision=options.precision, n_threads=options.n_threads, device=device
+    )
+
+
 def openvino_devices() -> list[str]:
     """Return the names of the devices that OpenVINO finds here, "CPU" among them."""
     return list(ov.Core().available_devices)
@@ -129,8 +138,6 @@ def _config(
 
 def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
     """Return "bf16", "f32", or None for what a device other than the CPU prefers."""
-    if precision not in PRECISIONS:
-        raise UsageError(f"unknown precision {precision!r}", hint=f"one of {', '.join(PRECISIONS)}")
     if precision in ("auto", "int8") and device != "CPU":
         return None
     has_bf16 = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,180 @@
+"""Options as parameters of a command: a parameter that is a group of options becomes its fields.
+
+    @from_fields
+    def bench(engine: Annotated[EngineOptions, Only("precision", "n_threads")]) -> None: ...
+
+is a command with `--precision` and `--threads`, which is given a checked `EngineOptions`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from inspect import Parameter, signature
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+
+import typer
+
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.fields import About, Options, about, is_options, without_none
+
+_Group = TypeVar("_Group", bound=Options)
+
+
+class Only:
+    """The fields that a command takes of a group; the others keep their defaults."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One option: a field, or the switch of a group that may be left out."""
+
+    name: str  # of the command's parameter
+    kind: Any
+    default: Any
+    about: About
+
+    @property
+    def flag(self) -> str:
+        """The option as a person types it."""
+        return self.about.flags[0] if self.about.flags else f"--{self.name.replace('_', '-')}"
+
+    def parameter(self) -> Parameter:
+        """Return the parameter from which Typer makes the option."""
+        said, (reader, metavar) = self.about, _READERS.get(self.kind, (None, None))
+        names = said.flags or (self.flag,)
+        if self.kind is bool and self.default:  # what is on can be switched off
+            names = (f"{self.flag}/--no-{self.flag[2:]}",)
+        option = typer.Option(
+            *names,
+            help=_help(said),
+            parser=reader,
+            metavar=said.metavar or metavar,
+            rich_help_panel=said.group or None,
+        )
+        kind = self.kind if reader is None else Any
+        default = self.default if self.default != () else None
+        return Parameter(
+            self.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+        )
+
+
+def _help(said: About) -> str:
+    unit = f", {said.unit}" if said.unit else ""
+    bounds = f" ({said.bounds})" if said.bounds else ""
+    return f"{said.help}{unit}{bounds}."
+
+
+def from_fields(function: Callable[..., None]) -> Callable[..., None]:
+    """Return `function` as a command for Typer, its groups of options taken apart."""
+    hints = get_type_hints(function, include_extras=True)
+    groups: dict[str, type[Options]] = {}
+    taken: dict[str, list[Parameter]] = {}  # what each of its parameters becomes
+    for name, parameter in signature(function).parameters.items():
+        hint = hints[name]
+        kind, only = get_args(hint) if get_origin(hint) is Annotated else (hint, None)
+        if is_options(kind):
+            groups[name] = kind
+            found = (leaf for leaf in leaves(kind) if only is None or leaf.name in only.names)
+            taken[name] = [leaf.parameter() for leaf in found]
+        else:
+            taken[name] = [parameter.replace(annotation=hint, kind=Parameter.KEYWORD_ONLY)]
+
+    def command(**values: Any) -> None:
+        arguments = {}
+        for name, own in taken.items():
+            given = {parameter.name: values[parameter.name] for parameter in own}
+            arguments[name] = build(groups[name], given) if name in groups else given[name]
+        function(**arguments)
+
+    parameters = [parameter for own in taken.values() for parameter in own]
+    command.__name__, command.__doc__ = function.__name__, function.__doc__
+    # Typer reads both.
+    vars(command)["__signature__"] = signature(function).replace(parameters=parameters)
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def leaves(group: type[Options], prefix: str = "") -> Iterator[Leaf]:
+    """Yield the options of a group, those of its groups in their places."""
+    kinds = get_type_hints(group)
+    for named in fields(group):
+        kind, said = kinds[named.name], about(named)
+        inner = without_none(kind)
+        if not is_options(inner):
+            yield Leaf(prefix + named.name, kind, named.default, said)
+            continue
+        if inner is not kind:
+            yield _switch(said)
+        yield from leaves(inner, said.prefix)
+
+
+def _switch(said: About) -> Leaf:
+    return Leaf(said.flags[0].lstrip("-").replace("-", "_"), bool, False, said)
+
+
+def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _Group:
+    """Return the group of the options that are among `values`; UsageError where it refuses them."""
+    kinds = get_type_hints(group)
+    arguments: dict[str, Any] = {}
+    for named in fields(group):
+        kind, said = kinds[named.name], about(named)
+        inner, name = without_none(kind), prefix + named.name
+        if is_options(inner):
+            nested = arguments[named.name] = build(inner, values, said.prefix)
+            if inner is not kind and not values[_switch(said).name]:
+                refuse_changed(nested, without=said.flags[0])
+                arguments[named.name] = None
+        elif name in values and (values[name] is not None or inner is not kind):
+            arguments[named.name] = values[name]
+    return group(**arguments)
+
+
+def refuse_changed(group: Options, *, without: str) -> None:
+    """Raise UsageError where an option of `group` was given, which means nothing `without`."""
+    for leaf, named in zip(leaves(type(group)), fields(group), strict=True):
+        if getattr(group, named.name) != leaf.default:
+            raise UsageError(f"{leaf.flag} needs {without}", hint=f"add {without}")
+
+
+def number_or_none(value: str | float) -> float | None:
+    """Read a number, or `none` for None. Typer hands over the default too, which is a number."""
+    text = str(value)
+    if text.lower() == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a number nor none") from error
+
+
+def count_or_none(value: str | int) -> int | None:
+    """Read a whole number, or `none` for None."""
+    text = str(value)
+    if text.lower() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is neither a whole number nor none") from error
+
+
+def numbers(text: str) -> tuple[float, ...]:
+    """Read `start,end,start,…`."""
+    try:
+        return tuple(float(number) for number in text.split(",") if number.strip())
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is not numbers with commas between, for example 0,30,60"
+        ) from error
+
+
+# What reads the kinds that Typer does not know, and what stands for a value in the help
+_READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    int | None: (count_or_none, "N|none"),
+    float | None: (number_or_none, "NUMBER|none"),
+    tuple[float, ...]: (numbers, "NUMBERS"),
+}

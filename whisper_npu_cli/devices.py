@@ -1,0 +1,89 @@
+"""The table of engines: what `--device` may name, what each is, and who loads it.
+
+Adding an engine is one file and one row here (`docs/engines.md`). A row names its loaders as
+"module:function", which are imported when the engine is chosen: reading the table costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from whisper_npu_cli.errors import UsageError
+
+_NUMBA = "whisper_npu_cli.engines.numba_decoder.decoder:load"
+_REFERENCE = "whisper_npu_cli.engines.reference"
+_OPENVINO = "whisper_npu_cli.engines.openvino_encoder.encoder"
+_NPU = "whisper_npu_cli.engines.npu"
+
+
+@dataclass(frozen=True)
+class Device:
+    """A row of the table. A name that ends with ":" stands for every name that begins with it."""
+
+    name: str
+    summary: str  # for the help
+    encoder: str  # load(checkpoint, options) -> Encoder; DeviceError where it cannot be used here
+    decoder: str = _NUMBA  # load(checkpoint, options, on_compile) -> Decoder
+    checks: str = ""  # checks(machine, xclbins) -> Iterator[Check], for the doctor
+
+    def takes(self, name: str) -> bool:
+        """Return whether this is the row of the device `name`."""
+        return name.startswith(self.name) if self.name.endswith(":") else name == self.name
+
+
+OPENVINO = "openvino:"
+
+# `auto` takes the first of these that works, and goes on with the next where it fails.
+AUTO = "auto"
+AUTO_ORDER = ("npu", "cpu")
+
+DEVICES = [
+    Device(
+        "npu",
+        "AMD's XDNA1 array",
+        encoder=f"{_NPU}.remote:load_npu",
+        checks=f"{_NPU}.checks:npu_checks",
+    ),
+    Device("cpu", "OpenVINO on this processor", encoder=f"{_OPENVINO}:load"),
+    Device(
+        "reference",
+        "NumPy, slow and exact",
+        encoder=f"{_REFERENCE}:load_encoder",
+        decoder=f"{_REFERENCE}:load_decoder",
+    ),
+    Device("sim", "the NPU's engine on a simulated chip", encoder=f"{_NPU}.remote:load_standin"),
+    Device(
+        OPENVINO,
+        "what else OpenVINO drives: Intel's GPU, NPU, or AUTO",
+        encoder=f"{_OPENVINO}:load",
+    ),
+]
+
+
+def find_device(name: str) -> Device:
+    """Return the row of the device `name`; UsageError where there is none."""
+    for device in DEVICES:
+        if device.takes(name):
+            return device
+    raise UsageError(f"unknown device {name!r}", hint=f"one of {', '.join(device_names())}")
+
+
+def device_names() -> list[str]:
+    """Return what `--device` may name."""
+    return [AUTO, *(d.name + "NAME" if d.name.endswith(":") else d.name for d in DEVICES)]
+
+
+def device_help() -> str:
+    """Return the table as one sentence of help."""
+    first = f"{AUTO} (the first of {' and '.join(AUTO_ORDER)} that works)"
+    summaries = [device.summary for device in DEVICES]
+    rows = zip(device_names()[1:], summaries, strict=True)
+    return ", ".join([first, *(f"{name} ({summary})" for name, summary in rows)])
+
+
+def loaded(target: str) -> Any:
+    """Import and return what "module:name" names."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

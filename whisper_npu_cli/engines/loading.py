@@ -1,0 +1,129 @@
+"""Options to a loaded encoder and decoder, and why these; any number of threads may share them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, loaded
+from whisper_npu_cli.engines.base import Decoder, Encoder
+from whisper_npu_cli.engines.fallback import FallbackEncoder
+from whisper_npu_cli.engines.turns import Turns
+from whisper_npu_cli.environment import n_physical_cores
+from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.options import EngineOptions
+
+# Of the whole process, as numba's threads are: its `workqueue` layer ends the process where two
+# threads use them at a time.
+_DECODING = Turns()
+
+
+@dataclass(frozen=True)
+class Engines:
+    """What computes the two heavy stages, one caller at a time."""
+
+    encoder: Encoder
+    decoder: Decoder
+    device: str
+    reason: str  # why `auto` chose this device, for stderr and the JSON
+    n_threads: int
+    incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
+    _encoding: Turns = field(default_factory=Turns)
+
+    @contextmanager
+    def encoding(self) -> Iterator[Encoder]:
+        """Have the encoder to oneself. From any thread, which waits for its turn."""
+        with self._encoding:
+            yield self.encoder
+
+    @contextmanager
+    def decoding(self) -> Iterator[Decoder]:
+        """Have the decoder, whose sessions share its caches, and numba's threads to oneself.
+
+        From any thread, which waits for its turn.
+        """
+        from whisper_npu_cli.engines.numba_decoder.compiling import threads
+
+        with _DECODING, threads(self.n_threads):
+            yield self.decoder
+
+    def close(self) -> None:
+        """Release both engines."""
+        self.encoder.close()
+        self.decoder.close()
+
+
+def load_engines(
+    checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
+) -> Engines:
+    """Load the engines of `options.device`; `notice` gets a line before anything slow.
+
+    Raises DeviceError for a device that cannot be used; `auto` then takes the next and says why.
+    The encoder comes first: while it is loaded its weights are in memory twice.
+    """
+    n = options.n_threads or n_physical_cores()
+    options = replace(options, n_threads=n)
+    incidents: list[str] = []
+    if options.device == AUTO:
+        encoder, device, reason = _load_first_that_works(checkpoint, options, notice, incidents)
+    else:
+        device, reason = options.device, "asked for"
+        encoder = load_encoder(checkpoint, options)
+    decoder = _decoder_beside(encoder, checkpoint, replace(options, device=device), notice)
+    return Engines(encoder, decoder, device, reason, n, incidents)
+
+
+def load_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
+    """Load the encoder of `options.device`, which is in the table of devices."""
+    encoder: Encoder = loaded(find_device(options.device).encoder)(checkpoint, options)
+    return encoder
+
+
+def _load_first_that_works(
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    notice: Callable[[str], None],
+    incidents: list[str],
+) -> tuple[Encoder, str, str]:
+    """Return the encoder of the NPU where it works, else of the CPU, its device, and why that."""
+    npu, cpu = (replace(options, device=name) for name in AUTO_ORDER)
+
+    def on_failure(error: DeviceError) -> None:
+        incidents.append(str(error))
+        notice(f"the NPU failed, the CPU goes on: {error}")
+
+    try:
+        encoder = load_encoder(checkpoint, npu)
+    except DeviceError as error:
+        notice(f"using the CPU: {error}")
+        return load_encoder(checkpoint, cpu), cpu.device, str(error)
+    reason = "its known-answer tests passed"
+    notice(f"using the NPU: {reason}")
+    lasting = FallbackEncoder(encoder, lambda: load_encoder(checkpoint, cpu), on_failure)
+    return lasting, npu.device, reason
+
+
+def _decoder_beside(
+    encoder: Encoder,
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    notice: Callable[[str], None],
+) -> Decoder:
+    """Load the decoder; where that fails, close `encoder`, which nobody else has yet."""
+    from whisper_npu_cli.engines.numba_decoder.compiling import threads
+    from whisper_npu_cli.engines.numba_decoder.logits import compile_ranking
+
+    # Several kernels are compiled, which is one wait for the user.
+    on_compile = cache(partial(notice, "compiling the decoder: about 45 s, once on this machine"))
+    try:
+        with _DECODING, threads(options.n_threads or 1):
+            compile_ranking(on_compile)
+            load = loaded(find_device(options.device).decoder)
+            decoder: Decoder = load(checkpoint, options, on_compile)
+            return decoder
+    except BaseException:
+        encoder.close()
+        raise
