@@ -158,7 +158,7 @@ def transcribe(
 
     Example: whisper-npu transcribe - --language en --json < talk.ogg > talk.json
     """
-    from whisper_npu_cli.audio.sources import find_audio
+    from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
     from whisper_npu_cli.engines.registry import EngineOptions
     from whisper_npu_cli.options import TranscribeOptions
