@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, BinaryIO, cast
 
 import numpy as np
@@ -57,9 +56,9 @@ def at_offset(data: bytes) -> IO[bytes]:
 
 FORMS: dict[str, Callable[[bytes], Audio]] = {
     "bytes": lambda data: data,
-    "stream": lambda data: io.BytesIO(data),
+    "stream": io.BytesIO,
     "stream at an offset": lambda data: cast(BinaryIO, at_offset(data)),
-    "stream of short reads": lambda data: ShortReads(data),
+    "stream of short reads": ShortReads,
     "pipe": lambda data: cast(BinaryIO, Pipe(data)),
 }
 
@@ -71,8 +70,3 @@ def read_samples(audio: Audio) -> NDArray[np.float32]:
         return np.concatenate(list(source.blocks()))
     finally:
         source.close()
-
-
-def read_path(path: Path | str) -> NDArray[np.float32]:
-    """All samples (n,) at 16 kHz of a file."""
-    return read_samples(path)

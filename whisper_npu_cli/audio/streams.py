@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
@@ -75,10 +76,14 @@ class Section:
 
 
 class Copy:
-    """Bytes in memory, and beyond IN_MEMORY_BYTES in a temporary file without a name."""
+    """Bytes in memory, and beyond IN_MEMORY_BYTES in a temporary file without a name.
+
+    They are given up by `close`, or with the last reference.
+    """
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115, see close
+        self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
+        self._close = weakref.finalize(self, self._file.close)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append `data`; AudioError where the temporary folder cannot take it."""
@@ -112,7 +117,7 @@ class Copy:
     def close(self) -> None:
         """Give up the bytes. Calling it twice is allowed."""
         with suppress(OSError):  # closing tries once more to write what the folder had no space for
-            self._file.close()
+            self._close()
 
 
 @contextmanager
