@@ -230,7 +230,8 @@ class KeptSource:
             with _named_errors(self.name):
                 if block.dtype != np.float32 or block.ndim != 1:
                     raise AudioError(
-                        f"gives blocks of {block.dtype} {block.shape}, not float32 (n,)"
+                        f"gives blocks of {block.dtype} {block.shape}, not float32 (n,)",
+                        hint="give mono samples at 16000 Hz, full scale 1",
                     )
                 _check(block, n_samples / SAMPLE_RATE)
                 self._copy.write(block.tobytes())
