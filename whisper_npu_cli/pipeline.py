@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
-from whisper_npu_cli.audio.sources import AudioSource
+from whisper_npu_cli.audio.sources import Audio, Source, open_source, rereadable
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.engines.loading import load_engines
@@ -55,14 +54,12 @@ class Transcriber:
             self.engines = load_engines(checkpoint, engine or EngineOptions(), notice)
         self.dims = checkpoint.dims
 
-    def transcribe(
-        self, audio: str | Path | AudioSource, options: TranscribeOptions | None = None
-    ) -> Transcription:
+    def transcribe(self, audio: Audio, options: TranscribeOptions | None = None) -> Transcription:
         """Begin a transcription; iterate over it for the segments.
 
         UsageError where `options` ask for what the model does not have.
         """
-        source = audio if isinstance(audio, AudioSource) else AudioSource(str(audio))
+        source = rereadable(open_source(audio))
         timings, self._timings = self._timings, Timings()
         return Transcription(self, source, options or TranscribeOptions(), timings)
 
@@ -83,7 +80,7 @@ class Transcription:
     def __init__(
         self,
         transcriber: Transcriber,
-        source: AudioSource,
+        source: Source,
         options: TranscribeOptions,
         timings: Timings,
     ) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from mlir.simulate import operators, report
 from mlir.simulate.run import design, run_stream
 from whisper_npu_cli.audio.mel import log_mel
-from whisper_npu_cli.audio.sources import AudioSource
+from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.dims import N_SAMPLES
@@ -65,8 +65,7 @@ def encode(path: str, model: str) -> None:
 
 def _window(path: str) -> np.ndarray:
     """Return the first 30 s of a recording, mono at 16 kHz, padded."""
-    with AudioSource(path) as source:
-        samples = np.concatenate(list(source.blocks()))[:N_SAMPLES]
+    samples = np.concatenate(list(FileSource(path).blocks()))[:N_SAMPLES]
     return np.pad(samples, (0, N_SAMPLES - len(samples)))
 
 

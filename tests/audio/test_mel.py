@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tests.support.inputs import read_samples
 from tests.support.places import GOLDEN
 from whisper_npu_cli.audio.mel import MelStream, log_mel, mel_filters, scan
-from whisper_npu_cli.audio.sources import AudioSource
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES, SAMPLE_RATE
 
 
 @pytest.fixture(scope="module")
 def speech(shared_audio: Path) -> NDArray[np.float32]:
-    return np.concatenate(list(AudioSource(str(shared_audio / "jfk.wav")).blocks()))
+    return read_samples(shared_audio / "jfk.wav")
 
 
 def noise(n: int, seed: int = 0) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""A regular file to mono samples at its own rate. Knows neither names shown to users nor 16 kHz.
+"""An encoded file to mono samples at its own rate. Knows neither names shown to users nor 16 kHz.
 
 libsndfile reads what states its length exactly: wav in every sample format, flac, aiff, au, caf.
 FFmpeg's libraries (PyAV, no program) read the rest. That includes mp3 and ogg, which libsndfile
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from io import FileIO
 from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.streams import Section
 from whisper_npu_cli.errors import AudioError
 
 Block = tuple[int, NDArray[np.float32]]  # sample rate in Hz, mono samples (n,)
@@ -42,21 +43,24 @@ _CUT = re.compile(
 )
 
 
-def read_blocks(path: Path) -> Iterator[Block]:
-    """Yield the mean of all channels, block after block; AudioError if it cannot be decoded."""
-    with path.open("rb") as file:
-        try:
-            # by descriptor: libsndfile then looks at the content and not at the suffix
-            sound = soundfile.SoundFile(file.fileno(), closefd=False)
-        except soundfile.LibsndfileError:
-            sound = None
-        if sound is not None:
-            with sound:
-                _check_log(sound.extra_info)
-                if sound.format not in _LENGTH_UNSURE and sound.frames < _UNKNOWN_FRAMES:
-                    yield from _read_sndfile(sound)
-                    return
-    yield from _read_ffmpeg(path)
+def read_blocks(file: FileIO | Section) -> Iterator[Block]:
+    """Yield the mean of all channels, block after block; AudioError if it cannot be decoded.
+
+    A FileIO is a regular file opened by its path: the libraries then read it without Python.
+    """
+    # by descriptor: libsndfile then looks at the content and not at the suffix
+    handle = file.fileno() if isinstance(file, FileIO) else file
+    try:
+        sound = soundfile.SoundFile(handle, closefd=False)
+    except soundfile.LibsndfileError:
+        sound = None
+    if sound is not None:
+        with sound:
+            _check_log(sound.extra_info)
+            if sound.format not in _LENGTH_UNSURE and sound.frames < _UNKNOWN_FRAMES:
+                yield from _read_sndfile(sound)
+                return
+    yield from _read_ffmpeg(file)
 
 
 def _damaged(detail: str) -> AudioError:
@@ -95,17 +99,20 @@ def _read_sndfile(sound: soundfile.SoundFile) -> Iterator[Block]:
         yield sound.samplerate, _mono(block)
 
 
-def _read_ffmpeg(path: Path) -> Iterator[Block]:
+def _read_ffmpeg(file: FileIO | Section) -> Iterator[Block]:
     import av  # 0.1 s, not needed for wav and flac
 
+    file.seek(0)
+    # A playlist must not reach for the network, and one that was sent not for files either
+    url, protocols = (f"file:{file.name}", "file") if isinstance(file, FileIO) else (file, "none")
     try:
         container = av.open(
-            f"file:{path}",
-            options={"protocol_whitelist": "file"},  # a playlist must not reach for the network
+            url,
+            options={"protocol_whitelist": protocols},
             metadata_errors="replace",  # ID3v1 tags are Latin-1
         )
     except av.FFmpegError as error:
-        raise _unreadable(path) from error
+        raise _unreadable(file) from error
     with container:
         stream = container.streams.best("audio")
         if stream is None:
@@ -113,9 +120,10 @@ def _read_ffmpeg(path: Path) -> Iterator[Block]:
         decoder = _Decoder(container, stream)
         try:
             yield from decoder.blocks()
-        except (av.FFmpegError, ValueError) as error:
+        # IndexError: PyAV 18.1 does not know of a stream that begins midway in MPEG-TS
+        except (av.FFmpegError, ValueError, IndexError) as error:
             raise _damaged(f"unreadable after {decoder.end_s:.1f} s") from error
-        stated_s = _stated_duration_s(container, path)
+        stated_s = _stated_duration_s(container, file)
         if decoder.end_s < stated_s - _SLACK_S:
             raise _damaged(f"ends at {decoder.end_s:.1f} s of {stated_s:.1f} s")
 
@@ -160,35 +168,34 @@ def _block(frame: Any) -> Block:
     return frame.sample_rate, _mono(samples)
 
 
-def _stated_duration_s(container: Any, path: Path) -> float:
+def _stated_duration_s(container: Any, file: FileIO | Section) -> float:
     """Return the duration that the header states, or 0 where FFmpeg could only estimate it."""
     name = container.format.name
     if container.duration is None or not (
-        name in _STATED_LENGTH or (name == "mp3" and _states_mp3_length(path))
+        name in _STATED_LENGTH or (name == "mp3" and _states_mp3_length(file))
     ):
         return 0.0
     return float(container.duration / 1e6)  # AV_TIME_BASE: microseconds
 
 
-def _states_mp3_length(path: Path) -> bool:
+def _states_mp3_length(file: FileIO | Section) -> bool:
     """Tell if an mp3's first frame is a Xing, Info or VBRI header, which counts the frames."""
-    with path.open("rb") as file:
-        head = file.read(10)
-        if head[:3] == b"ID3":  # its size: 4 bytes of 7 bits (ID3v2.4 structure, section 3.1)
-            file.seek(
-                10
-                + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
-            )
-        else:
-            file.seek(0)
-        first_frame = file.read(256)
+    file.seek(0)
+    head = file.read(10)
+    start = 0
+    if head[:3] == b"ID3":  # its size: 4 bytes of 7 bits (ID3v2.4 structure, section 3.1)
+        start = 10 + sum(
+            byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+        )
+    file.seek(start)
+    first_frame = file.read(256)
     return any(tag in first_frame for tag in (b"Xing", b"Info", b"VBRI"))
 
 
-def _unreadable(path: Path) -> AudioError:
+def _unreadable(file: FileIO | Section) -> AudioError:
     """Return the error for a file that no library opens."""
-    with path.open("rb") as file:
-        head = file.read(16)
+    file.seek(0)
+    head = file.read(16)
     if head.startswith(_MAGIC + _MAGIC_FFMPEG) or head[4:8] == b"ftyp":
         return _damaged("its beginning or its index is missing")
     return AudioError("not audio in a known format", hint=_CONVERTIBLE)

@@ -1,142 +1,271 @@
-"""Paths to samples: mono float32 at 16 kHz in blocks, so that memory does not grow with length.
+"""Whatever holds audio to samples: mono float32 at 16 kHz in blocks, so that memory stays small.
 
 Knows nothing of mel or models. What is wrong with an input is raised when it is read, so that
-one bad input never costs the others.
+one bad input never costs the others. Who opened a stream or a live source closes it.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import shutil
 import stat
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.readers import Block, read_blocks
+from whisper_npu_cli.audio.streams import Copy, Section, stream_errors
 from whisper_npu_cli.dims import SAMPLE_RATE
-from whisper_npu_cli.errors import AudioError
+from whisper_npu_cli.errors import AudioError, UsageError
 
-# What a directory is searched for; a file that is named is read whatever its suffix
-AUDIO_SUFFIXES = (
-    *(".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".flv"),
-    *(".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg"),
-    *(".ogv", ".opus", ".ts", ".w64", ".wav", ".webm", ".wma", ".wmv"),
-)
-STDIN = "-"
+_BLOCK_SAMPLES = 65_536  # 4 s, the size of a decoder's blocks
 _RATES = range(1_000, 1_000_001)  # Hz; another rate is damage, and 1 Hz would fill the memory
 _LOUDEST = 1e12  # full scale is 1; the power of samples beyond 1e16 overflows fp32
 
 
-def find_audio(paths: Sequence[str]) -> list[AudioSource]:
-    """Return one source for each file, for each audio file below a directory, and for `-`.
+@runtime_checkable
+class Source(Protocol):
+    """One input. Anything of this shape can be transcribed, for example a microphone."""
 
-    Files of a directory are in order of their paths; hidden ones are left out. A path that
-    cannot be used remains as a source that raises AudioError when it is read.
-    """
-    found: list[AudioSource] = []
-    for path in paths:
-        # not Path.is_dir, which raises where a parent is locked
-        is_directory = path != STDIN and os.path.isdir(path)  # noqa: PTH112
-        names = (_search(path) or [path]) if is_directory else [path]
-        found.extend(AudioSource(name) for name in names)
-    return found
+    name: str  # in messages
 
-
-def _search(directory: str) -> list[str]:
-    """Return the audio files below `directory`, and the directories that cannot be listed."""
-    found: list[str] = []
-    for folder, folders, files in os.walk(directory, onerror=lambda e: found.append(e.filename)):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found.extend(
-            str(Path(folder, name))
-            for name in files
-            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
-        )
-    return sorted(found)
-
-
-class AudioSource:
-    """One input that can be read any number of times; a context manager.
-
-    Standard input is copied to a file without a name, on disk, which is gone once closed.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.name = "standard input" if path == STDIN else path or '""'
-        self._spool: IO[bytes] | None = None
-
-    def check(self) -> None:
-        """Raise AudioError where there is nothing to read; standard input is not looked at."""
-        with self._named_errors():
-            if self.path != STDIN:
-                self._regular_file().open("rb").close()
+    @property
+    def can_reread(self) -> bool:
+        """Whether `blocks` may be called again."""
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names the input."""
-        with self._named_errors():
-            path = self._regular_file()
-            yield from _resampled(_checked(read_blocks(path)))
 
     def close(self) -> None:
-        """Give up the copy of standard input. Calling it twice is allowed."""
-        if self._spool is not None:
-            self._spool.close()
+        """Give up what the source holds. Calling it twice is allowed."""
 
-    def __enter__(self) -> AudioSource:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+Audio: TypeAlias = "str | Path | bytes | BinaryIO | NDArray[Any] | Source"
 
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        """Turn what goes wrong into an AudioError that names the input."""
-        try:
-            yield
-        except AudioError as error:
-            raise AudioError(f"{self.name}: {error}", hint=error.hint) from error
-        except OSError as error:
-            hint = "check its permissions and its disk"
-            reason = error.strerror or str(error)
-            raise AudioError(f"{self.name}: cannot be read: {reason}", hint=hint) from error
 
-    def _regular_file(self) -> Path:
-        """Return a file with content that can be opened again and again."""
+def open_source(audio: Audio) -> Source:
+    """Return the source of a path, encoded bytes, a binary file object or samples (n,).
+
+    A file object is read from its present position on. Samples are floats, mono at 16 kHz, full
+    scale 1. A source is returned as it is. UsageError for anything else.
+    """
+    if isinstance(audio, Source):
+        return audio
+    if isinstance(audio, str | Path):
+        return FileSource(audio)
+    if isinstance(audio, bytes):
+        return StreamSource(io.BytesIO(audio), "bytes")
+    if isinstance(audio, np.ndarray):
+        return SamplesSource(audio)
+    if isinstance(audio, io.TextIOBase) or hasattr(audio, "encoding"):
+        raise UsageError("a text file is no audio", hint='open it in binary, with mode "rb"')
+    if hasattr(audio, "read"):
+        name = getattr(audio, "name", None)  # a number where it was opened by descriptor
+        return StreamSource(audio, name if isinstance(name, str) else "stream")
+    raise UsageError(
+        f"{type(audio).__name__} is no audio",
+        hint="give a path, bytes, a binary file object, an array of samples, or a Source",
+    )
+
+
+def rereadable(source: Source) -> Source:
+    """Return `source` where it can be read again, else a source that keeps its samples."""
+    return source if source.can_reread else KeptSource(source)
+
+
+class FileSource:
+    """A regular file."""
+
+    can_reread = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = os.fspath(path)
+        self.name = self.path or '""'
+
+    def check(self) -> None:
+        """Raise AudioError where there is nothing to read."""
+        with _named_errors(self.name):
+            self._open().close()
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names the file."""
+        with _named_errors(self.name), self._open() as file:
+            yield from _decode(file)
+
+    def close(self) -> None:
+        """Do nothing: the file is open only while it is read."""
+
+    def _open(self) -> io.FileIO:
+        """Open a file that has content."""
         if not self.path:  # Path("") is the present directory
-            raise AudioError("the path is empty", hint="name a file, a folder, or -")
-        path = self._spooled() if self.path == STDIN else Path(self.path)
+            raise AudioError("the path is empty", hint="name a file")
+        path = Path(self.path)
         try:
             status = path.stat()
         except FileNotFoundError as error:
             raise AudioError("no such file", hint="check the spelling of the path") from error
         if stat.S_ISDIR(status.st_mode):
-            next(path.iterdir(), None)  # PermissionError where that is why nothing was found
-            raise AudioError(
-                "no audio files in this directory",
-                hint=f"it is searched for {' '.join(AUDIO_SUFFIXES)}",
-            )
+            raise AudioError("a folder, not a file", hint="name a file in it")
         if not stat.S_ISREG(status.st_mode):
-            raise AudioError("not a regular file", hint="pipe it into standard input, named -")
+            raise AudioError(
+                "not a regular file",
+                hint="pipe it into standard input, named -, or open it and give the file object",
+            )
         if status.st_size == 0:
-            raise AudioError("empty (0 bytes)", hint="copy or record it again")
-        return path
+            raise _empty()
+        return path.open("rb", buffering=0)
 
-    def _spooled(self) -> Path:
-        """Copy standard input to disk once; return the copy."""
-        if self._spool is None:
-            self._spool = tempfile.TemporaryFile()  # noqa: SIM115, closed by close()
-            shutil.copyfileobj(sys.stdin.buffer, self._spool)
-            self._spool.flush()
-        return Path(f"/proc/self/fd/{self._spool.fileno()}")
+
+class StreamSource:
+    """A binary file object from its present position on; it is not closed.
+
+    One that cannot seek is copied when it is first read, because formats need seeking.
+    """
+
+    can_reread = True
+
+    def __init__(self, stream: BinaryIO, name: str) -> None:
+        self.name = name
+        self._stream = stream
+        self._copy: Copy | None = None
+        with _named_errors(name), stream_errors():
+            self._can_seek = hasattr(stream, "seekable") and stream.seekable()
+            self._start = stream.tell() if self._can_seek else 0
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names the stream."""
+        with _named_errors(self.name), self._open() as file:
+            if not file.size_bytes:
+                raise _empty()
+            yield from _decode(file)
+
+    def close(self) -> None:
+        """Give up the copy of a stream that cannot seek. Calling it twice is allowed."""
+        if self._copy is not None:
+            self._copy.close()
+
+    def _open(self) -> Section:
+        if self._can_seek:
+            return Section(self._stream, self._start)
+        if self._copy is None:
+            self._copy = Copy()
+            self._copy.fill(self._stream)
+        return self._copy.open()
+
+
+class SamplesSource:
+    """Samples in memory: floats (n,), mono at 16 kHz, full scale 1."""
+
+    can_reread = True
+
+    def __init__(self, samples: NDArray[np.floating[Any]], name: str = "samples") -> None:
+        """Keep a reference to `samples`; UsageError for another type or shape."""
+        self.name = name
+        self._samples = samples
+        if samples.dtype.kind != "f":
+            is_integer = samples.dtype.kind == "i"
+            scale = -np.iinfo(samples.dtype).min if is_integer else None  # type: ignore[type-var]
+            hint = f"divide them by {scale}" if scale else "give floats between -1 and 1"
+            raise UsageError(f"{name}: {samples.dtype}, not floating point", hint=hint)
+        if samples.ndim != 1:
+            raise UsageError(
+                f"{name}: of shape {samples.shape}, not (n,)", hint="average the channels"
+            )
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names them."""
+        with _named_errors(self.name):
+            for _, block in _checked(self._converted()):
+                yield block
+
+    def close(self) -> None:
+        """Do nothing: the samples are the caller's."""
+
+    def _converted(self) -> Iterator[Block]:
+        for start in range(0, self._samples.size, _BLOCK_SAMPLES):
+            with np.errstate(over="ignore"):  # beyond fp32: infinity, which is refused
+                block = self._samples[start : start + _BLOCK_SAMPLES].astype(np.float32)
+            yield SAMPLE_RATE, block
+
+
+class KeptSource:
+    """A source that can be read once, whose samples are kept as they pass, to be read again."""
+
+    can_reread = True
+
+    def __init__(self, source: Source) -> None:
+        self.name = source.name
+        self._source = source
+        self._copy = Copy()
+        self._is_begun = self._is_complete = False
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield all samples in blocks (n,), mono at 16 kHz: as they come, then as they were kept.
+
+        AudioError names the input. RuntimeError where the first reading did not reach the end.
+        """
+        if not self._is_begun:
+            self._is_begun = True
+            yield from self._pass_through()
+            self._is_complete = True
+            return
+        if not self._is_complete:
+            raise RuntimeError(f"{self.name} is read again before its end was reached")
+        with _named_errors(self.name), self._copy.open() as kept:
+            while data := kept.read(_BLOCK_SAMPLES * np.float32().itemsize):
+                yield np.frombuffer(data, np.float32)
+
+    def close(self) -> None:
+        """Give up the samples. Calling it twice is allowed."""
+        self._copy.close()
+
+    def _pass_through(self) -> Iterator[NDArray[np.float32]]:
+        n_samples = 0
+        for block in self._source.blocks():
+            with _named_errors(self.name):
+                if block.dtype != np.float32 or block.ndim != 1:
+                    raise AudioError(
+                        f"gives blocks of {block.dtype} {block.shape}, not float32 (n,)",
+                        hint="give mono samples at 16000 Hz, full scale 1",
+                    )
+                _check(block, n_samples / SAMPLE_RATE)
+                self._copy.write(block.tobytes())
+            n_samples += block.size
+            yield block
+        if not n_samples:
+            with _named_errors(self.name):
+                raise _silent()
+
+
+@contextmanager
+def _named_errors(name: str) -> Iterator[None]:
+    """Turn what goes wrong into an AudioError that names the input."""
+    try:
+        yield
+    except AudioError as error:
+        raise AudioError(f"{name}: {error}", hint=error.hint) from error
+    except OSError as error:
+        hint = "check its permissions and its disk"
+        reason = error.strerror or str(error)
+        raise AudioError(f"{name}: cannot be read: {reason}", hint=hint) from error
+
+
+def _empty() -> AudioError:
+    return AudioError("empty (0 bytes)", hint="copy or record it again")
+
+
+def _silent() -> AudioError:
+    return AudioError("has no samples", hint="record it again, or leave it out")
+
+
+def _decode(file: io.FileIO | Section) -> Iterator[NDArray[np.float32]]:
+    """Yield the samples of an encoded file, mono at 16 kHz."""
+    return _resampled(_checked(read_blocks(file)))
 
 
 def _checked(blocks: Iterable[Block]) -> Iterator[Block]:
@@ -145,16 +274,21 @@ def _checked(blocks: Iterable[Block]) -> Iterator[Block]:
     for rate, block in blocks:
         if rate not in _RATES:
             raise AudioError(f"has a sample rate of {rate} Hz", hint="convert it to 16000 Hz")
-        peak = np.abs(block).max(initial=0)
-        if not peak < _LOUDEST:  # also true of NaN
-            raise AudioError(
-                f"has a sample of {peak:g}, where full scale is 1, after {n_samples / rate:.1f} s",
-                hint="export it again, for example as 16-bit wav",
-            )
+        _check(block, n_samples / rate)
         n_samples += block.size
         yield rate, block
     if not n_samples:
-        raise AudioError("has no samples", hint="record it again, or leave it out")
+        raise _silent()
+
+
+def _check(block: NDArray[np.float32], start_s: float) -> None:
+    """Raise AudioError where a sample of the block that begins at `start_s` is not sound."""
+    peak = np.abs(block).max(initial=0)
+    if not peak < _LOUDEST:  # also true of NaN
+        raise AudioError(
+            f"has a sample of {peak:g}, where full scale is 1, after {start_s:.1f} s",
+            hint="export it again, for example as 16-bit wav",
+        )
 
 
 def _resampled(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:

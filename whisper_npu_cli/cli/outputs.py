@@ -18,7 +18,7 @@ from whisper_npu_cli.fields import Options, option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from whisper_npu_cli.audio.sources import AudioSource
+    from whisper_npu_cli.audio.find import Input
     from whisper_npu_cli.options import SubtitleLayout
     from whisper_npu_cli.transcript import Segment, Transcript
 
@@ -62,7 +62,7 @@ class Outputs:
     """The transcript files to write, beside what goes to stdout."""
 
     def __init__(
-        self, sources: Sequence[AudioSource], options: OutputOptions, layout: SubtitleLayout
+        self, sources: Sequence[Input], options: OutputOptions, layout: SubtitleLayout
     ) -> None:
         from whisper_npu_cli.writers import writers
 
@@ -90,7 +90,7 @@ class Outputs:
             )
             raise OutputError(f"{self._folder}: {reason}", hint=_HINT) from error
 
-    def are_complete(self, source: AudioSource) -> bool:
+    def are_complete(self, source: Input) -> bool:
         """Return whether all files of an input are there and none is older than the input.
 
         Files appear under their names only when they are whole. Standard input has no age: it
@@ -102,7 +102,7 @@ class Outputs:
         except OSError:
             return False
 
-    def write(self, source: AudioSource, transcript: Transcript, *, complete: bool) -> None:
+    def write(self, source: Input, transcript: Transcript, *, complete: bool) -> None:
         """Write the files of one input, each replaced as a whole; raises OutputError.
 
         What is not complete goes to `NAME.partial.SUFFIX`, which complete files replace.
@@ -116,7 +116,7 @@ class Outputs:
             for path in partial:
                 path.unlink(missing_ok=True)
 
-    def _paths(self, source: AudioSource, mark: str = "") -> list[Path]:
+    def _paths(self, source: Input, mark: str = "") -> list[Path]:
         stem = self._stems[source.path]
         return [self._folder / f"{stem}{mark}.{suffix}" for suffix in self._suffixes]
 
@@ -132,7 +132,7 @@ def _stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
     That is the input's name without its suffix; where another input could be called so, the whole
     name, after as many of its folders as it takes. Standard input always has `stdin_name`.
     """
-    from whisper_npu_cli.audio.sources import STDIN
+    from whisper_npu_cli.audio.find import STDIN
 
     candidates = {path: [stdin_name] if path == STDIN else _candidates(path) for path in paths}
     uses = Counter(name for names in candidates.values() for name in set(names))

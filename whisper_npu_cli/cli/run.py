@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-    from whisper_npu_cli.audio.sources import AudioSource
+    from whisper_npu_cli.audio.find import Input
     from whisper_npu_cli.cli.outputs import Outputs
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber, Transcription
@@ -61,7 +62,7 @@ class Run:
 
     def __init__(
         self,
-        sources: Sequence[AudioSource],
+        sources: Sequence[Input],
         options: TranscribeOptions,
         outputs: Outputs,
     ) -> None:
@@ -103,10 +104,10 @@ class Run:
                     self.add(transcriber, source, interrupt)
         self.is_interrupted = interrupt.requested
 
-    def _is_done(self, source: AudioSource) -> bool:
+    def _is_done(self, source: Input) -> bool:
         return self._outputs.options.resume and self._outputs.are_complete(source)
 
-    def _skip(self, source: AudioSource) -> None:
+    def _skip(self, source: Input) -> None:
         print_notice(f"{source.name}: complete, skipped")
         self.results.append({"path": source.path, "complete": True, "skipped": True})
 
@@ -122,7 +123,7 @@ class Run:
             )
             print_notice(f"interrupted: {n_complete} of {len(self._sources)} inputs are complete")
 
-    def add(self, transcriber: Transcriber, source: AudioSource, interrupt: Interrupt) -> None:
+    def add(self, transcriber: Transcriber, source: Input, interrupt: Interrupt) -> None:
         """Transcribe one input; a failure is remembered, beside the text where there is one.
 
         It is reported and not raised where it is the input's; a device's ends the run.
@@ -131,7 +132,7 @@ class Run:
 
         result: dict[str, Any] = {"path": source.path}
         try:
-            with source:
+            with closing(source):
                 job = transcriber.transcribe(source, self._options)
                 interrupt.watch(job)
                 self._print_text(source, job)
@@ -148,13 +149,11 @@ class Run:
         else:
             self.results.append(result)
 
-    def _remember(
-        self, result: dict[str, Any], source: AudioSource, error: WhisperNpuError
-    ) -> None:
+    def _remember(self, result: dict[str, Any], source: Input, error: WhisperNpuError) -> None:
         self.failed.append(source.name)
         self.results.append(result | {"error": str(error), "hint": error.hint})
 
-    def _print_text(self, source: AudioSource, job: Transcription) -> None:
+    def _print_text(self, source: Input, job: Transcription) -> None:
         """Transcribe, and print segments as they are decided."""
         with progress_bar(source.name) as show:
             segments = iter(job)
@@ -167,7 +166,7 @@ class Run:
                     print_segment(segment, colours=self._outputs.options.print_colors)
                 show(job.progress)
 
-    def _write(self, source: AudioSource, job: Transcription) -> None:
+    def _write(self, source: Input, job: Transcription) -> None:
         """Write the files of a transcription, and print how long it took."""
         with job.timings.measure("write"):
             if job.is_complete or job.progress:

@@ -51,7 +51,7 @@ def transcribe(
 
     Example: whisper-npu transcribe - --language en --json < talk.ogg > talk.json
     """
-    from whisper_npu_cli.audio.sources import find_audio
+    from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.report import document

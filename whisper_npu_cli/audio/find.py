@@ -1,0 +1,83 @@
+"""What a command line names to sources: files, folders that are searched, and standard input."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from whisper_npu_cli.audio.sources import FileSource, StreamSource
+from whisper_npu_cli.errors import AudioError
+
+# What a directory is searched for; a file that is named is read whatever its suffix
+AUDIO_SUFFIXES = (
+    *(".3gp", ".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".avi", ".caf", ".flac", ".flv"),
+    *(".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".oga", ".ogg"),
+    *(".ogv", ".opus", ".ts", ".w64", ".wav", ".webm", ".wma", ".wmv"),
+)
+STDIN = "-"
+
+
+class StandardInput(StreamSource):
+    """Standard input, a source that a command line names by `path`."""
+
+    path = STDIN
+
+    def __init__(self) -> None:
+        # None where the program was started with it closed
+        super().__init__(sys.stdin.buffer if sys.stdin else io.BytesIO(), "standard input")
+
+    def check(self) -> None:
+        """Do nothing: what it has is known only once it is read."""
+
+
+class _Folder(FileSource):
+    """A folder without audio files, or one that cannot be listed."""
+
+    def _open(self) -> io.FileIO:
+        next(Path(self.path).iterdir(), None)  # PermissionError where that is why
+        raise AudioError(
+            "no audio files in this directory",
+            hint=f"it is searched for {' '.join(AUDIO_SUFFIXES)}",
+        )
+
+
+Input: TypeAlias = FileSource | StandardInput
+
+
+def find_audio(paths: Sequence[str]) -> list[Input]:
+    """Return one source for each file, for each audio file below a directory, and for `-`.
+
+    Files of a directory are in order of their paths; hidden ones are left out. A path that
+    cannot be used remains as a source that raises AudioError when it is read.
+    """
+    found: list[Input] = []
+    for path in paths:
+        if path == STDIN:
+            found.append(StandardInput())
+        elif _is_folder(path):
+            found.extend(_search(path) or [_Folder(path)])
+        else:
+            found.append(FileSource(path))
+    return found
+
+
+def _is_folder(path: str) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112, Path.is_dir raises where a parent is locked
+
+
+def _search(directory: str) -> list[FileSource]:
+    """Return the audio files below `directory`, and the directories that cannot be listed."""
+    found: list[FileSource] = []
+    walk = os.walk(directory, onerror=lambda error: found.append(_Folder(error.filename)))
+    for folder, folders, files in walk:
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found.extend(
+            FileSource(Path(folder, name))
+            for name in files
+            if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
+        )
+    return sorted(found, key=lambda source: source.path)
