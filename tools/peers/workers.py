@@ -48,6 +48,7 @@ class Worker:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
+            self.close()
             raise SystemExit(f"{self._program}: it ended; see above")
         reply: dict[str, Any] = json.loads(line)
         return reply

@@ -28,7 +28,7 @@ class Clip:
 
 
 def compose_clip(rng: np.random.Generator, takes: list[tuple[int, str]], read: Reader) -> Clip:
-    """Recordings (digit, name) joined with pauses, zeros after them."""
+    """Join recordings (digit, name) with pauses, and zeros after them."""
     samples = np.zeros(N_SAMPLES, np.float32)
     cursor, times = rng.uniform(0, 2), []
     for _digit, name in takes:
@@ -45,7 +45,7 @@ def compose_clip(rng: np.random.Generator, takes: list[tuple[int, str]], read: R
 
 
 def make_clips(read: Reader, speakers: list[str], indices: range, count: int) -> list[Clip]:
-    """Ten-digit clips, four in five of one speaker (each in turn), the fifth of several."""
+    """Return clips of ten digits, four in five of one speaker (in turn), the fifth of several."""
     rng = np.random.default_rng(99)
     clips = []
     for number in range(count):

@@ -29,7 +29,7 @@ class Window:
 
 
 def resample(samples: np.ndarray, count: int) -> np.ndarray:
-    """`samples` stretched to `count` samples through the spectrum (band-limited)."""
+    """Stretch `samples` to `count` samples through the spectrum (band-limited)."""
     spectrum = np.fft.rfft(samples)
     kept = np.zeros(count // 2 + 1, spectrum.dtype)
     size = min(len(kept), len(spectrum))
@@ -39,7 +39,7 @@ def resample(samples: np.ndarray, count: int) -> np.ndarray:
 
 
 class Composer:
-    """Draws windows from a pool of voices with one random generator."""
+    """Draw windows from a pool of voices with one random generator."""
 
     def __init__(self, humans: Voices, synthetic: Voices, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ class Composer:
         self.noises = [self._make_noise(color) for color in (0.0, 0.5, 1.0, 1.5, 2.0)]
 
     def _make_noise(self, color: float) -> np.ndarray:
-        """60 s of noise with power falling as 1/f**color, at root mean square 1."""
+        """Return 60 s of noise with power falling as 1/f**color, at root mean square 1."""
         count = 60 * SAMPLE_RATE
         spectrum = np.fft.rfft(self.rng.standard_normal(count))
         spectrum /= np.maximum(np.arange(len(spectrum)), 50 * 60) ** (color / 2)
@@ -68,7 +68,7 @@ class Composer:
     def _word(
         self, voice: list[list[Word]], speed: float, digits: np.ndarray = ALL_DIGITS
     ) -> tuple[np.ndarray, Word]:
-        """A random word of a voice at 16 kHz, `speed` times as fast and as high."""
+        """Draw a word of a voice at 16 kHz, `speed` times as fast and as high."""
         takes = voice[self.rng.choice(digits)]
         word = takes[self.rng.integers(len(takes))]
         speed *= self.rng.uniform(0.96, 1.04)
@@ -77,7 +77,7 @@ class Composer:
         return samples, Word(word.digit, samples, SAMPLE_RATE, word.start / speed, word.end / speed)
 
     def _background(self, count: int) -> np.ndarray:
-        """One noise of `count` samples at root mean square about 1: coloured noise, mains hum,
+        """Draw a noise of `count` samples at root mean square about 1: coloured noise, mains hum,
         chords, clicks or babble (several words at once, reversed in time)."""
         rng = self.rng
         kind = rng.choice(5, p=(0.45, 0.1, 0.25, 0.05, 0.15))
@@ -119,7 +119,7 @@ class Composer:
         return (noise / max(float(np.sqrt(np.mean(noise**2))), 1e-4)).astype(np.float32)
 
     def _reverberate(self, samples: np.ndarray) -> np.ndarray:
-        """Convolution with a direct sound and an exponentially decaying random tail."""
+        """Convolve with a direct sound and an exponentially decaying random tail."""
         decay = self.rng.uniform(0.08, 0.6)
         count = int(decay * SAMPLE_RATE)
         tail = self.rng.standard_normal(count) * np.exp(-6.9 * np.arange(count) / count)
@@ -130,7 +130,7 @@ class Composer:
         return wet[: len(samples)].astype(np.float32)
 
     def quiet_window(self, seconds: float) -> Window:
-        """A window without speech: digital silence or noise at any level, to its end or not."""
+        """Draw a window without speech: silence or noise at any level, to its end or not."""
         count = int(seconds * SAMPLE_RATE)
         samples = np.zeros(count, np.float32)
         length = int(self.rng.integers(count))
@@ -141,7 +141,7 @@ class Composer:
         return Window(np.clip(samples, -1, 1), length)
 
     def window(self, seconds: float, most_words: int) -> Window:
-        """A window of 1 to `most_words` spoken digits.
+        """Draw a window of 1 to `most_words` spoken digits.
 
         Only full 30 s windows may lie inside longer audio: they begin and end in mid-speech. A
         word of which the end, or most of the beginning, is cut off there is not among `words`.
@@ -196,7 +196,7 @@ class Composer:
         return result
 
     def _disturb(self, samples: np.ndarray, length: int) -> None:
-        """Adds reverberation, noise, gain and rarely clipping to `samples[:length]`, in place."""
+        """Add reverberation, noise, gain and rarely clipping to `samples[:length]`, in place."""
         rng = self.rng
         speech = samples[:length]
         if rng.random() < 0.25:

@@ -40,7 +40,7 @@ def read_samples(path: Path) -> tuple[np.ndarray, int]:
 
 
 def find_word(samples: np.ndarray, rate: int) -> tuple[float, float]:
-    """Bounds of the audible part: where the energy of 20 ms frames is within 30 dB of its peak."""
+    """Return the bounds of what is audible: 20 ms frames of an energy within 30 dB of the peak."""
     hop = rate // 100
     power = np.convolve(samples.astype(np.float64) ** 2, np.ones(2 * hop) / (2 * hop), "same")[
         ::hop
@@ -52,7 +52,7 @@ def find_word(samples: np.ndarray, rate: int) -> tuple[float, float]:
 
 
 def make_word(digit: int, samples: np.ndarray, rate: int) -> Word:
-    """A word at peak level 0.5 with its audible part found and most of the silence cut away."""
+    """Return a word at peak level 0.5, its audible part found and most silence cut away."""
     start, end = find_word(samples, rate)
     first = max(0, int((start - 0.08) * rate))
     samples = samples[first : int((end + 0.08) * rate)]
@@ -61,7 +61,7 @@ def make_word(digit: int, samples: np.ndarray, rate: int) -> Word:
 
 
 def load_recordings(folder: Path, indices: range) -> Voices:
-    """The FSDD takes `{digit}_{speaker}_{index}.wav` of some indices, by speaker."""
+    """Return the FSDD takes `{digit}_{speaker}_{index}.wav` of some indices, by speaker."""
     speakers = sorted({path.stem.split("_")[1] for path in folder.glob("[0-9]_*_*.wav")})
     if not speakers:
         raise FileNotFoundError(f"{folder}: no DIGIT_SPEAKER_INDEX.wav")
@@ -93,7 +93,7 @@ VARIANTS = """
 
 
 def synthesizer_commands() -> list[tuple[str, list[str]]]:
-    """(voice name, command) of every synthetic take; `{word}` and `{out}` stand to be filled in."""
+    """Return (voice, command) of every synthetic take; `{word}` and `{out}` are to be filled in."""
     rng = np.random.default_rng(7)
     commands = []
     for number, variant in enumerate(VARIANTS.split()):
@@ -118,7 +118,7 @@ def synthesizer_commands() -> list[tuple[str, list[str]]]:
 
 
 def synthesize_voices(cache: Path) -> Voices:
-    """All synthetic takes (2,560 words); made once, then read from the folder `cache`."""
+    """Return all synthetic takes (2,560 words), made once, then read from the folder `cache`."""
     voices: Voices = {}
     cache.mkdir(parents=True, exist_ok=True)
     for number, (voice, command) in enumerate(synthesizer_commands()):

@@ -53,7 +53,7 @@ class Sequence:
 
 
 def segments(words: list[tuple[int, float, float]]) -> list[list[tuple[int, float, float]]]:
-    """Words grouped as they are transcribed: a new segment after 0.4 s of pause or four words."""
+    """Group words as they are transcribed: a new segment after 0.4 s of pause or four words."""
     groups: list[list[tuple[int, float, float]]] = []
     for word in words:
         if not groups or len(groups[-1]) == 4 or word[1] - groups[-1][-1][2] > 0.4:
@@ -73,12 +73,12 @@ def on_grid(place: int) -> int:
 
 
 def near(place: int) -> Place:
-    """Where to look for a timestamp."""
+    """Return where to look for a timestamp."""
     return place - 2, place + 3, 0
 
 
 def transcript(window: Window, offset: int, timed: bool) -> list[tuple[int, Place]]:
-    """Tokens after the prompt and where each lies in a window `offset` frames into 30 s.
+    """Return the tokens after the prompt and where each lies in a window `offset` frames into 30 s.
 
     Whisper's conventions: the first timestamp is at most 1.00 because decoding allows no later
     one; a word cut off by the window's end yields only the timestamp where it starts.
@@ -113,7 +113,7 @@ def transcript(window: Window, offset: int, timed: bool) -> list[tuple[int, Plac
 
 
 def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
-    """The last `length` tokens of made-up earlier windows: segments with timestamps."""
+    """Return the last `length` tokens of made-up earlier windows: segments with timestamps."""
     tokens: list[int] = []
     time = rng.uniform(0, 1)
     while len(tokens) < length:
@@ -130,7 +130,7 @@ def earlier_text(length: int, rng: np.random.Generator) -> list[int]:
 def make_sequence(
     window: Window, offset: int, prompted: bool, rng: np.random.Generator
 ) -> Sequence:
-    """What the decoder reads and should say: with timestamps or without, after earlier text or
+    """Draw what the decoder reads and should say: with timestamps or without, after earlier text or
     not, and whether there is speech at all. If `prompted`, most often after much text."""
     sequence = Sequence([], [], [], [])
     timed = rng.random() < (0.65 if prompted else 0.5)
@@ -171,7 +171,7 @@ class Batch:
 def make_batch(
     composer: Composer, features: Features, shape: tuple[int, float, int], n_texts: int
 ) -> Batch:
-    """Composes windows of a `shape`: how many, their seconds, most words in one.
+    """Compose windows of a `shape`: how many, their seconds, most words in one.
 
     Short ones lie anywhere in the 30 s that they stand for. Each has `n_texts` token sequences.
     """

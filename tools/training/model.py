@@ -46,7 +46,7 @@ class Features:
         self.hann = torch.hann_window(N_FFT)
 
     def augmented(self, samples: Tensor, content: list[int], rng: np.random.Generator) -> Tensor:
-        """Spectrograms of samples whose audio ends at `content`, varied at random.
+        """Return spectrograms of samples whose audio ends at `content`, varied at random.
 
         Half of the time zeros follow the audio in the spectrogram, not the waveform, and the
         loudest sound, which sets the floor, may lie outside: both as openai-whisper has it.
@@ -67,13 +67,13 @@ class Features:
         return log
 
     def _power(self, samples: Tensor) -> Tensor:
-        """Power spectra (batch, 201, frames)."""
+        """Return power spectra (batch, 201, frames)."""
         spectrum = torch.stft(samples, N_FFT, HOP_LENGTH, window=self.hann, return_complex=True)
         return spectrum[..., :-1].abs().square()
 
     @staticmethod
     def _equalizers(count: int, rng: np.random.Generator) -> Tensor:
-        """Random smooth gains (count, 80, 1) of mel bands: microphones, and often a telephone's
+        """Draw smooth gains (count, 80, 1) of mel bands: microphones, and often a telephone's
         or an 8 kHz recording's band limit."""
         knots = rng.normal(0, 0.35, (count, 6))
         places = np.linspace(0, 5, MELS)
@@ -95,13 +95,13 @@ class Attention(nn.Module):
         self.v_proj, self.q_proj, self.out_proj = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
 
     def forward(self, x: Tensor, source: Tensor, causal: bool = False) -> Tensor:
-        """Attention of x (batch, queries, width) over source (batch, keys, width)."""
+        """Return the attention of x (batch, queries, width) over source (batch, keys, width)."""
         q, k, v = self._project(x, source)
         heads = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.out_proj(heads.transpose(1, 2).flatten(2))
 
     def with_weights(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Also the first head's log weights (batch, queries, keys)."""
+        """Return also the first head's log weights (batch, queries, keys)."""
         q, k, v = self._project(x, source)
         weights = (q @ k.transpose(2, 3) * (WIDTH // HEADS) ** -0.5).log_softmax(-1)
         return self.out_proj((weights.exp() @ v).transpose(1, 2).flatten(2)), weights[:, 0]
@@ -122,7 +122,7 @@ class EncoderLayer(nn.Module):
         self.fc1, self.fc2 = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """States of the next layer, shape as x (batch, T, width)."""
+        """Return the states of the next layer, shape as x (batch, T, width)."""
         h = self.self_attn_layer_norm(x)
         x = x + self.self_attn(h, h)
         return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x))))
@@ -138,7 +138,7 @@ class DecoderLayer(EncoderLayer):
     def forward(  # type: ignore[override]
         self, x: Tensor, source: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """States of the next layer and the first head's log cross-attention."""
+        """Return the states of the next layer and the first head's log cross-attention."""
         h = self.self_attn_layer_norm(x)
         x = x + self.self_attn(h, h, causal=True)
         looked, weights = self.encoder_attn.with_weights(self.encoder_attn_layer_norm(x), source)
@@ -158,7 +158,7 @@ class Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(WIDTH)
 
     def forward(self, mel: Tensor, offsets: Tensor) -> Tensor:
-        """States (batch, T, width) of mel (batch, 80, 2 T), `offsets` frames into a window."""
+        """Return states (batch, T, width) of mel (batch, 80, 2 T) from frame `offsets` (batch,)."""
         x = functional.gelu(self.conv2(functional.gelu(self.conv1(mel)))).transpose(1, 2)
         x = x + self.embed_positions(offsets[:, None] + torch.arange(x.shape[1]))
         for layer in self.layers:
@@ -177,7 +177,7 @@ class Decoder(nn.Module):
         self.layer_norm = nn.LayerNorm(WIDTH)
 
     def forward(self, tokens: Tensor, source: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """States (batch, tokens, width) and each layer's first-head log attention."""
+        """Return states (batch, tokens, width) and each layer's first-head log attention."""
         x = self.embed_tokens(tokens) + self.embed_positions.weight[: tokens.shape[1]]
         looks = []
         for layer in self.layers:
@@ -186,7 +186,7 @@ class Decoder(nn.Module):
         return self.layer_norm(x), looks
 
     def logits(self, states: Tensor) -> Tensor:
-        """Scores of the next token; the output weights are the token embeddings."""
+        """Return the scores of the next token; the output weights are the token embeddings."""
         return states @ self.embed_tokens.weight.T
 
 
@@ -216,7 +216,7 @@ class Whisper(nn.Module):
 
 
 def sinusoids(length: int) -> Tensor:
-    """Whisper's fixed positions (length, width)."""
+    """Return Whisper's fixed positions (length, width)."""
     rates = torch.exp(-math.log(10_000) / (WIDTH // 2 - 1) * torch.arange(WIDTH // 2))
     angles = torch.arange(length)[:, None] * rates
     return torch.cat((angles.sin(), angles.cos()), dim=1)

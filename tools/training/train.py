@@ -42,7 +42,7 @@ from whisper_npu_cli.dims import CHUNK_S
 
 
 def frame_loss(scores: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of scores (batch, T, ..., classes) with labels (batch, T, ...)."""
+    """Return the cross-entropy of scores (batch, T, ..., classes) with labels (batch, T, ...)."""
     labels = labels.flatten()
     kept = labels != SKIP
     return functional.cross_entropy(scores.flatten(0, -2)[kept], labels[kept], reduction="sum") / (
@@ -62,7 +62,7 @@ class Trainer(nn.Module):
         self.steps = 0
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """The weighted losses of one batch by name."""
+        """Return the weighted losses of one batch by name."""
         states = self.model.encoder(batch.mel, batch.offsets)
         hidden, looks = self.model.decoder(batch.tokens, states)
         kept = batch.labels != SKIP
@@ -79,7 +79,7 @@ class Trainer(nn.Module):
         }
 
     def update_average(self) -> None:
-        """Exponential average of the weights, which is what is exported."""
+        """Update the exponential average of the weights, which is what is exported."""
         self.steps += 1
         decay = min(0.997, (1 + self.steps) / (20 + self.steps))
         for name, value in self.model.state_dict().items():
@@ -95,7 +95,7 @@ class Stage:
     rate: float  # highest learning rate
 
     def plan(self, scale: float) -> list[tuple[int, float, int]]:
-        """The steps in order, with `scale` times as many rounds."""
+        """Return the steps in order, with `scale` times as many rounds."""
         repeated = (steps * int(rounds * scale) for rounds, steps in self.rounds)
         return list(itertools.chain.from_iterable(repeated))
 
@@ -122,7 +122,7 @@ FINE_TUNING = Stage(
 
 
 def schedule(step: int, steps: int, peak: float) -> float:
-    """Learning rate: 100 steps of warm-up, then half a cosine down to a fiftieth."""
+    """Return the learning rate: 100 steps of warm-up, then half a cosine down to a fiftieth."""
     return (
         peak * min(1.0, (step + 1) / 100) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * step / steps))
     )
