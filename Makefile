@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS ?= $(VENV)-peers/bin/python
 FSDD ?= ../shared/fsdd
-TRAIN = ../../$(BIN)/python ../../scripts/train_demo.py --fsdd $(abspath $(FSDD))
+TRAIN = $(BIN)/python -m tools.training.train --fsdd $(FSDD) --cache build/training/tts-cache
 
 .DEFAULT_GOAL := help
 
@@ -35,21 +35,21 @@ check: $(STAMP) ## Check format, lint and types
 	$(BIN)/mypy
 
 goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
-	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
-	$(BIN)/python scripts/make_goldens.py
+	$(BIN)/pip install --quiet --requirement tools/requirements.txt
+	$(BIN)/python -m tools.goldens
 
 accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy.md: beside openai-whisper and faster-whisper
-	$(BIN)/python benchmarks/accuracy.py --peers $(PEERS) $(ARGS)
+	$(BIN)/python -m tools.peers.accuracy --peers $(PEERS) $(ARGS)
 
 bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (ARGS='--rounds 1' is quicker)
-	$(BIN)/python benchmarks/peers.py --peers $(PEERS) $(ARGS)
+	$(BIN)/python -m tools.peers.speed --peers $(PEERS) $(ARGS)
 
 bench-long: $(STAMP) ## Measure files of 10 min to 2 h: digits, speed and memory
-	$(BIN)/python benchmarks/long_form.py
+	$(BIN)/python -m tools.peers.long_form
 
-$(VENV)-peers/bin/python: benchmarks/requirements.txt
+$(VENV)-peers/bin/python: tools/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/pip install --quiet --requirement benchmarks/requirements.txt
+	$(VENV)-peers/bin/pip install --quiet --requirement tools/peers/requirements.txt
 	@touch $@
 
 xclbins: $(STAMP) ## Build the NPU overlay (needs mlir-aie, Peano and xclbinutil)
@@ -62,13 +62,13 @@ simulate: $(STAMP) ## Encode a recording on the simulated array (needs g++)
 	$(BIN)/python -m mlir.simulate $(firstword $(wildcard samples/*.wav) tests/data/digits.flac)
 
 test-xrt: $(STAMP) ## Hold the stand-in to Debian's pyxrt (needs root and debootstrap)
-	PIP=$(BIN)/pip scripts/test_xrt.sh
+	PIP=$(BIN)/pip tools/test_xrt.sh
 
 train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espeak-ng, flite, festival)
-	$(BIN)/pip install --quiet --requirement scripts/requirements.txt
+	$(BIN)/pip install --quiet --requirement tools/requirements.txt
 	mkdir -p build/training
-	cd build/training && $(TRAIN) --out first
-	cd build/training && $(TRAIN) --out demo --init first.state.pt
+	$(TRAIN) --out build/training/first
+	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
 .PHONY: help setup demo test test-slow check goldens accuracy bench-peers bench-long xclbins \
 	mlir-check simulate test-xrt train-demo

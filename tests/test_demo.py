@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 from tests.support.digits import DigitClip, compose_clips
-from tests.support.places import GOLDEN, ROOT
+from tests.support.places import DEMO, GOLDEN
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from whisper_npu_cli.decoding.retry import Task, WindowDecoder
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 from whisper_npu_cli.options import DecodingOptions, EngineOptions
 
-DEMO = ROOT / "whisper_npu_cli" / "demo"
 TOKENS = GOLDEN / "demo.npz"
 N_CLIPS = 200
 N_REFERENCE_CLIPS = 40  # NumPy takes half a second a clip

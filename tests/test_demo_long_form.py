@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from long_form import NO_SPEECH, compose, n_edits, write_no_speech
 
+from tests.support.edits import count_edits
+from tests.support.long_files import NO_SPEECH, compose_long_file, write_no_speech
 from whisper_npu_cli import TranscribeOptions, Transcriber, Transcript
 from whisper_npu_cli.options import LongForm
 
@@ -30,9 +31,9 @@ def transcribe(demo: Transcriber, path: Path, mode: LongForm) -> Transcript:
 
 @pytest.mark.slow
 def test_both_modes_write_the_same_digits(demo: Transcriber, tmp_path: Path) -> None:
-    said = compose(tmp_path / "digits.wav", MINUTES)
+    said = compose_long_file(tmp_path / "digits.wav", MINUTES)
     texts = [transcribe(demo, tmp_path / "digits.wav", mode).text.split() for mode in MODES]
-    assert n_edits(*texts) <= 0.01 * len(said)
+    assert count_edits(*texts) <= 0.01 * len(said)
 
 
 @pytest.mark.slow

@@ -1,0 +1,58 @@
+"""The tables and the chart of the speed benchmark. The peers are not needed."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from tools.peers.report import chart, growth_tables, table
+
+
+def document() -> dict[str, Any]:
+    return {
+        "model": "base",
+        "n_windows": 2,
+        "window_s": 30,
+        "tokens_per_window": 90,
+        "threads": 2,
+        "cpu": "some CPU",
+        "date": "2026-01-01",
+        "machine": {"memory_read_gb_s": 30.0},
+        "versions": {"peer": "1.0"},
+        "rows": [
+            {
+                "program": program,
+                "precision": precision,
+                "way": "greedy",
+                "seconds": seconds,
+                "peak_mb": 100,
+            }
+            for program, precision, seconds in (
+                ("whisper-npu", "auto", [2.0, 4.0, 2.0]),
+                ("peer & co", "int8", [5.0, 8.0, 3.0]),
+            )
+        ],
+    }
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    rows = table(document()).splitlines()[-2:]
+    assert rows[0] == "| whisper-npu | auto | greedy | 1000 | 30.0 |  | 100 |"
+    # 2.5, 2.0 and 1.5; of the medians it would be 2.5.
+    assert rows[1] == "| peer & co | int8 | greedy | 2500 | 12.0 | 2.00 x | 100 |"
+
+
+def test_chart_shows_the_fastest_first() -> None:
+    root = ElementTree.fromstring(chart(document()))
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[1:] == ["whisper-npu greedy", "30.0 x", "peer & co int8 greedy", "12.0 x"]
+
+
+def test_growth_compares_pairs() -> None:
+    rows = [
+        {"program": program, "minutes": 1, "n_windows": 2, "seconds": seconds, "peak_mb": 10}
+        for program, seconds in (("whisper-npu", 1.0), ("faster-whisper", 3.0))
+    ]
+    found = document() | {"minutes": rows, "batches": [], "sizes": []}
+    found["batches"] = found["sizes"] = rows
+    assert "| 1 | 500 | 10 | 1500 | 10 | 3.00 x |" in growth_tables(found)

@@ -1,0 +1,1 @@
+"""What only development needs, run from the checkout as `python -m tools.PART.NAME`."""

@@ -1,0 +1,1 @@
+"""What openai-whisper and transformers compute, as files in `tests/golden` for the tests."""

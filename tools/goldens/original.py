@@ -1,0 +1,117 @@
+"""openai-whisper with this program's arrays and vocabulary.
+
+openai-whisper and torch are imported when they are needed: the program's own environment has
+neither.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.random import byte_alphabet
+
+# Hugging Face's names of Whisper's modules -> openai-whisper's; the order matters.
+_RENAMED = [
+    (r"^model\.", ""),
+    (r"\.layers\.", ".blocks."),
+    (r"embed_positions\.weight", "positional_embedding"),
+    (r"embed_tokens", "token_embedding"),
+    (r"encoder_attn_layer_norm", "cross_attn_ln"),
+    (r"self_attn_layer_norm", "attn_ln"),
+    (r"encoder_attn", "cross_attn"),
+    (r"self_attn", "attn"),
+    (r"q_proj", "query"),
+    (r"k_proj", "key"),
+    (r"v_proj", "value"),
+    (r"out_proj", "out"),
+    (r"fc1", "mlp.0"),
+    (r"fc2", "mlp.2"),
+    (r"final_layer_norm", "mlp_ln"),
+    (r"encoder\.layer_norm", "encoder.ln_post"),
+    (r"decoder\.layer_norm", "decoder.ln"),
+]
+
+
+def load_original(checkpoint: Checkpoint) -> Any:
+    """Return openai-whisper's model with arrays and alignment heads of `checkpoint`, in fp32."""
+    import torch
+    from whisper.model import ModelDimensions, Whisper
+
+    model = Whisper(ModelDimensions(**vars(checkpoint.dims)))
+    state = {}
+    for name in checkpoint.tensors:
+        renamed = name
+        for pattern, replacement in _RENAMED:
+            renamed = re.sub(pattern, replacement, renamed)
+        state[renamed] = torch.from_numpy(np.array(checkpoint.array(name)))
+    model.load_state_dict(state, strict=True)
+    set_alignment_heads(model, checkpoint)
+    return model.eval()
+
+
+def set_alignment_heads(model: Any, checkpoint: Checkpoint) -> None:
+    """Let openai-whisper's model tell word times by the heads of `checkpoint`."""
+    import torch
+
+    mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
+    for head in checkpoint.generation.alignment_heads:
+        mask[head] = True
+    model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
+
+
+def original_tokenizer(checkpoint: Checkpoint, language: str | None, task: str) -> Any:
+    """Return openai-whisper's tokenizer over the vocabulary of `checkpoint`."""
+    import tiktoken
+    from whisper.tokenizer import Tokenizer, get_encoding
+
+    fields = json.loads(checkpoint.tokenizer_json)
+    alphabet = byte_alphabet()
+    moved = iter(byte for byte in range(256) if chr(byte) not in alphabet)
+    byte_of = {c: ord(c) if ord(c) < 256 else next(moved) for c in alphabet}
+    ranks = {bytes(byte_of[c] for c in text): id_ for text, id_ in fields["model"]["vocab"].items()}
+    special = {token["content"]: token["id"] for token in fields["added_tokens"]}
+    if "<|nocaptions|>" in special:  # openai-whisper's own name of it since large-v3
+        special["<|nospeech|>"] = special.pop("<|nocaptions|>")
+    encoding = tiktoken.Encoding(
+        name="golden",
+        pat_str=get_encoding("gpt2")._pat_str,
+        mergeable_ranks=ranks,
+        special_tokens=special,
+    )
+    n_languages = sum(bool(re.fullmatch(r"<\|[a-z]{2,3}\|>", name)) for name in special)
+    if not checkpoint.generation.is_multilingual:
+        return Tokenizer(encoding, n_languages, language=None, task=None)
+    return Tokenizer(encoding, n_languages, language=language, task=task)
+
+
+@contextmanager
+def vocabulary_of(checkpoint: Checkpoint) -> Iterator[None]:
+    """Give openai-whisper the vocabulary, and the likeliest token where it would draw one.
+
+    Random draws cannot be the same in two programs; that which is decided by them can.
+    """
+
+    class Likeliest:
+        def __init__(self, logits: Any) -> None:
+            self._logits = logits
+
+        def sample(self) -> Any:
+            return self._logits.argmax(dim=-1)
+
+    def tokenizer(*_: Any, language: str | None = None, task: str | None = None, **__: Any) -> Any:
+        return original_tokenizer(checkpoint, language or "en", task or "transcribe")
+
+    with (
+        mock.patch("whisper.decoding.get_tokenizer", tokenizer),
+        mock.patch("whisper.transcribe.get_tokenizer", tokenizer),
+        mock.patch("whisper.decoding.Categorical", Likeliest),
+    ):
+        yield

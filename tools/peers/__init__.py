@@ -1,0 +1,1 @@
+"""This program beside its peers, and beside what it was: accuracy, speed and memory."""

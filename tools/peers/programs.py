@@ -1,0 +1,272 @@
+"""This program and its peers behind one call: a WAV file at 16 kHz in, segments out.
+
+Run as a child process by `workers.py`, in the interpreter that has the program, which may have
+nothing else: each is imported when it is chosen. All decode at temperature 0 without fallback, so
+that two can be compared: what they would draw at random cannot be the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from unittest import mock
+
+from whisper_npu_cli.dims import N_SAMPLES, SAMPLE_RATE
+
+WHISPER_EOT = 50257  # of the published multilingual vocabularies
+Segments = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What to do with one file."""
+
+    audio: str
+    beam: int = 1
+    batch: int = 0  # windows of speech decoded together; 0: one after the other
+    timestamps: bool = True
+    words: bool = False
+    previous_text: bool = True  # whether a window is told the text before it
+
+
+class Ours:
+    """whisper-npu, from its Python API."""
+
+    versions = ("openvino", "numba", "numpy")
+
+    def __init__(self, model: str, n_threads: int, precision: Any = "auto", device: Any = "cpu"):
+        from whisper_npu_cli import EngineOptions, Transcriber
+
+        engine = EngineOptions(device=device, precision=precision, n_threads=n_threads)
+        self._transcriber = Transcriber(model, engine, notice=partial(print, file=sys.stderr))
+
+    def transcribe(self, ask: Ask) -> Segments:
+        """Transcribe with the options of `ask`."""
+        from whisper_npu_cli import DecodingOptions, TranscribeOptions, WordOptions
+
+        decoding = DecodingOptions(
+            temperature_increment_on_fallback=None,
+            beam_size=ask.beam if ask.beam > 1 else None,
+            without_timestamps=not ask.timestamps,
+            condition_on_previous_text=ask.previous_text,
+        )
+        options = TranscribeOptions(
+            language="en",
+            words=WordOptions() if ask.words else None,
+            decoding=decoding,
+            long_form="batched" if ask.batch else "sequential",
+            batch_size=ask.batch or 1,
+        )
+        return _plain(map(_fields, self._transcriber.transcribe(ask.audio, options)))
+
+
+class OpenAiWhisper:
+    """openai-whisper, fp32, which has no batches."""
+
+    versions = ("openai-whisper", "torch")
+
+    def __init__(self, model: str, n_threads: int, checkpoint: str):
+        import torch
+        import whisper
+
+        from tools.goldens.original import set_alignment_heads, vocabulary_of
+        from whisper_npu_cli.checkpoints.checkpoint import MULTILINGUAL_N_VOCAB, load_checkpoint
+
+        torch.set_num_threads(n_threads)
+        self._model = whisper.load_model(model)
+        source = load_checkpoint(Path(checkpoint))
+        set_alignment_heads(self._model, source)
+        self._patches = ExitStack()
+        if source.dims.n_vocab < MULTILINGUAL_N_VOCAB:  # not one that it knows
+            self._patches.enter_context(vocabulary_of(source))
+
+    def transcribe(self, ask: Ask) -> Segments:
+        """Transcribe with the options of `ask`."""
+        result = self._model.transcribe(
+            _samples(ask.audio),
+            language="en",
+            fp16=False,
+            temperature=0.0,
+            beam_size=ask.beam if ask.beam > 1 else None,
+            without_timestamps=not ask.timestamps,
+            word_timestamps=ask.words,
+            condition_on_previous_text=ask.previous_text,
+            verbose=None,
+        )
+        return _plain(result["segments"])
+
+
+class FasterWhisper:
+    """faster-whisper, its `precision` being CTranslate2's: int8 or float32."""
+
+    versions = ("faster-whisper", "ctranslate2")
+
+    def __init__(self, model: str, n_threads: int, precision: str):
+        from faster_whisper import BatchedInferencePipeline, WhisperModel, tokenizer
+
+        self._model = WhisperModel(model, "cpu", compute_type=precision, cpu_threads=n_threads)
+        self._batched = BatchedInferencePipeline(self._model)
+        if not self._model.model.is_multilingual:
+            # It takes a vocabulary smaller than Whisper's for an English one, whose prompt
+            # names no language and no task; those that are used here were trained with both.
+            original = tokenizer.Tokenizer
+
+            def multilingual(source: Any, _: bool, task: str, language: str) -> Any:
+                return original(source, True, task, language)
+
+            mock.patch("faster_whisper.transcribe.Tokenizer", multilingual).start()
+
+    def transcribe(self, ask: Ask) -> Segments:
+        """Transcribe with the options of `ask`."""
+        pipeline, batched = self._model, {}
+        if ask.batch:
+            pipeline, batched = self._batched, {"batch_size": ask.batch}
+        segments, _ = pipeline.transcribe(
+            _samples(ask.audio),
+            language="en",
+            temperature=0.0,
+            beam_size=ask.beam,
+            without_timestamps=not ask.timestamps,
+            word_timestamps=ask.words,
+            condition_on_previous_text=ask.previous_text,
+            **batched,
+        )
+        return _plain(map(_fields, segments))
+
+
+class Transformers:
+    """Hugging Face's model, fp32, on windows of 30 s; it is given no timestamps to write."""
+
+    versions = ("transformers", "torch")
+
+    def __init__(self, model: str, n_threads: int):
+        import torch
+        from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
+
+        torch.set_num_threads(n_threads)
+        self._model = WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
+        self._features = WhisperFeatureExtractor.from_pretrained(model)
+
+    def transcribe(self, ask: Ask) -> Segments:
+        """Transcribe with the options of `ask`."""
+        samples = _samples(ask.audio)
+        windows = [samples[i : i + N_SAMPLES] for i in range(0, len(samples), N_SAMPLES)]
+        segments: Segments = []
+        for i in range(0, len(windows), ask.batch or 1):
+            batch = self._features(
+                windows[i : i + (ask.batch or 1)], sampling_rate=SAMPLE_RATE, return_tensors="pt"
+            )
+            tokens = self._model.generate(
+                batch.input_features,
+                language="en",
+                task="transcribe",
+                num_beams=ask.beam,
+                do_sample=False,
+            )
+            segments += [{"tokens": row} for row in tokens.tolist()]
+        return segments
+
+
+class WhisperCpp:
+    """whisper.cpp's command, which loads its model for every file: that time is left out."""
+
+    versions = ()
+
+    def __init__(self, model: str, n_threads: int, binary: str):
+        self._command = [binary, "-m", model, "-t", str(n_threads), "-l", "en", "-nf", "-ojf"]
+        self.load_s = 0.0  # of the last file
+
+    def transcribe(self, ask: Ask) -> Segments:
+        """Transcribe with the options of `ask`; it has no batches and no words here."""
+        search = ["-bs", str(ask.beam), "-bo", "1"]
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "result"
+            command = [*self._command, *search, "-f", ask.audio, "-of", str(output)]
+            command += [] if ask.timestamps else ["-nt"]
+            command += [] if ask.previous_text else ["-mc", "0"]
+            done = subprocess.run(command, check=True, capture_output=True)
+            self.load_s = float(re.findall(rb"load time = *([\d.]+) ms", done.stderr)[0]) / 1000
+            result = json.loads(output.with_suffix(".json").read_bytes().decode("utf-8", "replace"))
+        return [
+            {"tokens": [token["id"] for token in segment["tokens"] if token["id"] < WHISPER_EOT]}
+            for segment in result["transcription"]
+        ]
+
+
+PROGRAMS: dict[str, Any] = {
+    "whisper-npu": Ours,
+    "openai-whisper": OpenAiWhisper,
+    "faster-whisper": FasterWhisper,
+    "transformers": Transformers,
+    "whisper.cpp": WhisperCpp,
+}
+
+
+def _samples(path: str) -> Any:
+    import soundfile
+
+    return soundfile.read(path, dtype="float32")[0]
+
+
+def _fields(segment: Any) -> dict[str, Any]:
+    words = [vars(word) for word in segment.words or ()]
+    return {name: getattr(segment, name) for name in ("start", "end", "text", "tokens")} | {
+        "words": words
+    }
+
+
+def _plain(segments: Iterable[dict[str, Any]]) -> Segments:
+    """Return what is compared, of segments with text."""
+    return [
+        {
+            "text": segment["text"],
+            "tokens": [int(token) for token in segment["tokens"]],
+            "words": [
+                [word["word"], float(word["start"]), float(word["end"])]
+                for word in segment.get("words") or ()
+            ],
+        }
+        for segment in segments
+        if segment["text"].strip() and segment["start"] != segment["end"]
+    ]
+
+
+def _peak_mb() -> float:
+    """Return the most memory of this process, or of one that it ran."""
+    status = Path("/proc/self/status").read_text()  # ru_maxrss would include the parent's fork
+    own_kb = int(re.findall(r"VmHWM:\s*(\d+)", status)[0])
+    return max(own_kb, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
+
+
+def main() -> None:
+    """Serve: one JSON line a request, one a reply; everything else goes to stderr."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    arguments = json.loads(sys.argv[1])
+    kind = PROGRAMS[arguments.pop("program")]
+    program = kind(**arguments)
+    print(json.dumps({name: version(name) for name in kind.versions}), file=replies, flush=True)
+    for line in sys.stdin:
+        ask = Ask(**json.loads(line))
+        start = perf_counter()
+        segments = program.transcribe(ask)
+        seconds = perf_counter() - start - getattr(program, "load_s", 0.0)
+        reply = {"seconds": seconds, "peak_mb": _peak_mb(), "segments": segments}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What `speed.py` measured, as Markdown tables and as a chart. Knows no program."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from whisper_npu_cli.bench.plot import rect, text
+
+OURS = "whisper-npu"
+OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # of Okabe and Ito's palette, and grey
+_LEFT, _WIDTH, _RIGHT, _ROW = 230, 430, 90, 22
+
+
+def table(document: dict[str, Any]) -> str:
+    """Return the comparison; a ratio is taken within each round, and its median shown."""
+    ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
+    found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
+    lines = [
+        f"# Peers: {document['model']}",
+        "",
+        f"{document['n_windows']} windows of {document['window_s']} s with "
+        f"{document['tokens_per_window']} tokens each; {document['threads']} threads; "
+        f"{document['cpu']}; {document['date']}; median of "
+        f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
+        f"The machine in the same rounds: {rates}. {found}.",
+        "",
+        f"| program | precision | way | ms per window | x realtime | {OURS} is faster | peak MB |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
+        ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
+        lines.append(
+            f"| {row['program']} | {row['precision']} | {row['way']} "
+            f"| {1000 * _window_s(document, row):.0f} | {_speed(document, row):.1f} | {ratio} "
+            f"| {row['peak_mb']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def growth_tables(document: dict[str, Any]) -> str:
+    """Return how cost grows; ratios are of two measurements, one after the other."""
+    lines = [
+        "# How cost grows",
+        "",
+        f"{document['tokens_per_window']} tokens in each window of 30 s; {document['threads']} "
+        f"threads; {document['cpu']}; {document['date']}; each measured once, "
+        f"{OURS} and faster-whisper int8 in turn.",
+    ]
+    for key, title in (
+        ("minutes", "Length of the audio (tiny, batches of 8; a process for each)"),
+        ("batches", "Windows in a batch (tiny)"),
+        ("sizes", "Size of the model (one window after the other, greedy)"),
+    ):
+        lines += ["", f"## {title}", "", *_growth(document[key])]
+    return "\n".join(lines) + "\n"
+
+
+def _growth(rows: list[dict[str, Any]]) -> list[str]:
+    """Return a table with one line for each value of the first key that is not fixed."""
+    key = list(rows[0])[1]
+    lines = [
+        f"| {key} | {OURS}: ms per window | peak MB | faster-whisper: ms per window | peak MB "
+        f"| {OURS} is faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mine, theirs in zip(rows[::2], rows[1::2], strict=True):
+        cells = [
+            f"{1000 * row['seconds'] / row['n_windows']:.0f} | {row['peak_mb']:.0f}"
+            for row in (mine, theirs)
+        ]
+        ratio = theirs["seconds"] / mine["seconds"]
+        lines.append(f"| {mine[key]} | {cells[0]} | {cells[1]} | {ratio:.2f} x |")
+    return lines
+
+
+def chart(document: dict[str, Any]) -> str:
+    """Return bars of the times-realtime factor as SVG, the fastest first."""
+    rows = sorted(document["rows"], key=lambda row: -_speed(document, row))
+    scale = _WIDTH / _speed(document, rows[0])
+    height = 50 + len(rows) * _ROW
+    body = [
+        text(
+            12,
+            24,
+            f"{document['model']}, {document['threads']} CPU threads: times realtime "
+            f"({document['tokens_per_window']} tokens in every 30 s)",
+            size=15,
+        )
+    ]
+    for i, row in enumerate(rows):
+        y, speed = 40 + i * _ROW, _speed(document, row)
+        label = " ".join(
+            part for part in (row["program"], row["precision"], row["way"]) if part != "auto"
+        )
+        colour = OURS_COLOUR if row["program"] == OURS else PEER_COLOUR
+        body += [
+            text(_LEFT - 8, y + 13, label, anchor="end"),
+            rect(_LEFT, y, speed * scale, colour, _ROW - 6),
+            text(_LEFT + speed * scale + 6, y + 13, f"{speed:.1f} x"),
+        ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}"'
+        f' font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
+        f"{''.join(body)}</svg>\n"
+    )
+
+
+def _window_s(document: dict[str, Any], row: dict[str, Any]) -> float:
+    return float(median(row["seconds"])) / int(document["n_windows"])
+
+
+def _speed(document: dict[str, Any], row: dict[str, Any]) -> float:
+    return float(document["window_s"]) / _window_s(document, row)

@@ -1,0 +1,315 @@
+"""This program beside its peers on one machine, in one interleaved run, doing the same work.
+
+    python -m tools.peers.speed --peers PYTHON
+    python -m tools.peers.speed --peers PYTHON --parts growth --whisper-cpp CHECKOUT
+
+PYTHON is an interpreter with `tools/peers/requirements.txt`; CHECKOUT is whisper.cpp, built in
+`build/`. What each is given, and why the work is the same, is in `results/README.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.support.places import ROOT
+from tools.peers.fixed_length import fixed_length_checkpoint
+from tools.peers.programs import Ask
+from tools.peers.report import chart, growth_tables, table
+from tools.peers.workers import Worker, convert
+from tools.speech.steady import write_speech
+from whisper_npu_cli.bench.limits import Gemm, MemoryRead
+from whisper_npu_cli.checkpoints.save import save_checkpoint
+from whisper_npu_cli.dims import CHUNK_S
+from whisper_npu_cli.environment import versions
+
+OURS = "whisper-npu"
+GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}
+MAX_OFF = 0.04  # of the tokens: whisper.cpp ends a beam search up to 3 of 90 early
+PAUSE_S = 0.5  # before each measurement: threads that spin after work have gone to sleep
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all programs share."""
+
+    folder: Path  # of models and audio
+    peers: str  # interpreter
+    whisper_cpp: Path | None  # checkout
+    n_threads: int
+    n_tokens: int  # of a window
+
+    @property
+    def window(self) -> Path:
+        """One window of speech, to warm up."""
+        return self.folder / "window.wav"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program, the precision of its weights or arithmetic, and how it is asked."""
+
+    program: str
+    precision: str
+    ask: dict[str, Any]
+
+    @property
+    def way(self) -> str:
+        """Greedy, beam 5 or batched 8: what is compared with its like."""
+        return " ".join(f"{k} {v}" for k, v in self.ask.items()).replace("beam 1", "greedy")
+
+
+TABLE = [
+    *(Row(OURS, "auto", ask) for ask in (GREEDY, BEAM, BATCHED)),
+    *(Row("faster-whisper", "int8", ask) for ask in (GREEDY, BEAM, BATCHED)),
+    *(Row("faster-whisper", "float32", ask) for ask in (GREEDY, BEAM, BATCHED)),
+    Row("openai-whisper", "float32", GREEDY),
+    Row("transformers", "float32", GREEDY),
+    Row("transformers", "float32", BATCHED),
+]
+CPP_ROWS = [Row("whisper.cpp", "q8_0", GREEDY), Row("whisper.cpp", "q8_0", BEAM)]
+
+
+class Models:
+    """Checkpoints by size, made and converted when they are first asked for."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    def worker(self, row: Row, size: str) -> Worker:
+        """Start the program of `row` with its model loaded."""
+        setup = self._setup
+        arguments: dict[str, Any] = {"n_threads": setup.n_threads}
+        python = sys.executable if row.program == OURS else setup.peers
+        if row.program in (OURS, "transformers"):
+            arguments["model"] = str(self._saved(size))
+        else:
+            arguments["model"] = str(self._converted(row.program, size))
+        if row.program in (OURS, "faster-whisper"):
+            arguments["precision"] = row.precision
+        elif row.program == "openai-whisper":
+            arguments["checkpoint"] = str(self._saved(size))
+        elif row.program == "whisper.cpp" and setup.whisper_cpp:
+            arguments["binary"] = str(setup.whisper_cpp / "build" / "bin" / "whisper-cli")
+        return Worker(python, row.program, **arguments)
+
+    def _saved(self, size: str) -> Path:
+        folder = self._setup.folder / size
+        if not folder.exists():
+            save_checkpoint(fixed_length_checkpoint(size, self._setup.n_tokens), folder)
+        return folder
+
+    def _converted(self, program: str, size: str) -> Path:
+        setup = self._setup
+        output = setup.folder / f"{size}-{program}.model"
+        if output.exists():
+            return output
+        if program == "whisper.cpp":
+            source = self._converted("openai-whisper", size)
+            convert(setup.peers, program, source, output, "--whisper-cpp", str(setup.whisper_cpp))
+        else:
+            convert(setup.peers, program, self._saved(size), output)
+        return output
+
+
+class Limits:
+    """What the machine can do at most, measured again in every round."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._timers = {
+            "gemm_fp32_gflops": Gemm("f32", n_threads).gflops,
+            "memory_read_gb_s": MemoryRead().gb_s,
+        }
+        self._rates: dict[str, list[float]] = {name: [] for name in self._timers}
+
+    def take(self) -> None:
+        """Measure."""
+        for name, timer in self._timers.items():
+            self._rates[name].append(timer())
+
+    def medians(self) -> dict[str, float]:
+        """Return the medians of the rounds."""
+        return {name: median(rates) for name, rates in self._rates.items()}
+
+
+def transcribe(worker: Worker, row: Row, audio: Path, n_expected: int) -> dict[str, Any]:
+    """Return seconds and memory; SystemExit where the program did other work than asked."""
+    time.sleep(PAUSE_S)
+    ask = Ask(str(audio), timestamps=False, previous_text=False, **row.ask)
+    reply = worker.transcribe(ask)
+    n_tokens = sum(len(segment["tokens"]) for segment in reply.pop("segments"))
+    if abs(n_tokens - n_expected) > MAX_OFF * n_expected:
+        raise SystemExit(f"{row.program} {row.way}: {n_tokens} tokens, not {n_expected}")
+    print(f"{row.program} {row.precision} {row.way}: {reply['seconds']:.1f} s", file=sys.stderr)
+    return reply
+
+
+def measure_table(
+    setup: Setup, models: Models, size: str, n_windows: int, n_rounds: int
+) -> dict[str, Any]:
+    """Measure all rows once a round, each in a process of its own, after a warm-up."""
+    rows = TABLE + (CPP_ROWS if setup.whisper_cpp else [])
+    audio = setup.folder / "speech.wav"
+    write_speech(audio, n_windows)
+    results: list[dict[str, Any]] = [
+        vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
+    ]
+    limits, found = Limits(setup.n_threads), versions()
+    if setup.whisper_cpp:
+        found["whisper.cpp"] = _commit(setup.whisper_cpp)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(models.worker(row, size)) for row in rows]
+        for worker, row in zip(workers, rows, strict=True):
+            found |= worker.versions
+            transcribe(worker, row, setup.window, setup.n_tokens)
+        for _ in range(n_rounds):
+            limits.take()
+            for worker, row, result in zip(workers, rows, results, strict=True):
+                reply = transcribe(worker, row, audio, n_windows * setup.n_tokens)
+                result["seconds"].append(reply["seconds"])
+                result["peak_mb"] = reply["peak_mb"]
+    return {
+        "versions": found,
+        "machine": limits.medians(),
+        "model": size,
+        "n_windows": n_windows,
+        "window_s": CHUNK_S,
+        "rows": results,
+    }
+
+
+def measure_growth(setup: Setup, models: Models, plan: dict[str, Sequence[Any]]) -> dict[str, Any]:
+    """Measure how cost grows with the length of the audio, the batch, and the model."""
+    rows = [Row(OURS, "auto", BATCHED), Row("faster-whisper", "int8", BATCHED)]
+    return {
+        "minutes": list(_by_length(setup, models, rows, plan["minutes"])),
+        "batches": list(_by_batch(setup, models, rows, plan["batches"])),
+        "sizes": list(_by_size(setup, models, rows, plan["sizes"])),
+    }
+
+
+def _by_length(
+    setup: Setup, models: Models, rows: Sequence[Row], minutes: Sequence[float]
+) -> Iterator[dict[str, Any]]:
+    """Yield tiny, batched 8; a process for each length, so that its memory is its own."""
+    audio = setup.folder / "long.wav"
+    for length in minutes:
+        n_windows = round(length * 60 / CHUNK_S)
+        write_speech(audio, n_windows)
+        for row in rows:
+            with models.worker(row, "tiny") as worker:
+                transcribe(worker, row, setup.window, setup.n_tokens)
+                reply = transcribe(worker, row, audio, n_windows * setup.n_tokens)
+            yield {"program": row.program, "minutes": length, "n_windows": n_windows} | reply
+
+
+def _by_batch(
+    setup: Setup, models: Models, rows: Sequence[Row], batches: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield tiny over as many windows as the largest batch has."""
+    audio, n_windows = setup.folder / "batch.wav", max(batches)
+    write_speech(audio, n_windows)
+    with ExitStack() as stack:
+        workers = [stack.enter_context(models.worker(row, "tiny")) for row in rows]
+        for worker, row in zip(workers, rows, strict=True):
+            transcribe(worker, row, setup.window, setup.n_tokens)
+        for batch in batches:
+            for worker, row in zip(workers, rows, strict=True):
+                asked = Row(row.program, row.precision, {"batch": batch})
+                reply = transcribe(worker, asked, audio, n_windows * setup.n_tokens)
+                yield {"program": row.program, "batch": batch, "n_windows": n_windows} | reply
+
+
+def _by_size(
+    setup: Setup, models: Models, rows: Sequence[Row], sizes: Sequence[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield two windows one after the other, greedy, after one to warm up."""
+    audio, n_windows = setup.folder / "size.wav", 2
+    write_speech(audio, n_windows)
+    for size in sizes:
+        for row in rows:
+            asked = Row(row.program, row.precision, GREEDY)
+            with models.worker(asked, size) as worker:
+                transcribe(worker, asked, setup.window, setup.n_tokens)
+                reply = transcribe(worker, asked, audio, n_windows * setup.n_tokens)
+            yield {"program": row.program, "size": size, "n_windows": n_windows} | reply
+
+
+def main() -> None:
+    """Measure, print the tables, and write them with the chart to `results/`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
+    parser.add_argument("--whisper-cpp", type=Path, metavar="CHECKOUT", help="with its build/")
+    parser.add_argument("--parts", nargs="+", choices=("table", "growth"))
+    parser.add_argument("--model", default="base", help="size of the table's model")
+    parser.add_argument("--windows", type=int, default=8, help="of 30 s, in the table's audio")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=90, help="of each window")
+    parser.add_argument("--threads", type=int, default=2, help="of every program")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 10, 120])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--sizes", nargs="+", default=["tiny", "base", "small"])
+    parser.add_argument("--output", type=Path, default=ROOT / "tools" / "peers" / "results")
+    arguments = parser.parse_args()
+    parts = arguments.parts or ["table", "growth"]
+    with tempfile.TemporaryDirectory() as name:
+        setup = Setup(
+            folder=Path(name),
+            peers=arguments.peers,
+            whisper_cpp=arguments.whisper_cpp,
+            n_threads=arguments.threads,
+            n_tokens=arguments.tokens,
+        )
+        write_speech(setup.window, 1)
+        models = Models(setup)
+        about = {"date": f"{date.today():%Y-%m-%d}", "threads": setup.n_threads}
+        about |= {"tokens_per_window": setup.n_tokens, "cpu": _cpu()}
+        if "table" in parts:
+            measured = about | measure_table(
+                setup, models, arguments.model, arguments.windows, arguments.rounds
+            )
+            _write(arguments.output / "peers", measured, table)
+            (arguments.output / "peers.svg").write_text(chart(measured))
+        if "growth" in parts:
+            plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
+            measured = about | measure_growth(setup, models, plan)
+            _write(arguments.output / "growth", measured, growth_tables)
+
+
+def _commit(checkout: Path) -> str:
+    command = ["git", "-C", str(checkout), "log", "-1", "--format=%h"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _cpu() -> str:
+    """Return the processor's name and its extensions that matter here."""
+    text = Path("/proc/cpuinfo").read_text()
+    name = re.findall(r"model name\s*: (.*)", text)[0]
+    flags = re.findall(r"flags\s*: (.*)", text)[0].split()
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
+    return f"{name} ({', '.join(known)})"
+
+
+def _write(path: Path, document: dict[str, Any], render: Any) -> None:
+    """Write what was measured and its tables side by side, and print the tables."""
+    path.parent.mkdir(exist_ok=True)
+    path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
+    text = render(document)
+    path.with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

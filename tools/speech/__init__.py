@@ -1,0 +1,1 @@
+"""Spoken digits: voices, and what is composed of them for training and measuring."""

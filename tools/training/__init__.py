@@ -1,0 +1,1 @@
+"""The demo checkpoint: its training data, model, training and evaluation."""
