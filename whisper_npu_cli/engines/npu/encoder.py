@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu import layout
 from whisper_npu_cli.engines.npu.manifest import TILE, Manifest, Overlay, StreamSpec
 from whisper_npu_cli.engines.npu.plan import (
@@ -31,6 +31,7 @@ from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
 from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
 from whisper_npu_cli.engines.npu.weights import packed_weights
 from whisper_npu_cli.errors import DeviceError, OverlayError
+from whisper_npu_cli.transcript import DeviceProof
 
 F32 = NDArray[np.float32]
 

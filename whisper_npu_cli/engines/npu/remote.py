@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli import errors
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.shared import WindowPool
@@ -31,6 +31,7 @@ from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, folde
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions
+from whisper_npu_cli.transcript import DeviceProof
 
 PATIENCE_S = 4.0  # beats come twice a second
 START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
