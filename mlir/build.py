@@ -26,16 +26,15 @@ from mlir.toolchain import Toolchain, ToolchainError, find_aie_opt, find_toolcha
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.engines.npu.manifest import (
-    KERNEL,
     Manifest,
     Overlay,
     Stream,
-    StreamSpec,
     load_manifest,
     source_sha256,
     verify,
 )
 from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.spec import KERNEL, StreamSpec
 from whisper_npu_cli.errors import OverlayError, WhisperNpuError
 
 MLIR = Path(__file__).parent

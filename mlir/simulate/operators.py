@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlir.simulate.cost import Prediction
 from mlir.simulate.run import run_stream
-from whisper_npu_cli.engines.npu.manifest import Manifest, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 
 Listener = Callable[[StreamSpec, Prediction], None]
 

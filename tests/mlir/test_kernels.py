@@ -12,7 +12,7 @@ from scipy.special import log_ndtr
 from mlir.host.library import KernelLibrary, load
 from mlir.simulate.pools import aligned as memory
 from whisper_npu_cli.engines.npu import layout, numerics
-from whisper_npu_cli.engines.npu.manifest import TILE
+from whisper_npu_cli.engines.npu.spec import TILE
 from whisper_npu_cli.errors import OverlayError
 
 F32 = np.float32

@@ -12,8 +12,8 @@ from mlir.simulate.operators import operators
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
 from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import build, chip
 from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE, open_standin
 

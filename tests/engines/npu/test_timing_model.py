@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import RAW_MS, Gemm, stream_ms
 
 SMALL, TALL, WIDE, WHOLE = (64, 64, 32), (64, 64, 16), (32, 64, 64), (64, 64, 64)

@@ -12,8 +12,9 @@ import pytest
 from tests.support.small_overlay import NORM, SMALL, SPECS
 from whisper_npu_cli.engines.npu import layout, trust
 from whisper_npu_cli.engines.npu.locate import find_pyxrt
-from whisper_npu_cli.engines.npu.manifest import Manifest, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.runtime import Command
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import chip, pyxrt
 from whisper_npu_cli.engines.npu.standin.faults import Fault
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt

@@ -18,7 +18,7 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import TILE, Manifest, Overlay, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay
 from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
@@ -28,6 +28,7 @@ from whisper_npu_cli.engines.npu.plan import (
     plan_encoder,
 )
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
+from whisper_npu_cli.engines.npu.spec import TILE, StreamSpec
 from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
 from whisper_npu_cli.engines.npu.weights import packed_weights
 from whisper_npu_cli.errors import DeviceError, OverlayError

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from whisper_npu_cli.dims import N_FFT, N_FRAMES, ModelDims
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.manifest import MAX_N, PASS, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.spec import MAX_N, PASS, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import (
     CLOCK_MHZ,
     HOST_LAYERNORM_MS,

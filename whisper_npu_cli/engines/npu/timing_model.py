@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.manifest import COLUMNS, EPILOGUES, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, TILE, StreamSpec
 
 N_CORES = 16
 CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna); 1028 on some Phoenix

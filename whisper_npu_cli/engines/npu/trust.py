@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime, Program
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.errors import OverlayError
 
 F32 = NDArray[np.float32]

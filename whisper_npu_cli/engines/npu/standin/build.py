@@ -12,15 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
-from whisper_npu_cli.engines.npu.manifest import (
-    COLUMNS,
-    DEVICE,
-    KERNEL,
-    Manifest,
-    Overlay,
-    Stream,
-    StreamSpec,
-)
+from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay, Stream
+from whisper_npu_cli.engines.npu.spec import COLUMNS, DEVICE, KERNEL, StreamSpec
 from whisper_npu_cli.engines.npu.standin.operators import StreamOperator
 from whisper_npu_cli.engines.npu.xclbin import (
     AIE_PARTITION,

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from whisper_npu_cli.engines.npu.manifest import Manifest, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import build, chip, pyxrt
 from whisper_npu_cli.engines.npu.standin.faults import VARIABLE, parse_faults
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime
