@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,7 +11,6 @@ from whisper_npu_cli.cli import decoding, longform, words
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.outputs import OutputFormat, Outputs, location, print_document
 from whisper_npu_cli.cli.run import Printing, Run
-from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.words import WordOptions
 
 
@@ -165,15 +163,13 @@ def transcribe(
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.report import document
 
-    if exact:
-        _choose_exact(device)
     # an input that is named twice is transcribed once
     sources = list({location(source.path): source for source in find_audio(paths)}.values())
     layout = words.subtitle_layout(context.params)
     outputs = Outputs(sources, output_format, output_dir, layout, stdin_name)
     if resume:
         outputs.check_resumable()
-    engine = EngineOptions(device, precision, cross_kv, threads, xclbins)
+    engine = EngineOptions(device, precision, cross_kv, threads, xclbins, exact)
     options = TranscribeOptions(
         language=language_code(language) if language else None,
         multilingual=multilingual,
@@ -202,12 +198,3 @@ def transcribe(
         raise typer.Exit(130)
     if run.failed:
         raise typer.Exit(1)
-
-
-def _choose_exact(device: str) -> None:
-    """Let the worker that owns the simulated chip run the overlay's sources."""
-    from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE
-
-    if device != "sim":
-        raise UsageError("--exact needs --device sim")
-    os.environ[EXACT_VARIABLE] = "1"

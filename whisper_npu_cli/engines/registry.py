@@ -34,6 +34,7 @@ class EngineOptions:
     cross_kv: Literal["int8", "f32"] = "int8"  # of the decoder's cross-attention cache
     n_threads: int | None = None  # None: all physical cores
     xclbins: Path | None = None  # folder of the NPU overlay; None: where it is looked for
+    exact: bool = False  # with device sim: run the overlay's own designs and kernels
 
     def __post_init__(self) -> None:
         """Raise UsageError for an unknown device (OpenVINO's are looked up later), or threads."""
@@ -42,6 +43,8 @@ class EngineOptions:
                 f"unknown device {self.device!r}",
                 hint=f"one of {', '.join(DEVICES)}, or {OPENVINO}NAME",
             )
+        if self.exact and self.device != "sim":
+            raise UsageError("--exact needs --device sim")
         n_processors = len(os.sched_getaffinity(0))
         if self.n_threads is not None and not 1 <= self.n_threads <= n_processors:
             raise UsageError(
@@ -137,7 +140,8 @@ def load_npu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNp
                 why = f"{check.cause} ({check.detail})" if check.cause else check.detail
                 raise DeviceError(why, hint=check.hint)
     xclbins = str(options.xclbins) if options.xclbins else None
-    return RemoteNpuEncoder(checkpoint, "sim" if is_standin else "npu", xclbins)
+    device = "sim" if is_standin else "npu"
+    return RemoteNpuEncoder(checkpoint, device, xclbins, exact=options.exact)
 
 
 def _cpu_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
