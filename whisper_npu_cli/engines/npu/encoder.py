@@ -7,7 +7,6 @@ process while the device works, so `worker.py` gives it one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import thread_time
 
@@ -45,22 +44,17 @@ UNIT_VARIANCE = 0.05  # bf16 and fp32 rounding change a normalised row's by less
 class NpuEncoder:
     """Encode windows with a checkpoint's weights resident on the device."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        runtime: DeviceRuntime,
-        manifest: Manifest,
-        progress: Callable[[], None] = lambda: None,
-    ) -> None:
+    leaves_cpu = False  # pyxrt holds the interpreter lock while the device works
+
+    def __init__(self, checkpoint: Checkpoint, runtime: DeviceRuntime, manifest: Manifest) -> None:
         self.dims = checkpoint.dims
         origin = "simulated " if runtime.predicted else ""
         self.name = f"{origin}{runtime.name} bf16"
         self._plan = plan_encoder(checkpoint.dims)
         self._overlay = _choose_overlay(manifest, self._plan.specs)
         self._runtime = runtime
-        self._progress = progress
         program = runtime.load(manifest.path.parent, self._overlay)
-        self.known_answer_ms = check_streams(runtime, program, self._plan.specs, progress)
+        self.known_answer_ms = check_streams(runtime, program, self._plan.specs)
         self._buffers = {
             name: runtime.alloc(argument.size_bytes)
             for name, argument in self._plan.buffers.items()
@@ -85,7 +79,6 @@ class NpuEncoder:
             if name.startswith(CROSS):
                 shape = self._plan.buffers[name].shape
                 self._probes[name] = _Probe.of(packed.view(np.uint16).reshape(shape))
-            self._progress()
         norm = "model.encoder.layer_norm"
         self._scale, self._shift = (checkpoint.array(f"{norm}.{x}") for x in ("weight", "bias"))
 
@@ -104,11 +97,8 @@ class NpuEncoder:
         results = [self._buffers[part.buffer] for part in self._plan.cross]
         for buffer in (self._buffers[STATES], *results):
             _arm(buffer)
-        device_ms = 0.0
         lists_start = thread_time()
-        for run_list in self._lists:
-            device_ms += run_list.run(LIST_TIMEOUT_S)
-            self._progress()
+        device_ms = sum(run_list.run(LIST_TIMEOUT_S) for run_list in self._lists)
         lists_s = thread_time() - lists_start
         for buffer in (self._buffers[STATES], *results):
             _collect(buffer)
