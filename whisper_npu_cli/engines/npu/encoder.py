@@ -192,7 +192,7 @@ def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:
     framed = np.zeros((N_FRAMES + CONV_TAPS - 1, n_mels), np.uint16)
     framed[1:-1] = layout.to_bf16(np.ascontiguousarray(mel.T))
     windows = np.zeros((N_FRAMES + 1, cols), np.uint16)  # windows[i] makes row i - 1
-    windows[1:, :width] = layout.im2col(framed, CONV_TAPS, 1)
+    windows[1:, :width] = layout.im2col(framed, CONV_TAPS)
     windows[1:, width : width + BIAS_COLUMNS] = BF16_ONE
     operand = np.zeros((CONV_TAPS, rows // CONV_TAPS, cols), np.uint16)
     for part in range(CONV_TAPS):

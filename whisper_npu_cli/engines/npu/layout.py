@@ -135,9 +135,9 @@ def _kv_tiles(packed: U16) -> U16:
     return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)
 
 
-def im2col(signal: U16, size: int, stride: int) -> U16:
-    """Return the windows of `size` rows of signal (rows, channels), flattened one a row."""
-    windows = sliding_window_view(signal, size, axis=0)[::stride]  # (n, channels, size)
+def im2col(signal: U16, size: int) -> U16:
+    """Return every stretch of `size` rows of signal (rows, channels), flattened one a row."""
+    windows = sliding_window_view(signal, size, axis=0)  # (n, channels, size)
     return np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(len(windows), -1)
 
 
