@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -82,8 +81,6 @@ def transcribe(
         refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
-    if engine.exact:
-        _choose_exact()
     # an input that is named twice is transcribed once
     sources = list({location(source.path): source for source in find_audio(paths)}.values())
     outputs = Outputs(sources, output, layout)
@@ -120,10 +117,3 @@ def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Docu
         versions=versions(),
         results=run.results,
     )
-
-
-def _choose_exact() -> None:
-    """Let the worker that owns the simulated chip run the overlay's sources."""
-    from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE
-
-    os.environ[EXACT_VARIABLE] = "1"

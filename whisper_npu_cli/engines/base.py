@@ -43,7 +43,7 @@ class EncodedWindow:
 
 
 class Encoder(Protocol):
-    """Compute encoder states and cross-attention keys and values; a context manager."""
+    """Compute encoder states and cross-attention keys and values."""
 
     dims: ModelDims
 
