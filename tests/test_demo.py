@@ -12,7 +12,7 @@ import pytest
 from tests.support.digits import DigitClip, compose_clips
 from tests.support.places import DEMO, GOLDEN
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from whisper_npu_cli.decoding.retry import Task, WindowDecoder
+from whisper_npu_cli.decoding.retry import PromptedWindow, WindowDecoder
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 from whisper_npu_cli.options import DecodingOptions, EngineOptions
@@ -64,7 +64,7 @@ def transcribe(
     for clip in clips:
         encoded = engines.encoder.encode(clip.mel(demo.dims.n_mels))
         window = engines.decoder.cross_kv(encoded)
-        (decoded,) = decoder.decode([Task(window, "en", prompt)])
+        (decoded,) = decoder.decode([PromptedWindow(window, "en", prompt)])
         rows.append(list(decoded.tokens))
     engines.close()
     return rows

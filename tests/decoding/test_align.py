@@ -1,4 +1,4 @@
-"""Dynamic time warping, the median along time, and the words that come of them."""
+"""Dynamic time warping, the median along time, and the words found with them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.decoding.align import (
     Spoken,
     align_words,
-    alignment_cost,
+    compute_cost,
+    find_token_starts,
     median_filter,
-    token_starts,
     warp,
 )
 from whisper_npu_cli.dims import TIME_PRECISION_S
@@ -31,7 +31,7 @@ from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 
 @st.composite
 def costs(draw: st.DrawFn) -> Any:
-    """Costs without ties, at which the choice of the original is not always the cheapest."""
+    """Costs without ties; on ties the original does not always choose the cheapest path."""
     shape = draw(st.tuples(st.integers(1, 12), st.integers(1, 12)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     return rng.standard_normal(shape).astype(np.float32)
@@ -53,7 +53,7 @@ def test_path_is_the_cheapest_monotonic_one(cost: Any) -> None:
     assert path[:, -1].tolist() == [cost.shape[0] - 1, cost.shape[1] - 1]
     steps = {tuple(step) for step in np.diff(path).T.tolist()}
     assert steps <= {(0, 1), (1, 0), (1, 1)}
-    # fp32 sums of up to 23 numbers of size 1
+    # The tolerance is that of fp32 sums of up to 23 numbers of size 1.
     assert cost[tuple(path)].sum(dtype=np.float64) == pytest.approx(cheapest(cost), abs=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_a_cheap_path_is_found_again(n_rows: int, n_columns: int) -> None:
 
 @given(costs())
 def test_every_row_begins_once_and_in_order(cost: Any) -> None:
-    starts = token_starts(cost)
+    starts = find_token_starts(cost)
     assert len(starts) == len(cost)
     assert starts[0] == 0
     assert (np.diff(starts) >= 0).all()
@@ -104,7 +104,7 @@ def test_median_is_that_of_the_mirrored_axis(x: Any, width: int) -> None:
 
 
 def test_heads_that_tell_nothing_give_a_cost_all_the_same() -> None:
-    cost = alignment_cost(np.full((2, 5, 40), 1 / 40, np.float32))
+    cost = compute_cost(np.full((2, 5, 40), 1 / 40, np.float32))
     assert np.array_equal(cost, np.zeros((5, 40)))
 
 
@@ -184,7 +184,9 @@ def test_words_cover_the_tokens_and_stay_in_the_content(
     @settings(max_examples=20)
     @given(st.integers(2, 3000), st.text(min_size=1, max_size=12))
     def check(n_frames: int, text: str) -> None:
-        tokens = tokenizer.encode(text)  # broken characters at the end would be no word
+        tokens = tokenizer.encode(
+            text
+        )  # of whole characters: broken ones at the end would be no word
         spoken = Spoken(tokens, "en", "transcribe", n_frames)
         words = align_words(decoder, window, tokenizer, spoken)
         assert [token for word in words for token in word.tokens] == tokens

@@ -14,7 +14,7 @@ from tests.support.places import GOLDEN
 from tests.support.sequential_run import transcribe_samples
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.decoding.prompt import PromptBuilder
-from whisper_npu_cli.decoding.retry import Task, WindowDecoder
+from whisper_npu_cli.decoding.retry import PromptedWindow, WindowDecoder
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
@@ -33,7 +33,7 @@ def golden() -> Any:
 
 
 class CachingEncoder(ReferenceEncoder):
-    """The reference engine, which sees many windows again in the next case."""
+    """The reference encoder, which remembers windows, because many come again in the next case."""
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -76,12 +76,14 @@ def test_windows_together_are_openai_whispers_alone(
     decoder = engines.decoder
     builder = PromptBuilder(tokenizer, options, "transcribe", decoder.dims.n_text_ctx)
     prompt = builder.build("en", first=True)
-    tasks = [Task(window, "en", prompt) for window in encoded]
-    results = WindowDecoder(decoder, tokenizer, options).decode(tasks)
+    prompted = [PromptedWindow(window, "en", prompt) for window in encoded]
+    results = WindowDecoder(decoder, tokenizer, options).decode(prompted)
     for result, expected in zip(results, golden["windows"][name], strict=True):
         assert list(result.tokens) == expected["tokens"]
         assert result.avg_logprob == pytest.approx(expected["avg_logprob"], abs=LOGPROB_TOLERANCE)
-        if tokenizer.no_speech not in result.tokens:  # its name differs, and names count
+        if (
+            tokenizer.no_speech not in result.tokens
+        ):  # its name differs, and names count in the ratio
             assert result.compression_ratio == expected["compression_ratio"]
         # One softmax of fp32 logits of size 10.
         assert result.no_speech_prob == pytest.approx(expected["no_speech_prob"], rel=1e-4)
@@ -98,7 +100,7 @@ def test_recording_is_openai_whispers(
     def likeliest(_: SamplingPolicy, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.array(logprobs.argmax(axis=1))
 
-    # As in the golden: random draws cannot be equal, what is decided by them can.
+    # Random draws cannot be equal in two programs, so both take the likeliest token instead.
     monkeypatch.setattr(SamplingPolicy, "choose", likeliest)
     case = dict(LONG_CASES[name])
     clips = case.pop("clip_timestamps", ())
@@ -110,7 +112,7 @@ def test_recording_is_openai_whispers(
 
 
 def assert_same(segment: Segment, expected: dict[str, Any], clips: tuple[float, ...]) -> None:
-    """Compare with openai-whisper's, whose segments may end beyond the content of the window."""
+    """Compare with a segment of openai-whisper, which may end beyond the content of its window."""
     assert segment.seek == expected["seek"]
     ends = [*clips[1::2], 50.0]
     limit = min(end for end in ends if segment.seek < end * FRAMES_PER_SECOND)

@@ -53,7 +53,7 @@ def test_hotwords_share_the_room_of_the_previous_text() -> None:
 
 
 def test_history_keeps_what_was_said() -> None:
-    history = builder(initial_prompt=" hi ").history()
+    history = builder(initial_prompt=" hi ").begin_history()
     assert history.tokens == list(encode(" hi"))
     history.add([1, 2], 0.0)
     history.add([3], 0.4)
@@ -64,15 +64,15 @@ def test_history_keeps_what_was_said() -> None:
     ("options", "temperature"), [({}, 0.6), ({"condition_on_previous_text": False}, 0.0)]
 )
 def test_history_is_reset(options: dict[str, Any], temperature: float) -> None:
-    history = builder(initial_prompt="hi", **options).history()
+    history = builder(initial_prompt="hi", **options).begin_history()
     history.add([1, 2], temperature)
     assert history.tokens == []
-    carried = builder(initial_prompt="hi", carry_initial_prompt=True, **options).history()
+    carried = builder(initial_prompt="hi", carry_initial_prompt=True, **options).begin_history()
     carried.add([1, 2], temperature)
     assert carried.tokens == list(encode(" hi"))
 
 
 def test_a_carried_prompt_stays_whole() -> None:
-    history = builder(initial_prompt="hi", carry_initial_prompt=True).history()
+    history = builder(initial_prompt="hi", carry_initial_prompt=True).begin_history()
     history.add(range(30), 0.0)
     assert history.tokens == [*encode(" hi"), *range(22, 30)]

@@ -8,10 +8,9 @@ import pytest
 
 from tests.support.scripted import Script, ScriptedDecoder, window
 from tests.support.vocabularies import BYTES as TOKENIZER
-from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.retry import (
     DecodedWindow,
-    Task,
+    PromptedWindow,
     WindowDecoder,
     compression_ratio,
     ends_in_loop,
@@ -24,7 +23,7 @@ PROMPT = TOKENIZER.sot_sequence("en")
 
 
 def says(*tokens: int, prob: float = 0.9, no_speech: float = 0.0) -> Script:
-    """A window that begins with <|0.00|>, goes on with `tokens` and ends."""
+    """Script a window that begins with <|0.00|>, goes on with `tokens` and ends."""
     text = (BEGIN, *tokens, BEGIN + 50, EOT)
 
     def script(_: int, said: tuple[int, ...]) -> dict[int, float]:
@@ -40,8 +39,8 @@ def says(*tokens: int, prob: float = 0.9, no_speech: float = 0.0) -> Script:
 def decoded(script: Script, n: int = 1, **options: Any) -> tuple[list[DecodedWindow], list[Any]]:
     decoder = ScriptedDecoder(script, n_vocab=TOKENIZER.n_vocab)
     chosen = DecodingOptions(**{"beam_size": None, "best_of": 1} | options)
-    tasks = [Task(window(i), "en", PROMPT) for i in range(n)]
-    return WindowDecoder(decoder, TOKENIZER, chosen).decode(tasks), decoder.started
+    prompted = [PromptedWindow(window(i), "en", PROMPT) for i in range(n)]
+    return WindowDecoder(decoder, TOKENIZER, chosen).decode(prompted), decoder.started
 
 
 def test_a_good_text_is_decoded_once() -> None:
@@ -113,18 +112,6 @@ def test_of_several_samples_the_likeliest_is_kept() -> None:
         (one,), _ = decoded(script, temperature=1.0, best_of=16, seed=seed)
         assert one.tokens == (BEGIN, A, BEGIN + 9)
         assert one.avg_logprob == pytest.approx(log(0.7) / 4, abs=1e-4)
-
-
-def test_languages_are_ranked_by_probability() -> None:
-    ids = TOKENIZER.language_ids
-    script = {0: {ids["de"]: 0.6, ids["en"]: 0.3}, 1: {ids["fr"]: 0.9}}
-    decoder = ScriptedDecoder(lambda i, _: script[i], n_vocab=TOKENIZER.n_vocab)
-    first, second = detect_language(decoder, [window(0), window(1)], TOKENIZER)
-    assert list(first)[:2] == ["de", "en"]
-    assert first["de"] == pytest.approx(2 / 3, abs=1e-4)  # of 99 languages
-    assert sum(first.values()) == pytest.approx(1, abs=1e-5)
-    assert next(iter(second)) == "fr"
-    assert len(decoder.started) == 1
 
 
 def test_ratio_of_a_text_is_that_of_zlib() -> None:

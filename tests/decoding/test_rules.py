@@ -12,7 +12,7 @@ from whisper_npu_cli.decoding.rules import (
     SuppressBlank,
     SuppressTokens,
     TimestampRules,
-    token_rules,
+    make_token_rules,
 )
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import DecodingOptions
@@ -99,7 +99,7 @@ def test_no_ngram_comes_twice(sampled: list[int], size: int) -> None:
 
 def test_suppressed_tokens() -> None:
     def suppressed(text: str) -> set[int]:
-        rules = token_rules(TOKENIZER, DecodingOptions(suppress_tokens=text))
+        rules = make_token_rules(TOKENIZER, DecodingOptions(suppress_tokens=text))
         return {t for rule in rules if isinstance(rule, SuppressTokens) for t in rule.tokens}
 
     control = {TOKENIZER.sot, TOKENIZER.sot_prev, TOKENIZER.no_speech, TOKENIZER.transcribe}
@@ -111,17 +111,17 @@ def test_suppressed_tokens() -> None:
 
 @pytest.mark.parametrize(("limit_s", "index"), [(1.0, 50), (0.1, 5), (0.0, None), (None, None)])
 def test_first_timestamp(limit_s: float | None, index: int | None) -> None:
-    *_, rule = token_rules(TOKENIZER, DecodingOptions(max_initial_timestamp=limit_s))
+    *_, rule = make_token_rules(TOKENIZER, DecodingOptions(max_initial_timestamp=limit_s))
     assert isinstance(rule, TimestampRules)
     assert rule.max_initial_index == index
 
 
 def test_without_timestamps_there_are_no_timestamp_rules() -> None:
-    rules = token_rules(TOKENIZER, DecodingOptions(without_timestamps=True))
+    rules = make_token_rules(TOKENIZER, DecodingOptions(without_timestamps=True))
     assert not any(isinstance(rule, TimestampRules) for rule in rules)
 
 
 @pytest.mark.parametrize("suppressed", ["999999", "-2", "one"])
 def test_tokens_that_there_are_not_cannot_be_suppressed(suppressed: str) -> None:
     with pytest.raises(UsageError):
-        token_rules(TOKENIZER, DecodingOptions(suppress_tokens=suppressed))
+        make_token_rules(TOKENIZER, DecodingOptions(suppress_tokens=suppressed))

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from tests.support.scripted import EOT, NO_SPEECH, SOT, Script, ScriptedDecoder, window
 from whisper_npu_cli.decoding.beam import BeamPolicy
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
-from whisper_npu_cli.decoding.search import Candidate, Policy, Prompts, likeliest, search
+from whisper_npu_cli.decoding.search import Candidate, Policy, Prompts, choose_likeliest, search
 from whisper_npu_cli.engines.numba_decoder.logits import top_k
 
 GREEDY = SamplingPolicy(EOT, 0.0, 1, np.random.default_rng(0))
@@ -32,12 +32,12 @@ def run(
 
 
 def chain(*tokens: int) -> Script:
-    """A window that says `tokens` and ends."""
+    """Script a window that says `tokens` and ends."""
     return lambda _, said: {(*tokens, EOT)[len(said)]: 0.9}
 
 
 def garden_path(_: int, said: tuple[int, ...]) -> dict[int, float]:
-    """The likelier first word leads to unlikely texts."""
+    """Script a likelier first word that leads to unlikely texts."""
     if not said:
         return {1: 0.6, 2: 0.4}
     if said == (1,):
@@ -80,7 +80,7 @@ def test_beams_find_what_greedy_misses() -> None:
     (greedy,), _ = run(garden_path, GREEDY)
     (beams,), _ = run(garden_path, BeamPolicy(EOT, 2, 1.0))
     assert greedy[0].tokens == (1, 3)
-    assert likeliest(beams, None).tokens == (2,)
+    assert choose_likeliest(beams, None).tokens == (2,)
 
 
 def test_patience_waits_for_more_texts() -> None:
@@ -95,11 +95,11 @@ def test_patience_waits_for_more_texts() -> None:
 
 def test_length_penalty_decides_between_short_and_long() -> None:
     short, long = Candidate((1,), np.float32(-1)), Candidate((1,) * 4, np.float32(-2))
-    assert likeliest([short, long], None) is long
-    assert likeliest([short, long], 0.0) is short
-    assert likeliest([short, long], 1.0) is short  # 6/6 and 9/6: -1 and -1.33
-    assert likeliest([short, Candidate((1,) * 8, np.float32(-2))], 1.0).tokens == (1,) * 8
-    assert likeliest([short, Candidate((2,), np.float32(-1))], None) is short
+    assert choose_likeliest([short, long], None) is long
+    assert choose_likeliest([short, long], 0.0) is short
+    assert choose_likeliest([short, long], 1.0) is short  # 6/6 and 9/6: -1 and -1.33
+    assert choose_likeliest([short, Candidate((1,) * 8, np.float32(-2))], 1.0).tokens == (1,) * 8
+    assert choose_likeliest([short, Candidate((2,), np.float32(-1))], None) is short
 
 
 @settings(max_examples=30, deadline=None)
@@ -117,7 +117,7 @@ def test_wide_beams_find_the_likeliest_text_of_all(seed: int) -> None:
             for i, token in enumerate((*text, EOT))
         )
 
-    # 8 windows of context let 4 tokens be sampled, the last of which may be the end.
+    # A context of 8 tokens lets 4 be sampled, the last of which may be the end.
     texts = [text for n in range(4) for text in product((1, 2), repeat=n)]
     (candidates,), _ = run(lambda _, said: probs(said), BeamPolicy(EOT, 16, 2.0), n_text_ctx=8)
     ended = {c.tokens: float(c.sum_logprob) for c in candidates if c.tokens in texts}

@@ -53,7 +53,7 @@ class Model:
         self._words = words
         self._n_said = n_said
 
-    def history(self) -> Any:
+    def begin_history(self) -> Any:
         return SimpleNamespace(tokens=[])
 
     def encode(self, mel: NDArray[np.float32], _seek: int) -> NDArray[np.float32]:

@@ -28,7 +28,7 @@ from tools.speech.voices import TEST_INDICES, read_samples
 from whisper_npu_cli.audio.mel import log_mel
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from whisper_npu_cli.decoding.align import Spoken, align_words
-from whisper_npu_cli.decoding.retry import DecodedWindow, Task, WindowDecoder
+from whisper_npu_cli.decoding.retry import DecodedWindow, PromptedWindow, WindowDecoder
 from whisper_npu_cli.dims import (
     FRAMES_PER_SECOND,
     HOP_LENGTH,
@@ -65,7 +65,7 @@ class Model:
     def decode(self, windows: Sequence[CrossKV]) -> list[DecodedWindow]:
         """Decode windows greedily, with timestamps."""
         prompt = self.tokenizer.sot_sequence("en")
-        return self._windows.decode([Task(window, "en", prompt) for window in windows])
+        return self._windows.decode([PromptedWindow(window, "en", prompt) for window in windows])
 
     def word_starts(self, window: CrossKV, text: str, end_s: float) -> NDArray[np.float64]:
         """Return the starts (n_words,) of the words of `text` in a window whose speech ends."""

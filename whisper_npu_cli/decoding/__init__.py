@@ -1,1 +1,1 @@
-"""Whisper's rules of decoding: which tokens a window becomes. No arithmetic of the model."""
+"""Whisper's rules of decoding, which turn a window into tokens. The engines compute the model."""

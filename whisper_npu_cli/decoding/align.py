@@ -1,9 +1,9 @@
-"""Where in the window each token is spoken: cross-attention in, the words with their times out.
+"""Word times: cross-attention in, the words of a window with their times out.
 
-A few heads of the decoder look at the sound of the token that they predict. Their weights as a
-cost of (token, position), and the cheapest monotonic path through it by dynamic time warping,
-say where each token begins. Algorithm and constants: openai/whisper `timing.py`.
-Knows nothing of segments; times are seconds within the window.
+A few heads of the decoder look at the sound of the token that they predict. Their weights are
+turned into a cost of (token, position). The cheapest monotonic path through it, found by dynamic
+time warping, tells where each token begins. Algorithm and constants: openai/whisper `timing.py`.
+Times are seconds within the window. This module knows nothing of segments.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _DIAGONAL, _NEXT_ROW, _NEXT_COLUMN = 0, 1, 2  # steps of a path
 
 @dataclass(frozen=True)
 class Spoken:
-    """The text tokens of a window, without timestamps, as said in `language` (a code)."""
+    """The text tokens of a window, without timestamps, and the language (a code) they are in."""
 
     tokens: Sequence[int]
     language: str
     task: str
-    n_frames: int  # of the window that are content
+    n_frames: int  # content of the window, without its padding
 
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word with the tokens that spell it, in seconds within its window.
+    """A word with its tokens, in seconds within its window.
 
     `probability` is the mean over the tokens.
     """
@@ -69,10 +69,10 @@ def align_words(
     sot = tokenizer.sot_sequence(spoken.language, spoken.task)
     fed = np.array([*sot, tokenizer.no_timestamps, *spoken.tokens, tokenizer.eot])
     logits, weights = decoder.align(window, fed)
-    # The token at index i of `fed` is predicted by, and its time told by, index i - 1.
-    logits, cost = logits[len(sot) : -2], alignment_cost(weights[..., :n_positions])
-    probabilities = token_probabilities(logits[:, : tokenizer.eot], spoken.tokens)
-    starts = token_starts(cost[len(sot) : -1]) / TOKENS_PER_SECOND
+    # Row i - 1 predicts the token at index i of `fed`, and tells its time.
+    logits, cost = logits[len(sot) : -2], compute_cost(weights[..., :n_positions])
+    probabilities = compute_probabilities(logits[:, : tokenizer.eot], spoken.tokens)
+    starts = find_token_starts(cost[len(sot) : -1]) / TOKENS_PER_SECOND
     words, word_tokens = tokenizer.split_to_word_tokens(
         [*spoken.tokens, tokenizer.eot], spoken.language
     )
@@ -91,23 +91,23 @@ def align_words(
     ]
 
 
-def token_probabilities(logits: Array, tokens: Sequence[int]) -> Array:
-    """Return the probability of each of `tokens` (n,) by logits (n, n_text_vocab)."""
+def compute_probabilities(logits: Array, tokens: Sequence[int]) -> Array:
+    """Return the probability (n,) of each of `tokens` (n,), given logits (n, n_text_vocab)."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     chosen: Array = exponentials[np.arange(len(tokens)), list(tokens)] / exponentials.sum(axis=1)
     return chosen
 
 
-def alignment_cost(weights: Array) -> Array:
-    """Return the cost (n_tokens, n_positions) of attention weights (n_heads, ...) over content.
+def compute_cost(weights: Array) -> Array:
+    """Return the cost (n_tokens, n_positions) of weights (n_heads, n_tokens, n_positions).
 
-    They are scaled to sum to 1 over the content, which is the softmax over it, and standardised
-    over the tokens, as some positions draw every token's look; then come a median along time
-    and the mean over heads.
+    The attention weights are scaled to sum to 1 over the content, which is the softmax over it.
+    They are standardised over the tokens, because some positions attract every token. Then come
+    a median along time and the mean over heads.
     """
     weights = weights / weights.sum(axis=-1, keepdims=True)
     deviation = weights.std(axis=1, keepdims=True)
-    # Where all tokens look alike nothing is told; openai/whisper divides by zero.
+    # Tokens that all look alike tell nothing; openai/whisper divides by zero there.
     deviation = np.maximum(deviation, np.finfo(np.float32).tiny)
     standardised = (weights - weights.mean(axis=1, keepdims=True)) / deviation
     cost: Array = -median_filter(standardised, MEDIAN_WIDTH).mean(axis=0)
@@ -115,7 +115,7 @@ def alignment_cost(weights: Array) -> Array:
 
 
 def median_filter(x: Array, width: int) -> Array:
-    """Return the running median of odd `width` over the last axis, which is mirrored at its ends.
+    """Return the running median over the last axis, mirrored at its ends; `width` is odd.
 
     An axis too short to be mirrored is left as it is.
     """
@@ -123,15 +123,15 @@ def median_filter(x: Array, width: int) -> Array:
     if x.shape[-1] <= margin:
         return x
     padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(margin, margin)], mode="reflect")
-    windows = sliding_window_view(padded, width, axis=-1)
-    # Row by row: all windows of a big model's heads at once would be 100 MB.
+    neighbours = sliding_window_view(padded, width, axis=-1)
+    # It goes row by row: the neighbours of all rows of a big model's heads would take 100 MB.
     filtered = np.empty_like(x)
     for index in np.ndindex(x.shape[:-1]):
-        filtered[index] = np.partition(windows[index], margin, axis=-1)[:, margin]
+        filtered[index] = np.partition(neighbours[index], margin, axis=-1)[:, margin]
     return filtered
 
 
-def token_starts(cost: Array) -> NDArray[np.int64]:
+def find_token_starts(cost: Array) -> NDArray[np.int64]:
     """Return the first column (n_rows,) of each row on the cheapest path through `cost`."""
     rows, columns = warp(cost)
     starts: NDArray[np.int64] = columns[np.diff(rows, prepend=-1) > 0]
@@ -144,26 +144,28 @@ def warp(cost: Array) -> NDArray[np.int64]:
     A step goes to the next row, the next column or both (dynamic time warping).
     """
     _compile()
-    return _trace_back(_steps(np.ascontiguousarray(cost, np.float32)))
+    return _trace_back(_find_steps(np.ascontiguousarray(cost, np.float32)))
 
 
 @cache
 def _compile() -> None:
-    """Compile the loop over cells; a second where nothing is stored."""
-    compile_once(_steps, (np.empty((1, 1), np.float32),), lambda: None)
+    """Compile the loop over cells, which takes a second where no compiled code is stored."""
+    compile_once(_find_steps, (np.empty((1, 1), np.float32),), lambda: None)
 
 
 @njit
-def _steps(cost):  # type: ignore[no-untyped-def]
+def _find_steps(cost):  # type: ignore[no-untyped-def]
     """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
 
-    Where two predecessors cost the same a step to the next column is taken, even if it costs
-    more than they: so does openai/whisper.
+    Where the other two predecessors cost the same, the step to the next column is taken even if
+    it costs more, as in openai/whisper.
     """
     n_rows, n_columns = cost.shape
     steps = np.empty((n_rows + 1, n_columns + 1), np.int8)
     steps[:, 0], steps[0, :] = _NEXT_ROW, _NEXT_COLUMN
-    before = np.full(n_columns + 1, np.float32(np.inf))  # the cheapest paths to the row above
+    before = np.full(
+        n_columns + 1, np.float32(np.inf)
+    )  # costs of the cheapest paths to the row above
     before[0] = 0
     here = np.empty_like(before)
     for i in range(1, n_rows + 1):

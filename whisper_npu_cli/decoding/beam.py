@@ -1,7 +1,7 @@
-"""Beam search with patience as a policy of `search.py`.
+"""Beam search with patience, a policy of `search.py`.
 
-Bit for bit openai/whisper's BeamSearchDecoder; patience is that of Kasai et al. 2022, "A Call for
-Clarity in Beam Search: How It Works and When It Stops".
+It chooses bit for bit as openai/whisper's BeamSearchDecoder does. Patience is that of Kasai et al.
+2022, "A Call for Clarity in Beam Search: How It Works and When It Stops".
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class BeamPolicy:
 
     @property
     def group_size(self) -> int:
-        """Rows of one window."""
+        """Number of rows of one window."""
         return self.beam_size
 
     @property
     def n_candidates(self) -> int:
-        """How many sequences must end before the search does."""
+        """Number of sequences that must end before the search does."""
         return round(self.beam_size * self.patience)
 
     def start(self) -> BeamSearch:
@@ -48,8 +48,8 @@ class BeamSearch:
         self._ended: list[Candidate] = []
 
     def update(self, logprobs: NDArray[np.float32]) -> list[int]:
-        """Extend every beam by its likeliest tokens and keep the likeliest sequences of all."""
-        # Of the tokens of a beam one can be the end, which leaves `beam_size` to go on with.
+        """Extend every beam by its likeliest tokens and keep the likeliest of all sequences."""
+        # One token of each beam may be the end of text; `beam_size` others are left to continue.
         tokens, token_logprobs = top_k(logprobs, self._policy.beam_size + 1)
         totals = np.array([[row.sum_logprob] for row in self.rows]) + token_logprobs
         beams: list[Candidate] = []
@@ -72,9 +72,9 @@ class BeamSearch:
         if len(self._ended) < self._policy.n_candidates:
             self._ended.append(candidate)
 
-    def candidates(self) -> list[Candidate]:
-        """Return the ended sequences, filled up to `beam_size` with the likeliest unended ones."""
+    def finish(self) -> list[Candidate]:
+        """Return the ended sequences, and the likeliest unended ones up to `beam_size` in all."""
         n_missing = max(0, self._policy.beam_size - len(self._ended))
-        # Of equal beams the last one comes first, as in openai/whisper's reversed sort.
+        # The last of equal beams comes first, as in openai/whisper's reversed sort.
         unended = sorted(self.rows, key=lambda beam: beam.sum_logprob)[::-1]
         return self._ended + unended[:n_missing]

@@ -1,4 +1,4 @@
-"""What a window's decoder is told before it samples: earlier text, hotwords, language, task."""
+"""Prompts: the tokens of earlier text, hotwords, language and task that precede a window's text."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from whisper_npu_cli.options import DecodingOptions
 
 
 class PromptBuilder:
-    """Prompts of one task under one set of options.
+    """Build the prompts of one task under one set of options.
 
-    UsageError where the model lacks the task, or has no room for the prefix.
+    UsageError where the prefix does not fit into the model's context.
     """
 
     def __init__(
@@ -21,9 +21,9 @@ class PromptBuilder:
         self._tokenizer = tokenizer
         self._options = options
         self._task = task
-        # As in openai/whisper: half of the context is for what is sampled.
+        # Half of the context is for the sampled tokens, as in openai/whisper.
         self.n_previous = n_text_ctx // 2 - 1
-        # Beside previous text, <|startofprev|>, four tokens of the prompt and one to be sampled.
+        # The six are <|startofprev|>, four tokens of the prompt, and one token to be sampled.
         room = n_text_ctx - self.n_previous - 6
         if (n := len(self._encode(options.prefix))) > room:
             raise UsageError(f"the prefix has {n} tokens, there is room for {room}")
@@ -31,10 +31,11 @@ class PromptBuilder:
     def build(
         self, language: str, previous: Sequence[int] = (), *, first: bool = False
     ) -> tuple[int, ...]:
-        """Return the prompt of a window in `language` (a code) that follows `previous` tokens.
+        """Return the prompt of a window in `language` (a code), given the `previous` text tokens.
 
-        The prefix stands in the `first` window only. Hotwords come first in the room of the
+        Only the `first` window has the prefix. Hotwords take the beginning of the room for
         previous text; faster-whisper gives them room of their own, which can fill the context.
+        UsageError where the model lacks the language or the task.
         """
         tokenizer, options = self._tokenizer, self._options
         prompt = list(tokenizer.sot_sequence(language, self._task))
@@ -42,13 +43,13 @@ class PromptBuilder:
             prompt.append(tokenizer.no_timestamps)
         prefix = self._encode(options.prefix) if first else []
         hotwords = [] if prefix else self._encode(options.hotwords)[: self.n_previous]
-        context = hotwords + last(previous, self.n_previous - len(hotwords))
+        context = hotwords + take_last(previous, self.n_previous - len(hotwords))
         return (*([tokenizer.sot_prev, *context] if context else ()), *prompt, *prefix)
 
     def _encode(self, text: str | None) -> list[int]:
         return self._tokenizer.encode(" " + text.strip()) if text else []
 
-    def history(self) -> History:
+    def begin_history(self) -> History:
         """Begin the history of one audio."""
         return History(self._encode(self._options.initial_prompt), self._options, self.n_previous)
 
@@ -64,21 +65,21 @@ class History:
 
     @property
     def tokens(self) -> list[int]:
-        """What the next window follows, a carried initial prompt first; `build` takes the end."""
+        """Tokens before the next window, a carried initial prompt first; `build` takes the end."""
         if not self._options.carry_initial_prompt:
             return self._since_reset
-        return self._initial + last(self._since_reset, self._n_previous - len(self._initial))
+        return self._initial + take_last(self._since_reset, self._n_previous - len(self._initial))
 
     def add(self, tokens: Sequence[int], temperature: float) -> None:
-        """Add what a window said, unless it must not condition the next.
+        """Add the tokens of a window, or forget all where they must not condition the next window.
 
-        Text sampled at a high temperature is no model to follow, nor is what came before it.
+        Text sampled at a temperature above 0.5 is no good example, nor is the text before it.
         """
         self._since_reset.extend(tokens)
         if not self._options.condition_on_previous_text or temperature > 0.5:
             self._since_reset.clear()
 
 
-def last(tokens: Sequence[int], n: int) -> list[int]:
+def take_last(tokens: Sequence[int], n: int) -> list[int]:
     """Return the last `n` of `tokens`; none where `n` is not positive."""
     return list(tokens[max(0, len(tokens) - n) :]) if n > 0 else []

@@ -1,4 +1,4 @@
-"""Decoding windows to text, again at a higher temperature where the text is not to be trusted."""
+"""Windows to tokens, decoded again at a higher temperature where the text cannot be trusted."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.decoding.beam import BeamPolicy
-from whisper_npu_cli.decoding.rules import token_rules
+from whisper_npu_cli.decoding.rules import make_token_rules
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
-from whisper_npu_cli.decoding.search import Policy, Prompts, likeliest, search
+from whisper_npu_cli.decoding.search import Policy, Prompts, choose_likeliest, search
 from whisper_npu_cli.engines.base import CrossKV, Decoder
 from whisper_npu_cli.options import DecodingOptions
 
 
 @dataclass(frozen=True)
 class DecodedWindow:
-    """The tokens of one window, without the end of text, and how sure the model is of them."""
+    """The tokens of one window, without the end of text, and the model's confidence in them."""
 
     language: str
     tokens: tuple[int, ...]
@@ -30,42 +30,42 @@ class DecodedWindow:
 
 
 @dataclass(frozen=True)
-class Task:
-    """A window to decode."""
+class PromptedWindow:
+    """An encoded window, its language (a code), and the prompt before its text."""
 
-    window: CrossKV
+    encoded: CrossKV
     language: str
     prompt: tuple[int, ...]
 
 
 class WindowDecoder:
-    """A decoder with the meaning of its tokens: any number of windows in, their tokens out."""
+    """Decode any number of encoded windows to tokens."""
 
     def __init__(self, decoder: Decoder, tokenizer: Tokenizer, options: DecodingOptions) -> None:
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._options = options
-        self._rules = token_rules(tokenizer, options)
+        self._rules = make_token_rules(tokenizer, options)
 
-    def decode(self, tasks: Sequence[Task]) -> list[DecodedWindow]:
+    def decode(self, windows: Sequence[PromptedWindow]) -> list[DecodedWindow]:
         """Decode windows together; their prompts have equal lengths.
 
-        Those that fail are decoded again at the next temperature, together. What fails at the
-        last one is returned none the less, as in openai/whisper.
+        The windows that fail are decoded again, together, at the next temperature. Windows that
+        fail at the last temperature are returned nevertheless, as in openai/whisper.
         """
         rng = np.random.default_rng(self._options.seed)
         decoded: dict[int, DecodedWindow] = {}
-        pending = list(range(len(tasks)))
+        pending = list(range(len(windows)))
         for temperature in self._options.temperatures:
-            tried = self._decode_at(temperature, [tasks[i] for i in pending], rng)
+            tried = self._decode_at(temperature, [windows[i] for i in pending], rng)
             decoded.update(zip(pending, tried, strict=True))
             pending = [i for i in pending if self._needs_fallback(decoded[i])]
             if not pending:
                 break
-        return [decoded[i] for i in range(len(tasks))]
+        return [decoded[i] for i in range(len(windows))]
 
     def is_silence(self, window: DecodedWindow) -> bool:
-        """Return whether the window is to be skipped: likely silence, and no likely text."""
+        """Return whether to skip the window, because silence is likely and its text is not."""
         options = self._options
         if options.no_speech_threshold is None:
             return False
@@ -90,27 +90,29 @@ class WindowDecoder:
         return (is_repetitive or is_unlikely) and not (is_silent and is_unlikely)
 
     def _decode_at(
-        self, temperature: float, tasks: Sequence[Task], rng: np.random.Generator
+        self, temperature: float, windows: Sequence[PromptedWindow], rng: np.random.Generator
     ) -> list[DecodedWindow]:
         tokenizer = self._tokenizer
         prompts = Prompts(
-            tokens=np.array([task.prompt for task in tasks]),
-            sot_index=tasks[0].prompt.index(tokenizer.sot),
+            tokens=np.array([window.prompt for window in windows]),
+            sot_index=windows[0].prompt.index(tokenizer.sot),
             no_speech=tokenizer.no_speech,
         )
-        windows = [task.window for task in tasks]
-        policy = self._policy(temperature, rng)
-        groups, no_speech_probs = search(self._decoder, windows, prompts, policy, self._rules)
+        encoded = [window.encoded for window in windows]
+        policy = self._make_policy(temperature, rng)
+        groups, no_speech_probs = search(self._decoder, encoded, prompts, policy, self._rules)
         decoded = []
-        for task, candidates, no_speech_prob in zip(tasks, groups, no_speech_probs, strict=True):
-            best = likeliest(candidates, self._options.length_penalty)
-            # openai/whisper counts the names of special tokens in, but not timestamps.
+        for window, candidates, no_speech_prob in zip(
+            windows, groups, no_speech_probs, strict=True
+        ):
+            best = choose_likeliest(candidates, self._options.length_penalty)
+            # The ratio includes the names of special tokens but no timestamps, as openai/whisper's.
             text = tokenizer.decode_with_timestamps(
                 [token for token in best.tokens if token < tokenizer.timestamp_begin]
             )
             decoded.append(
                 DecodedWindow(
-                    language=task.language,
+                    language=window.language,
                     tokens=best.tokens,
                     temperature=temperature,
                     avg_logprob=best.avg_logprob,
@@ -120,7 +122,7 @@ class WindowDecoder:
             )
         return decoded
 
-    def _policy(self, temperature: float, rng: np.random.Generator) -> Policy:
+    def _make_policy(self, temperature: float, rng: np.random.Generator) -> Policy:
         options, eot = self._options, self._tokenizer.eot
         if temperature > 0:
             return SamplingPolicy(eot, temperature, options.best_of or 1, rng)
@@ -130,16 +132,16 @@ class WindowDecoder:
 
 
 def ends_in_loop(text_tokens: Sequence[int]) -> bool:
-    """Return whether the text got stuck: its last 32 tokens repeat a unit of at most 8.
+    """Return whether the last 32 tokens of the text repeat a unit of at most 8.
 
-    The compression ratio, which is all that openai/whisper looks at, does not see a loop after
-    much good text: 120 words and then "of the" 20 times have a ratio below 2.
+    The compression ratio, the only criterion of openai/whisper, misses a loop after much good
+    text: 120 words and then "of the" 20 times have a ratio below 2.
     """
     tail = list(text_tokens[-32:])
     return len(tail) == 32 and any(tail[n:] == tail[:-n] for n in range(1, 9))
 
 
 def compression_ratio(text: str) -> float:
-    """Return how well `text` compresses: above 2.4 it is most likely a loop (openai/whisper)."""
+    """Return how well `text` compresses; above 2.4 it is most likely a loop (openai/whisper)."""
     data = text.strip().encode()
     return len(data) / len(zlib.compress(data))

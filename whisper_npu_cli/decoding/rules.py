@@ -1,4 +1,4 @@
-"""Token rules: which tokens Whisper may choose next, as masks on the logits.
+"""Token rules, which mask or scale the logits of tokens that must not come next.
 
 Three rules are openai/whisper's (`decoding.py`: SuppressBlank, SuppressTokens,
 ApplyTimestampRules), two are CTranslate2's. Rules know token ids, never text.
@@ -21,7 +21,7 @@ from whisper_npu_cli.options import DecodingOptions
 
 
 class Rule(Protocol):
-    """Change logits in place: those of forbidden tokens become minus infinity."""
+    """Change logits in place; those of forbidden tokens become minus infinity."""
 
     def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
         """Change `logits` (n_rows, n_vocab), given the tokens that each row has sampled so far."""
@@ -30,7 +30,7 @@ class Rule(Protocol):
 
 @dataclass(frozen=True)
 class SuppressBlank:
-    """Forbid to begin with a blank or with the end of text."""
+    """Forbid a blank or the end of text as the first token."""
 
     blank_tokens: tuple[int, ...]
 
@@ -43,7 +43,7 @@ class SuppressBlank:
 
 @dataclass(frozen=True)
 class SuppressTokens:
-    """Never choose these tokens."""
+    """Forbid some tokens always."""
 
     tokens: tuple[int, ...]
 
@@ -55,15 +55,15 @@ class SuppressTokens:
 
 @dataclass(frozen=True)
 class TimestampRules:
-    """Timestamps come in pairs, never decrease, and win when they are the likelier kind."""
+    """Keep timestamps in pairs and in order; force one where all are likelier than any text."""
 
     timestamp_begin: int
     eot: int
     no_timestamps: int
-    max_initial_index: int | None  # in steps of 20 ms; None: no bound
+    max_initial_index: int | None  # in steps of 20 ms; None is no bound
 
     def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
-        """Mask every row by its own history."""
+        """Mask each row as its own tokens require."""
         logits[:, self.no_timestamps] = -np.inf
         for row, tokens in zip(logits, sampled, strict=True):
             self._mask_by_history(row, tokens)
@@ -79,9 +79,9 @@ class TimestampRules:
         last_is_timestamp = tokens[-1] >= begin
         is_pair = len(tokens) < 2 or tokens[-2] >= begin
         if last_is_timestamp and is_pair:
-            row[begin:] = -np.inf  # text must follow
+            row[begin:] = -np.inf  # text must follow a start timestamp
         elif last_is_timestamp:
-            row[: self.eot] = -np.inf  # an end timestamp: a start timestamp or the end follows
+            row[: self.eot] = -np.inf  # a start timestamp or the end must follow an end timestamp
         last = max((token for token in tokens if token >= begin), default=None)
         if last is not None:
             # A segment may start where the last one ended, but must not end where it started.
@@ -91,7 +91,7 @@ class TimestampRules:
 
 @dataclass(frozen=True)
 class RepetitionPenalty:
-    """Make sampled tokens less likely: positive logits are divided, negative ones multiplied.
+    """Make sampled tokens less likely; positive logits are divided, negative ones multiplied.
 
     Keskar et al. 2019, "CTRL", section 4.1, as CTranslate2 and faster-whisper apply it.
     """
@@ -99,7 +99,7 @@ class RepetitionPenalty:
     penalty: float
 
     def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
-        """Scale the logits of the tokens that a row has sampled, each once."""
+        """Scale the logit of each token that a row has sampled, once."""
         factor = np.float32(self.penalty)
         for row, tokens in zip(logits, sampled, strict=True):
             ids = list(set(tokens))
@@ -113,7 +113,7 @@ class NoRepeatNgram:
     size: int
 
     def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
-        """Mask what followed earlier occurrences of the last `size` - 1 tokens."""
+        """Mask the tokens that followed earlier occurrences of the last `size` - 1 tokens."""
         n_before = self.size - 1
         for row, tokens in zip(logits, sampled, strict=True):
             last = list(tokens[len(tokens) - n_before :])
@@ -122,7 +122,7 @@ class NoRepeatNgram:
                     row[tokens[start + n_before]] = -np.inf
 
 
-def token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:
+def make_token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:
     """Return the rules of `options` in the order in which they apply."""
     rules: list[Rule] = []
     if options.repetition_penalty != 1:
@@ -132,7 +132,7 @@ def token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:
     if options.suppress_blank:
         rules.append(SuppressBlank((*tokenizer.encode(" "), tokenizer.eot)))
     if options.suppress_tokens:
-        rules.append(SuppressTokens(_suppressed(tokenizer, options.suppress_tokens)))
+        rules.append(SuppressTokens(_read_suppressed(tokenizer, options.suppress_tokens)))
     if not options.without_timestamps:
         limit_s = options.max_initial_timestamp
         rules.append(
@@ -146,8 +146,8 @@ def token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rule]:
     return rules
 
 
-def _suppressed(tokenizer: Tokenizer, suppress_tokens: str) -> tuple[int, ...]:
-    """Return the ids to suppress: those named and, as in openai/whisper, what is no text."""
+def _read_suppressed(tokenizer: Tokenizer, suppress_tokens: str) -> tuple[int, ...]:
+    """Return the named ids and, as in openai/whisper, the ids of tokens that are no text."""
     try:
         named = {int(token) for token in suppress_tokens.split(",")}
     except ValueError as error:

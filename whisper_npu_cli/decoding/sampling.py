@@ -1,4 +1,4 @@
-"""Sampling as a policy of `search.py`: the likeliest token, or random ones at a temperature."""
+"""Sampling, a policy of `search.py`: the likeliest token, or random ones at a temperature."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whisper_npu_cli.decoding.search import Candidate
 
 @dataclass(frozen=True)
 class SamplingPolicy:
-    """`group_size` independent samples a window; at temperature 0 they are all the likeliest."""
+    """Draw `group_size` independent samples of each window; at temperature 0 take the likeliest."""
 
     eot: int
     temperature: float
@@ -30,13 +30,13 @@ class SamplingPolicy:
         weights = np.exp(logprobs / np.float32(self.temperature))
         cumulative = weights.cumsum(axis=1, dtype=np.float64)
         points = self.rng.random(len(logprobs)) * cumulative[:, -1]
-        # A token of no weight ends where the one before it does: "right" passes over it.
+        # A token of weight 0 ends where the token before it does; "right" never chooses it.
         chosen = [row.searchsorted(x, "right") for row, x in zip(cumulative, points, strict=True)]
         return np.array(chosen)
 
 
 class SampledSearch:
-    """The samples of one window; each ends by itself."""
+    """The samples of one window, each of which ends by itself."""
 
     def __init__(self, policy: SamplingPolicy) -> None:
         self.rows = [Candidate()]
@@ -46,7 +46,7 @@ class SampledSearch:
         self._alive = list(range(policy.group_size))  # samples that have not ended
 
     def update(self, logprobs: NDArray[np.float32]) -> list[int]:
-        """Choose a token for each sample that has not ended; return the rows of those going on."""
+        """Choose a token for each sample not ended; return the rows of those that go on."""
         is_first = len(self.rows) < len(self._alive)  # one row stands for all samples
         sources = [0] * len(self._alive) if is_first else list(range(len(self._alive)))
         going_on = []
@@ -64,6 +64,6 @@ class SampledSearch:
         self.done = not self.rows
         return going_on
 
-    def candidates(self) -> list[Candidate]:
-        """Return all samples, those cut off by the length limit too."""
+    def finish(self) -> list[Candidate]:
+        """Return all samples, also those cut off by the length limit."""
         return self._samples

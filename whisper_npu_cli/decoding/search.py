@@ -1,7 +1,7 @@
-"""Searching token sequences: encoded windows and prompts in, the likeliest sequence of each out.
+"""The loop over tokens: encoded windows and prompts in, candidate sequences for each window out.
 
-This is the loop over tokens. What is chosen at each is a policy's business (`sampling.py`,
-`beam.py`). Knows no text, no seconds and no files.
+A policy (`sampling.py`, `beam.py`) chooses the tokens. This module knows no text, no seconds and
+no files.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ class Candidate:
     """Tokens sampled for one window, without the end of text."""
 
     tokens: tuple[int, ...] = ()
-    sum_logprob: np.float32 = _ZERO  # fp32 as in openai/whisper: near ties fall alike
+    sum_logprob: np.float32 = _ZERO  # fp32 as in openai/whisper, so that near ties fall alike
 
     @property
     def avg_logprob(self) -> float:
-        """Mean log-probability, the end of text counted as a token (openai/whisper)."""
+        """Mean log-probability; the end of text counts as a token (openai/whisper)."""
         return float(self.sum_logprob) / (len(self.tokens) + 1)
 
 
 class WindowSearch(Protocol):
     """The search over one window. It begins with one row, which has sampled nothing."""
 
-    rows: list[Candidate]  # alive, in the order of the session's rows
+    rows: list[Candidate]  # not ended, in the order of the session's rows
     done: bool
 
     def update(self, logprobs: NDArray[np.float32]) -> list[int]:
@@ -47,17 +47,17 @@ class WindowSearch(Protocol):
         """
         ...
 
-    def candidates(self) -> list[Candidate]:
-        """Return the sequences to choose from, once the search is over."""
+    def finish(self) -> list[Candidate]:
+        """End the search; return the sequences to choose from."""
         ...
 
 
 class Policy(Protocol):
-    """How to search: a factory of searches."""
+    """A way to search; it makes a search for each window."""
 
     @property
     def group_size(self) -> int:
-        """Most rows of one window."""
+        """Largest number of rows of one window."""
         ...
 
     def start(self) -> WindowSearch:
@@ -67,11 +67,11 @@ class Policy(Protocol):
 
 @dataclass(frozen=True)
 class Prompts:
-    """What the decoder is fed before it samples, and where it tells the chance of silence."""
+    """The tokens fed before sampling, and the place where the model tells how likely silence is."""
 
     tokens: NDArray[np.int64]  # (n_windows, n_prompt)
     sot_index: int  # position of <|startoftranscript|>
-    no_speech: int  # the token whose probability there is that of silence
+    no_speech: int  # its probability after <|startoftranscript|> is that of silence
 
 
 def search(
@@ -105,12 +105,11 @@ def search(
         if not np.array_equal(sources, np.arange(len(logits))):
             session.gather(sources)
         logits = session.step(np.array([row.tokens[-1] for one in active for row in one.rows]))
-    return [one.candidates() for one in searches], no_speech_probs
+    return [one.finish() for one in searches], no_speech_probs
 
 
-def _update(
-    active: Sequence[WindowSearch], logprobs: NDArray[np.float32]
-) -> NDArray[np.int64]:  # the row that each row of a window not done continues
+def _update(active: Sequence[WindowSearch], logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Update each search; return for each row of those not done the row that it continues."""
     starts = [0, *accumulate(len(one.rows) for one in active)]
     sources: list[int] = []
     for one, first, last in zip(active, starts, starts[1:], strict=False):
@@ -120,15 +119,15 @@ def _update(
     return np.array(sources, np.int64)
 
 
-def likeliest(candidates: Sequence[Candidate], length_penalty: float | None) -> Candidate:
-    """Return the candidate of the highest log-probability per token, the first of equal ones.
+def choose_likeliest(candidates: Sequence[Candidate], length_penalty: float | None) -> Candidate:
+    """Return the candidate with the highest log-probability per token, the first of equal ones.
 
     With `length_penalty` alpha the divisor is ((5 + length) / 6) ** alpha instead of the length
     (Wu et al. 2016, "Google's Neural Machine Translation System", equation 14).
     """
 
     def score(candidate: Candidate) -> float:
-        # openai/whisper divides by zero where nothing was sampled.
+        # Nothing may have been sampled; openai/whisper divides by zero there.
         length = max(len(candidate.tokens), 1)
         divisor = length if length_penalty is None else ((5 + length) / 6) ** length_penalty
         return float(candidate.sum_logprob) / divisor

@@ -61,7 +61,7 @@ def transcribe_batched(
     Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
     one batch are in memory, of two where the encoder works ahead.
     """
-    previous = stages.history().tokens
+    previous = stages.begin_history().tokens
     # Only the first window of the audio has the prefix, and prompts have equal lengths.
     n_first = 1 if stages.has_prefix else batch_size
     starts = [0, *range(n_first, len(windows), batch_size)]

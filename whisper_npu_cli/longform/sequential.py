@@ -26,7 +26,7 @@ def transcribe_sequential(
     source: MelSource, stages: Stages, clips: Sequence[Span]
 ) -> Iterator[Decided]:
     """Yield the segments of each window of `clips`."""
-    history = stages.history()
+    history = stages.begin_history()
     last_speech_s = 0.0
     is_first = True
     for clip in clips:

@@ -15,7 +15,7 @@ from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.decoding.align import Spoken, align_words
 from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.prompt import History, PromptBuilder
-from whisper_npu_cli.decoding.retry import DecodedWindow, Task, WindowDecoder
+from whisper_npu_cli.decoding.retry import DecodedWindow, PromptedWindow, WindowDecoder
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.errors import UsageError
@@ -59,9 +59,9 @@ class Stages:
                 "an English-only model cannot detect languages", hint="use one without '.en'"
             )
 
-    def history(self) -> History:
+    def begin_history(self) -> History:
         """Begin the history of the audio."""
-        return self._prompts.history()
+        return self._prompts.begin_history()
 
     @property
     def encodes_ahead(self) -> bool:
@@ -98,11 +98,13 @@ class Stages:
         """Decode `windows` together, with fallback."""
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
-            tasks = [
-                Task(window, language, self._prompts.build(language, previous, first=first))
+            prompted = [
+                PromptedWindow(
+                    window, language, self._prompts.build(language, previous, first=first)
+                )
                 for window, language in zip(windows, self._languages(windows), strict=True)
             ]
-            decoded = self._decoder.decode(tasks)
+            decoded = self._decoder.decode(prompted)
             stage.tokens += sum(len(window.tokens) for window in decoded)
         return decoded
 

@@ -7,7 +7,7 @@ import pytest
 
 from tools.peers.fixed_length import fixed_length_checkpoint
 from whisper_npu_cli.decoding.prompt import PromptBuilder
-from whisper_npu_cli.decoding.retry import Task, WindowDecoder
+from whisper_npu_cli.decoding.retry import PromptedWindow, WindowDecoder
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.engines.reference import ReferenceDecoder
 from whisper_npu_cli.options import DecodingOptions
@@ -26,7 +26,7 @@ def test_texts_have_the_same_length_whatever_is_heard(beam_size: int | None) -> 
     )
     prompt = PromptBuilder(tokenizer, options, "transcribe", dims.n_text_ctx).build("en")
     decoder = WindowDecoder(ReferenceDecoder(checkpoint), tokenizer, options)
-    for decoded in decoder.decode([Task(window, "en", prompt) for window in windows]):
+    for decoded in decoder.decode([PromptedWindow(window, "en", prompt) for window in windows]):
         assert len(decoded.tokens) == n_tokens
         assert max(decoded.tokens) < tokenizer.eot
         assert decoded.no_speech_prob < 0.01  # a silent window would be skipped
