@@ -136,6 +136,29 @@ def test_messages_name_the_option_its_bounds_and_the_value() -> None:
         EngineOptions(n_threads=0)
 
 
+@pytest.mark.parametrize("clips", [(-1.0, 2.0), (5.0, 3.0), (0.0, 9.0, 8.0), (0.0, inf), (nan,)])
+def test_clips_that_run_backwards_are_refused(clips: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="clip timestamps"):
+        TranscribeOptions(clip_timestamps=clips)
+
+
+def test_long_audio_is_batched_unless_silence_is_to_be_judged() -> None:
+    plain = TranscribeOptions()
+    assert plain.long_form_of(60.0) == "sequential"
+    assert plain.long_form_of(60.1) == "batched"
+    judged = TranscribeOptions(words=WordOptions(hallucination_silence_threshold=2.0))
+    assert judged.long_form_of(600.0) == "sequential"
+    with pytest.raises(UsageError, match="sequential"):
+        TranscribeOptions(words=judged.words, long_form="batched")
+
+
+def test_layouts_that_contradict_are_refused() -> None:
+    with pytest.raises(UsageError, match="needs --max-line-width"):
+        SubtitleLayout(max_line_count=2)
+    with pytest.raises(UsageError, match="exclude each other"):
+        SubtitleLayout(max_line_width=20, max_words_per_line=2)
+
+
 def test_temperatures_rise_to_one() -> None:
     assert DecodingOptions().temperatures == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1.0))
     assert DecodingOptions(temperature=0.5).temperatures == pytest.approx((0.5, 0.7, 0.9))

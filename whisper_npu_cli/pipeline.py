@@ -27,9 +27,9 @@ from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.longform.windows import (
     Decided,
     Window,
+    make_window,
     plan_clips,
     plan_windows,
-    window_at,
 )
 from whisper_npu_cli.options import EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
@@ -189,7 +189,7 @@ class Transcription:
             return None
         if self._long_form == "batched":
             return next(iter(self._speech_windows()), None)
-        return next((window_at(clip.start, clip) for clip in self._clips()), None)
+        return next((make_window(clip.start, clip) for clip in self._clips()), None)
 
     def _scan(self) -> MelStats:
         """Read the audio once: its length, its peak and its speech."""

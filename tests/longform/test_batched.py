@@ -23,7 +23,7 @@ BEGIN = 1000  # the first timestamp token
 
 
 class Frames:
-    """Windows whose only mel band tells the frame, counted from 1; zero is silence."""
+    """Windows whose only mel band is the number of the frame, from 1; zero is silence."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -36,7 +36,7 @@ class Frames:
 
 
 class Model:
-    """Says a word of 50 frames for each of `words`, at most `n_said` in a window.
+    """A model that says a word of 50 frames at each of `words`, at most `n_said` in a window.
 
     As Whisper does, it may end a window with a segment that has begun but not ended.
     """

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import inf, nan
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,10 +9,9 @@ from tests.support.tiny_model import TINY_DIMS
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform.segments import drop_empty, make_segments, split_tokens
+from whisper_npu_cli.longform.segments import drop_empty, make_segments, order_times, split_tokens
 from whisper_npu_cli.longform.windows import Window
-from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.transcript import Segment, Word
 
 TOKENIZER = random_checkpoint(TINY_DIMS).tokenizer()
 BEGIN = 100  # the first timestamp token
@@ -74,12 +71,6 @@ def test_any_window_moves_forward_and_keeps_order(tokens: list[int], n_frames: i
     assert all(token >= BEGIN for token in tokens[len(joined) :])  # no text is lost
 
 
-@pytest.mark.parametrize("clips", [(-1.0, 2.0), (5.0, 3.0), (0.0, 9.0, 8.0), (0.0, inf), (nan,)])
-def test_clips_that_run_backwards_are_refused(clips: tuple[float, ...]) -> None:
-    with pytest.raises(UsageError, match="clip timestamps"):
-        TranscribeOptions(clip_timestamps=clips)
-
-
 @given(decoded_tokens(), st.integers(1, N_FRAMES), st.integers(0, 10**6))
 def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek: int) -> None:
     shifted = tuple(t - BEGIN + TOKENIZER.timestamp_begin if t >= BEGIN else t for t in tokens)
@@ -93,3 +84,36 @@ def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek
     assert all(a.end <= b.start for a, b in pairwise(segments))
     assert all(s.text.strip() and s.start < s.end for s in drop_empty(segments))
     assert [s.id for s in segments] == list(range(len(segments)))
+
+
+seconds = st.floats(-10, 100)
+words = st.lists(st.builds(Word, st.just(" one"), seconds, seconds, st.just(0.5)), max_size=4)
+segments = st.builds(
+    Segment,
+    id=st.just(0),
+    seek=st.just(0),
+    start=seconds,
+    end=seconds,
+    text=st.just(" one"),
+    tokens=st.just(()),
+    temperature=st.just(0.0),
+    avg_logprob=st.just(0.0),
+    compression_ratio=st.just(1.0),
+    no_speech_prob=st.just(0.0),
+    words=st.one_of(st.none(), words.map(tuple)),
+)
+
+
+@given(st.lists(segments, max_size=4), st.floats(0, 50), st.floats(50, 90))
+def test_times_never_run_backwards_or_out_of_bounds(
+    found: list[Segment], begin_s: float, end_s: float
+) -> None:
+    ordered = order_times(found, begin_s, end_s)
+    assert [(s.text, s.words is None) for s in ordered] == [
+        (s.text, s.words is None) for s in found
+    ]
+    times = [begin_s]
+    for segment in ordered:
+        spoken = [t for word in segment.words or () for t in (word.start, word.end)]
+        times += [segment.start, *spoken, segment.end]
+    assert all(a <= b for a, b in pairwise([*times, end_s]))

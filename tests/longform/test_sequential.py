@@ -36,7 +36,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="module")
 def engines(checkpoint: Checkpoint) -> Engines:
-    """All in fp32, as in the golden; the reference encoder would take minutes."""
+    """Engines in fp32, as in the golden; the reference encoder would take minutes."""
     encoder = OpenVinoEncoder(checkpoint, precision="f32")
     return Engines(encoder, ReferenceDecoder(checkpoint), "reference", "", n_threads=1)
 
@@ -65,7 +65,7 @@ def test_recording_is_openai_whispers(
     def likeliest(_: SamplingPolicy, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
         return np.array(logprobs.argmax(axis=1))
 
-    # As in the golden: random draws cannot be equal, what is decided by them can.
+    # Random draws cannot be equal in two programs, so both take the likeliest token instead.
     monkeypatch.setattr(SamplingPolicy, "choose", likeliest)
     duration_s, longest_gap_s = DEMO_RECORDINGS[name]
     samples = compose_recording(duration_s, longest_gap_s)
@@ -128,8 +128,8 @@ def test_words_are_openai_whispers(name: str, engines: Engines, checkpoint: Chec
     for word, other in zip(found, expected, strict=True):
         # One softmax of fp32 logits of size 20.
         assert word.probability == pytest.approx(other["probability"], rel=1e-3, abs=1e-6)
-    # One position of the encoder: paths differ where fp32 sums do. What else differs are times
-    # that run backwards in the original.
+    # The tolerance is one position of the encoder: paths differ where fp32 sums do. The other
+    # differences are times that run backwards in the original.
     near = [
         max(abs(word.start - other["start"]), abs(word.end - other["end"])) < 0.0201
         for word, other in zip(found, expected, strict=True)

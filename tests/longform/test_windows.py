@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.support.speech_spans import options, probabilities, track_frames
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.longform.windows import Window, plan_clips, plan_windows, window_at
+from whisper_npu_cli.longform.windows import Window, make_window, plan_clips, plan_windows
 from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.spans import Span, cut_spans, find_uncovered
 
@@ -27,8 +27,8 @@ def test_clips_are_pairs_within_the_audio() -> None:
 
 def test_a_window_ends_with_its_clip_or_after_30_s() -> None:
     clip = Span(100, 4000)
-    assert window_at(100, clip) == Window(100, 100 + N_FRAMES, 4000)
-    assert window_at(3990, clip) == Window(3990, 4000, 4000)
+    assert make_window(100, clip) == Window(100, 100 + N_FRAMES, 4000)
+    assert make_window(3990, clip) == Window(3990, 4000, 4000)
 
 
 @given(probabilities, options)

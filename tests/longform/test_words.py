@@ -1,4 +1,4 @@
-"""Words of segments: punctuation, pauses, bounds, and text made up in silence."""
+"""Words of segments: punctuation, pauses and bounds."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_npu_cli.longform.hallucinations import (
-    drop_between_silence,
-    follow_words,
-    is_anomaly,
-    skip_leading_silence,
-    word_anomaly,
-)
 from whisper_npu_cli.longform.segments import order_times
-from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.longform.words import (
     TimedWord,
     add_words,
@@ -24,11 +16,11 @@ from whisper_npu_cli.longform.words import (
     merge_punctuation,
 )
 from whisper_npu_cli.options import WordOptions
-from whisper_npu_cli.transcript import Segment, Word
+from whisper_npu_cli.transcript import Segment
 
 
-def segment(start: float, end: float, seek: int = 0, *words: Word) -> Segment:
-    return Segment(0, seek, start, end, " text", (1, 2), 0.0, -0.25, 0.8, 0.01, "en", words)
+def segment(start: float, end: float, seek: int = 0) -> Segment:
+    return Segment(0, seek, start, end, " text", (1, 2), 0.0, -0.25, 0.8, 0.01, "en")
 
 
 def timed(*texts: str, length: float = 0.3) -> list[TimedWord]:
@@ -101,7 +93,7 @@ def test_segment_without_text_has_no_words() -> None:
 
 @st.composite
 def aligned(draw: st.DrawFn) -> tuple[list[Segment], list[int], list[TimedWord], float, float]:
-    """A window as the aligner leaves it: words in order within the content, any segments."""
+    """A window as the aligner leaves it: words in order within the content, and any segments."""
     seek = draw(st.sampled_from([0, 1234, 90000]))
     content = draw(st.integers(1, 1500))
     texts = draw(st.lists(st.sampled_from([" a", " word", ".", " (", ",", "-", "!"]), max_size=20))
@@ -141,71 +133,3 @@ def test_words_cover_their_text_in_order_within_the_content(
         times += [s.start, *(t for w in s.words or () for t in (w.start, w.end)), s.end]
     assert times == sorted(times)
     assert times[-1] <= end_s
-
-
-def test_odd_words_are_unlikely_or_of_odd_length() -> None:
-    assert word_anomaly(Word(" a", 0.0, 0.5, 0.9)) == 0
-    assert word_anomaly(Word(" a", 0.0, 0.5, 0.1)) == 1
-    assert word_anomaly(Word(" a", 0.0, 3.5, 0.9)) == pytest.approx(1.5)
-    assert word_anomaly(Word(" a", 0.0, 0.033, 0.9)) == pytest.approx(1.5)
-
-
-ODD = (Word(" you", 0.0, 0.02, 0.05),)
-SOUND = (Word(" seven", 0.0, 0.5, 0.9),)
-
-
-def at(start: float, words: tuple[Word, ...], seek: int = 0) -> Segment:
-    moved = (replace(w, start=w.start + start, end=w.end + start) for w in words)
-    return segment(start, start + words[-1].end, seek, *moved)
-
-
-def test_segments_of_odd_words_are_odd() -> None:
-    assert is_anomaly(at(0, ODD))
-    assert not is_anomaly(at(0, SOUND))
-    assert not is_anomaly(at(0, ODD[:1] + SOUND * 4))
-    assert not is_anomaly(segment(0, 1))
-    assert not is_anomaly(None)
-
-
-def test_odd_text_after_silence_is_decoded_again_from_there() -> None:
-    window = Window(1000, 4000, 9000)
-    assert skip_leading_silence([at(15.0, ODD)], window, 2.0) == 1500
-    assert skip_leading_silence([at(11.0, ODD)], window, 2.0) is None
-    assert skip_leading_silence([at(15.0, SOUND)], window, 2.0) is None
-
-
-def test_odd_text_between_silences_is_dropped_with_all_after_it() -> None:
-    window = Window(0, 3000, 9000)
-    segments = [at(1.0, SOUND), at(10.0, ODD), at(20.0, SOUND)]
-    kept, seek = drop_between_silence(segments, window, 2.0, 0.0)
-    assert (kept, seek) == (segments[:1], 1000)
-    in_speech = [at(9.0, SOUND), at(9.6, ODD), at(9.8, SOUND)]
-    assert drop_between_silence(in_speech, window, 2.0, 8.9) == (in_speech, None)
-
-
-def test_odd_text_at_the_end_ends_the_clip() -> None:
-    segments = [at(1.0, SOUND), at(29.0, ODD)]
-    assert drop_between_silence(segments, Window(0, 3000, 3050), 2.0, 0.0) == (segments[:1], 3050)
-
-
-@pytest.mark.parametrize(
-    ("threshold_s", "is_final", "seek"),
-    [
-        (None, False, 150),  # after the last word
-        (None, True, 3000),  # nothing is spoken after it
-        (2.0, False, 150),
-        (29.0, False, 3000),  # what is left of the window is too short to be decoded again
-    ],
-)
-def test_the_next_window_begins_after_the_last_word(
-    threshold_s: float | None, is_final: bool, seek: int
-) -> None:
-    outcome = follow_words(
-        [at(1.0, SOUND)],
-        Window(0, 3000, 9000),
-        3000,
-        is_final=is_final,
-        last_speech_s=0.0,
-        threshold_s=threshold_s,
-    )
-    assert (outcome.seek, outcome.is_void, len(outcome.segments)) == (seek, False, 1)

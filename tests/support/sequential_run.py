@@ -10,7 +10,7 @@ from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.windows import plan_clips, window_at
+from whisper_npu_cli.longform.windows import make_window, plan_clips
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import Segment
@@ -28,7 +28,7 @@ def transcribe_samples(
     clips = plan_clips(options.clip_timestamps, stats.n_frames)
     stream = MelStream([samples], stats)
     if stages.language is None:
-        first = window_at(clips[0].start, clips[0])
+        first = make_window(clips[0].start, clips[0])
         stages.detect_language(stream.window(first.start, first.end), first.start)
     windows = transcribe_sequential(stream, stages, clips)
     return [segment for decided in windows for segment in decided.segments]

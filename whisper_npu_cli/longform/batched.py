@@ -1,7 +1,7 @@
 """Long form in batches: windows of speech that do not depend on each other, decoded together.
 
-Mel windows in, segments out, as `sequential.py`. What a window leaves undecided (the model ended
-early, or began a segment without ending it) is decoded again from there: no text is lost.
+Mel windows in, segments out, as in `sequential.py`. The model may end early, or begin a segment
+without ending it. The rest of such a window is decoded again, so that no text is lost.
 The mel is that of the whole audio, as in sequential mode; faster-whisper normalises each window
 by its own loudest moment.
 """
@@ -24,21 +24,21 @@ from whisper_npu_cli.transcript import Segment
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_SHORTEST_REST = 20  # frames of speech to decode again: timestamps are less exact
+_SHORTEST_REST = 20  # frames of speech; timestamps are less exact than a shorter rest
 
 
 @dataclass
 class _Job:
-    """A window of speech being decoded; `rest` is what is left of it."""
+    """A window of speech being decoded, of which `rest` is left."""
 
     rest: Window
-    mel: NDArray[np.float32]  # (n_mels, N_FRAMES) of `rest`, zero from its end on
-    encoded: CrossKV  # of `mel`
+    mel: NDArray[np.float32]  # (n_mels, N_FRAMES), `rest` and then zeros
+    encoded: CrossKV  # `mel`, encoded
     segments: list[Segment] = field(default_factory=list)
 
     @property
     def last_speech_s(self) -> float:
-        """End of the text so far; a window begins where speech does."""
+        """End of the text so far, or else the start of the window, where speech begins."""
         return self.segments[-1].end if self.segments else self.rest.start_s
 
     @property
@@ -47,7 +47,7 @@ class _Job:
         return self.rest.until - self.rest.start < _SHORTEST_REST
 
     def advance(self, n_frames: int) -> None:
-        """Go to the frame that is `n_frames` later."""
+        """Move the start of the rest `n_frames` later."""
         self.rest = replace(self.rest, start=self.rest.start + n_frames)
         self.mel[:, :-n_frames] = self.mel[:, n_frames:]
         self.mel[:, -n_frames:] = 0
@@ -59,10 +59,10 @@ def transcribe_batched(
     """Yield the segments of each batch of `windows`, which are in order of time.
 
     Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
-    one batch are in memory, of two where the encoder works ahead.
+    one batch are in memory, or of two batches where the encoder works ahead.
     """
     previous = stages.begin_history().tokens
-    # Only the first window of the audio has the prefix, and prompts have equal lengths.
+    # A prefix makes the first prompt longer, and the prompts of a batch have equal lengths.
     n_first = 1 if stages.has_prefix else batch_size
     starts = [0, *range(n_first, len(windows), batch_size)]
     ends = [*starts[1:], None]
@@ -72,15 +72,17 @@ def transcribe_batched(
         return [_prepare(source, stages, window) for window in group]
 
     is_first = True
-    for batch in _ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
+    for batch in _prepare_ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
         _decode(batch, stages, previous, first=is_first)
         is_first = False
         yield Decided([s for job in batch for s in job.segments], batch[-1].rest.end)
-        batch.clear()  # else it would be in memory while the next one is prepared
+        batch.clear()  # frees its memory before the next batch is prepared
 
 
-def _ahead(prepare: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
-    """Yield the result of each item; a thread makes the next one while the last is in use."""
+def _prepare_ahead(
+    prepare: Callable[[_Item], _Result], items: Iterable[_Item]
+) -> Iterator[_Result]:
+    """Yield the result of each item; a thread prepares the next while one is in use."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         being_made: list[Future[_Result]] = []
         for item in items:
@@ -97,7 +99,7 @@ def _prepare(source: MelSource, stages: Stages, window: Window) -> _Job:
 
 
 def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
-    """Decode all windows to their ends."""
+    """Decode the whole speech of all windows."""
     pending = list(batch)
     while pending:
         decoded = stages.decode([job.encoded for job in pending], previous, first=first)
@@ -110,7 +112,7 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
                 )
                 ordered = order_times(segments, window.start_s, window.end_s)
                 job.segments.extend(drop_empty(ordered))
-            job.advance(max(1, n_decided))  # no timestamp rules, no progress
+            job.advance(max(1, n_decided))  # without timestamp rules it may be 0
         pending = [job for job in pending if not job.is_done]
         for job in pending:
             job.encoded = stages.encode(job.mel, job.rest.start)

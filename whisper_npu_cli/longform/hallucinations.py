@@ -1,4 +1,4 @@
-"""Text that the model made up in silence, found by its words: too long, too short, too unlikely.
+"""Text that the model made up in silence, told by words too long, too short or too unlikely.
 
 Segments with words in, segments and the frame to go on from out. The decisions are those of
 openai/whisper `transcribe.py` with a `hallucination_silence_threshold`.
@@ -15,26 +15,26 @@ from whisper_npu_cli.options import WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
 PUNCTUATION = WordOptions.prepend_punctuations + WordOptions.append_punctuations
-N_WORDS = 8  # at the beginning of a segment are judged
+N_WORDS = 8  # words judged at the beginning of a segment
 
 
-def word_anomaly(word: Word) -> float:
-    """Return how odd a word is: 1 if unlikely, more the shorter or longer it is."""
+def score_anomaly(word: Word) -> float:
+    """Return how odd a word is: 1 if it is unlikely, and more if it is very short or long."""
     duration = word.end - word.start
     unlikely = 1.0 if word.probability < 0.15 else 0.0
     return unlikely + max(0.0, 0.133 - duration) * 15 + max(0.0, duration - 2.0)
 
 
 def is_anomaly(segment: Segment | None) -> bool:
-    """Return whether a segment is likely made up; one without words is not."""
+    """Return whether a segment was probably made up; one without words was not."""
     if segment is None or not segment.words:
         return False
     words = [word for word in segment.words if word.word not in PUNCTUATION][:N_WORDS]
-    score = sum(word_anomaly(word) for word in words)
+    score = sum(score_anomaly(word) for word in words)
     return score >= 3 or score + 0.01 >= len(words)
 
 
-def speech_end(segments: Sequence[Segment]) -> float | None:
+def find_speech_end(segments: Sequence[Segment]) -> float | None:
     """Return the end of the last word, or of the last segment where there is no word."""
     ends = [word.end for segment in segments for word in segment.words or ()]
     if ends:
@@ -44,23 +44,23 @@ def speech_end(segments: Sequence[Segment]) -> float | None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is kept of a window, and the frame at which the next one begins."""
+    """The segments kept of a window, and the frame at which the next window begins."""
 
     segments: list[Segment]
     seek: int
-    is_void: bool = False  # nothing was decoded, as it were: the next window hears it again
+    is_void: bool = False  # all text was dropped, and the audio of the words is decoded again
 
 
 def follow_words(
     segments: Sequence[Segment],
     window: Window,
-    planned: int,  # the next frame by the timestamps
+    planned: int,  # start frame of the next window, by the timestamps
     *,
     is_final: bool,  # nothing is spoken after the segments
     last_speech_s: float,
     threshold_s: float | None,
 ) -> Outcome:
-    """Go on where the words end; with a threshold drop what was likely made up in silence."""
+    """Go on where the words end; given a threshold, drop text probably made up in silence."""
     seek = planned if is_final else _after_words(segments, window, planned, threshold_s)
     if threshold_s is None:
         return Outcome(list(segments), seek)
@@ -74,8 +74,8 @@ def follow_words(
 def _after_words(
     segments: Sequence[Segment], window: Window, planned: int, threshold_s: float | None
 ) -> int:
-    """Return the frame after the last word, or the window's end where that is near to it."""
-    end_s = speech_end(segments)
+    """Return the frame after the last word, or the window's end where little is left of it."""
+    end_s = find_speech_end(segments)
     if end_s is None or end_s <= window.start_s:
         return planned
     if threshold_s is not None and window.padded_end_s - end_s <= threshold_s:
@@ -86,7 +86,7 @@ def _after_words(
 def skip_leading_silence(
     segments: Sequence[Segment], window: Window, threshold_s: float
 ) -> int | None:
-    """Return the frame of the first words if they are odd and follow silence: decode from there."""
+    """Return the frame of the first words, to decode from there, if they are odd after silence."""
     first = next((segment for segment in segments if segment.words), None)
     if first is None or not is_anomaly(first):
         return None
@@ -99,7 +99,7 @@ def drop_between_silence(
 ) -> tuple[list[Segment], int | None]:
     """Drop all from the first odd segment that has silence, or odd segments, around it.
 
-    Returns what is left, and the frame to go on from where something was dropped.
+    Returns the segments left, and the frame to go on from if some were dropped.
     """
     for i, segment in enumerate(segments):
         if not segment.words:
@@ -124,7 +124,7 @@ def drop_between_silence(
 
 
 def _resume_at(dropped: Segment, window: Window, threshold_s: float) -> int:
-    """Return the frame to go on from: the end of the clip where little is left after `dropped`."""
+    """Return the start of `dropped`, or the end of the clip where little is left after it."""
     if window.until / FRAMES_PER_SECOND - dropped.end < threshold_s:
         return window.until
     return round(max(window.start_s + 1, dropped.start) * FRAMES_PER_SECOND)

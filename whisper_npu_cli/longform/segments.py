@@ -1,11 +1,11 @@
-"""Long form: where segments lie in a window, and where the next begins.
+"""Segments of a window's tokens, and the frame at which the next window begins.
 
-The algorithm is that of openai/whisper `transcribe.py`, in both modes: windows of at most 30 s,
-each of which decides up to the last timestamp that it is sure of. Knows tokens and frames, no
+The algorithm is that of openai/whisper `transcribe.py`, in both long-form modes: windows of at
+most 30 s, each decided up to its last certain timestamp. This module knows tokens and frames, no
 arrays.
 
-One thing differs: nothing lies beyond the content of its window. There openai/whisper lets
-segments end after the end of the audio, or in the middle of what a clip leaves out.
+One thing differs: no segment ends beyond the content of its window. openai/whisper lets segments
+end after the end of the audio, or within audio that the clips leave out.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def make_segments(
 
 
 def drop_empty(segments: Sequence[Segment]) -> list[Segment]:
-    """Leave out segments without text or duration; openai/whisper keeps them without their text."""
+    """Drop segments without text or duration; openai/whisper keeps them, without their text."""
     return [s for s in segments if s.start != s.end and s.text.strip()]
 
 
 def ends_in_silence(tokens: Sequence[int], timestamp_begin: int) -> bool:
-    """Return whether a window's tokens end with a single timestamp: nothing is spoken after it."""
+    """Return whether the tokens end with a single timestamp, after which nothing is spoken."""
     return [token >= timestamp_begin for token in tokens[-2:]] == [False, True]
 
 
@@ -77,12 +77,12 @@ def split_tokens(
 
     Returns the segments and the number of frames to advance. Two timestamps in a row end one
     segment and begin the next. A segment that has begun but not ended is left to the next
-    window, unless the tokens end with a single timestamp: then nothing is spoken after it.
+    window. A single timestamp at the end means that nothing is spoken after it.
     """
     is_timestamp = [token >= timestamp_begin for token in tokens]
     cuts = [i for i in range(1, len(tokens)) if is_timestamp[i - 1] and is_timestamp[i]]
     if not cuts:
-        return [_single_span(tokens, timestamp_begin, n_frames)], n_frames
+        return [_take_single_span(tokens, timestamp_begin, n_frames)], n_frames
     is_last = ends_in_silence(tokens, timestamp_begin)
     if is_last:
         cuts.append(len(tokens))
@@ -100,8 +100,8 @@ def split_tokens(
     return spans, (tokens[cuts[-1] - 1] - timestamp_begin) * FRAMES_PER_TIMESTAMP
 
 
-def _single_span(tokens: Sequence[int], timestamp_begin: int, n_frames: int) -> TimedTokens:
-    """All tokens as one segment, to the last timestamp or to the end of the content."""
+def _take_single_span(tokens: Sequence[int], timestamp_begin: int, n_frames: int) -> TimedTokens:
+    """Return all tokens as one segment, to the last timestamp or to the end of the content."""
     timestamps = [token for token in tokens if token >= timestamp_begin]
     end_s = n_frames / FRAMES_PER_SECOND
     if timestamps and timestamps[-1] != timestamp_begin:
@@ -110,7 +110,7 @@ def _single_span(tokens: Sequence[int], timestamp_begin: int, n_frames: int) -> 
 
 
 def order_times(segments: Sequence[Segment], begin_s: float, end_s: float) -> list[Segment]:
-    """Cut times that run backwards or out of the bounds; a segment spans its words."""
+    """Clip times that run backwards or out of the bounds; let each segment span its words."""
     result = []
     now = begin_s
     for segment in segments:

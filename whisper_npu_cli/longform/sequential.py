@@ -1,6 +1,6 @@
-"""Long form as openai/whisper's `transcribe()`: windows in turn, each told the text before it.
+"""Long form as in openai/whisper's `transcribe()`: each window follows the text before it.
 
-Mel windows in, segments out. The windows depend on each other, so none is decoded ahead.
+Mel windows in, segments out. Windows depend on each other, so none is decoded ahead.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
-from whisper_npu_cli.longform.hallucinations import Outcome, follow_words, speech_end
+from whisper_npu_cli.longform.hallucinations import Outcome, find_speech_end, follow_words
 from whisper_npu_cli.longform.segments import (
     drop_empty,
     ends_in_silence,
@@ -18,7 +18,7 @@ from whisper_npu_cli.longform.segments import (
     order_times,
 )
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.windows import Decided, MelSource, Window, window_at
+from whisper_npu_cli.longform.windows import Decided, MelSource, Window, make_window
 from whisper_npu_cli.spans import Span
 
 
@@ -32,7 +32,7 @@ def transcribe_sequential(
     for clip in clips:
         seek = clip.start
         while seek < clip.end:
-            window = window_at(seek, clip)
+            window = make_window(seek, clip)
             encoded = stages.encode(source.window(window.start, window.end), seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first)
             is_first = False
@@ -42,7 +42,7 @@ def transcribe_sequential(
                 continue
             outcome = _follow(stages, encoded, decoded, window, last_speech_s)
             seek = max(outcome.seek, seek + 1)
-            last_speech_s = speech_end(outcome.segments) or last_speech_s
+            last_speech_s = find_speech_end(outcome.segments) or last_speech_s
             segments = drop_empty(outcome.segments)
             if not outcome.is_void:
                 history.add([t for s in segments for t in s.tokens], decoded.temperature)
@@ -68,6 +68,6 @@ def _follow(
         last_speech_s=last_speech_s,
         threshold_s=stages.words.hallucination_silence_threshold,
     )
-    # Only now: what was made up is told by the times as they were found.
+    # Times are put in order last, because the unordered times tell which text was made up.
     ordered = order_times(outcome.segments, window.start_s, window.end_s)
     return replace(outcome, segments=ordered)

@@ -1,6 +1,6 @@
 """The heavy stages of one transcription, each timed: windows to encoded windows to tokens.
 
-Both long-form modes are built on these. Knows nothing of how windows are chosen.
+Both long-form modes are built on them. This module does not know how windows are chosen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from whisper_npu_cli.transcript import EncodedBy, Segment
 
 
 class Stages:
-    """Engines and options of one transcription.
+    """The engines and options of one transcription.
 
     UsageError where `options` ask for a language or a task that the model does not have.
     """
@@ -40,18 +40,18 @@ class Stages:
     ) -> None:
         self.tokenizer = tokenizer
         self.words = options.words
-        self.windows: list[EncodedBy] = []  # encoded so far
-        self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
+        self.windows: list[EncodedBy] = []  # the windows encoded so far
+        self.language_probs: dict[str, float] = {}  # of the first window; empty if not detected
         self._engines = engines
         self._options = options
         self._stopwatch = stopwatch
-        self._held: tuple[int, CrossKV] | None = None  # encoded for its language, by its frame
+        self._held: tuple[int, CrossKV] | None = None  # by its frame; kept after detect_language
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
         self._prompts = PromptBuilder(
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
         )
         self.language = options.language if tokenizer.is_multilingual else "en"
-        # What the model lacks is an error of the whole run: found before any audio.
+        # A language or task that the model lacks is refused before any audio is read.
         if options.language is not None or not tokenizer.is_multilingual:
             tokenizer.sot_sequence(options.language, options.task)
         if options.multilingual and not tokenizer.is_multilingual:
@@ -65,7 +65,7 @@ class Stages:
 
     @property
     def encodes_ahead(self) -> bool:
-        """Whether windows are encoded while others are decoded: where that takes no core."""
+        """Whether windows are encoded while others are decoded: the encoder needs no core."""
         return self._engines.encoder.leaves_cpu
 
     @property
@@ -83,7 +83,7 @@ class Stages:
             return held[1]
         with self._engines.encoding() as encoder, self._stopwatch.measure("encode") as stage:
             encoded = encoder.encode(mel)
-            stage.add_engine(encoder.name)  # only now: another may have taken over
+            stage.add_engine(encoder.name)  # after encoding, in which the fallback may take over
             kept = self._engines.decoder.cross_kv(encoded)
             self.windows.append(EncodedBy(seek, encoder.name, encoded.proof))
         return kept
@@ -91,18 +91,18 @@ class Stages:
     def decode(
         self,
         windows: Sequence[CrossKV],
-        previous: Sequence[int] = (),  # tokens of the text before
+        previous: Sequence[int] = (),  # tokens of earlier text
         *,
-        first: bool = False,  # in the audio
+        first: bool = False,  # whether the audio begins with them
     ) -> list[DecodedWindow]:
-        """Decode `windows` together, with fallback."""
+        """Decode `windows` together, with fallback to higher temperatures."""
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
             prompted = [
                 PromptedWindow(
                     window, language, self._prompts.build(language, previous, first=first)
                 )
-                for window, language in zip(windows, self._languages(windows), strict=True)
+                for window, language in zip(windows, self._choose_languages(windows), strict=True)
             ]
             decoded = self._decoder.decode(prompted)
             stage.tokens += sum(len(window.tokens) for window in decoded)
@@ -111,9 +111,9 @@ class Stages:
     def add_words(
         self,
         window: CrossKV,
-        segments: Sequence[Segment],  # all of the window
-        n_frames: int,  # of the window that are content
-        last_speech_s: float,  # before it
+        segments: Sequence[Segment],  # all segments of the window
+        n_frames: int,  # content of the window, without its padding
+        last_speech_s: float,  # end of the speech before the window
     ) -> list[Segment]:
         """Return the segments with their words, where words are asked for."""
         if self.words is None or not segments:
@@ -127,11 +127,11 @@ class Stages:
         return add_words(segments, n_tokens, timed, self.words, last_speech_s)
 
     def is_silence(self, window: DecodedWindow) -> bool:
-        """Return whether the window is to be skipped."""
+        """Return whether to skip the window as silent."""
         return self._decoder.is_silence(window)
 
     def detect_language(self, mel: NDArray[np.float32], seek: int) -> None:
-        """Take the language of the audio from its first window, which stays encoded."""
+        """Detect the language of the audio in its first window, whose encoding is kept."""
         encoded = self.encode(mel, seek)
         self._held = seek, encoded
         name = self._engines.decoder.name
@@ -139,8 +139,8 @@ class Stages:
             (self.language_probs,) = detect_language(decoder, [encoded], self.tokenizer)
         self.language = next(iter(self.language_probs))
 
-    def _languages(self, windows: Sequence[CrossKV]) -> list[str]:
-        """Return the language of each window: that of the audio, or its own."""
+    def _choose_languages(self, windows: Sequence[CrossKV]) -> list[str]:
+        """Return the language of each window: its own if `multilingual`, else that of the audio."""
         if self._options.multilingual:
             ranked = detect_language(self._engines.decoder, windows, self.tokenizer)
             return [next(iter(probs)) for probs in ranked]

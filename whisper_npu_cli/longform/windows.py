@@ -1,6 +1,6 @@
-"""Which stretches of mel are decoded, and what the two long-form modes have in common.
+"""Windows: the stretches of mel to decode, planned for both long-form modes.
 
-A window is at most 30 s of mel; its content ends at `end`, and what the encoder hears after that is
+A window is at most 30 s of mel. Its content ends at `end`; what the encoder hears after it is
 padding.
 """
 
@@ -22,9 +22,9 @@ from whisper_npu_cli.transcript import Segment
 
 @dataclass(frozen=True)
 class Window:
-    """Content from frame `start` on and before `end`; nothing is to be decoded from `until` on.
+    """Content from frame `start` up to `end`; nothing needs decoding from `until` on.
 
-    `until` is the end of the clip, which may come after this window, or of the speech in it.
+    `until` is the end of the speech in the window, or of the clip, which may be after the window.
     """
 
     start: int
@@ -33,40 +33,40 @@ class Window:
 
     @property
     def n_frames(self) -> int:
-        """Frames of content."""
+        """Number of frames of content."""
         return self.end - self.start
 
     @property
     def start_s(self) -> float:
-        """Where the window begins, in seconds."""
+        """Start of the window in seconds."""
         return self.start / FRAMES_PER_SECOND
 
     @property
     def end_s(self) -> float:
-        """Where its content ends, in seconds."""
+        """End of the content in seconds."""
         return self.end / FRAMES_PER_SECOND
 
     @property
     def padded_end_s(self) -> float:
-        """Where its padding ends, in seconds."""
+        """End of the padding in seconds."""
         return (self.start + N_FRAMES) / FRAMES_PER_SECOND
 
 
 @dataclass(frozen=True)
 class Decided:
-    """The segments of a stretch of audio, which ends before frame `end_frame`."""
+    """The segments of a stretch of audio that ends before frame `end_frame`."""
 
     segments: Sequence[Segment]
     end_frame: int
 
 
 class MelSource(Protocol):
-    """Where windows come from."""
+    """A source of mel windows."""
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros.
+        """Return (n_mels, N_FRAMES): frames from `start` up to `end`, then zeros.
 
-        Frames before an earlier `start` are gone.
+        `start` must not decrease from call to call.
         """
         ...
 
@@ -74,7 +74,7 @@ class MelSource(Protocol):
 def plan_clips(clip_timestamps: Sequence[float], n_frames: int) -> list[Span]:
     """Return the frames of each clip of `clip_timestamps`, start, end, start, … in seconds.
 
-    The last end may be left out, and is never after `n_frames`; no clips are the whole audio.
+    The last end may be left out. Ends are cut to `n_frames`. No timestamps mean the whole audio.
     Clips without a frame are left out.
     """
     points = [min(round(s * FRAMES_PER_SECOND), n_frames) for s in clip_timestamps] or [0]
@@ -84,17 +84,17 @@ def plan_clips(clip_timestamps: Sequence[float], n_frames: int) -> list[Span]:
     return [Span(start, end) for start, end in clips if start < end]
 
 
-def window_at(start: int, clip: Span) -> Window:
-    """Return the window from frame `start` of a clip, as long as both allow."""
+def make_window(start: int, clip: Span) -> Window:
+    """Return the window from frame `start`, of 30 s or up to the end of the clip."""
     return Window(start, min(start + N_FRAMES, clip.end), clip.end)
 
 
 def plan_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Window]:
-    """Return windows over all `speech` within `clip`: in order, apart, none over the maximum.
+    """Return windows over all `speech` within `clip`, in order and of at most `max_frames`.
 
-    Speech goes into one window as long as it fits, silence between included, as WhisperX does;
-    faster-whisper leaves out the silence, and its times must be mapped back. A window is padded
-    up to the middle of the silence to the next speech, and not at all where speech was cut.
+    Spans of speech share a window as long as they fit, with the silence between them, as in
+    WhisperX; faster-whisper leaves out the silence, and its times must be mapped back. A window is
+    padded at most to the middle of the silence beside it, and not at all where speech was cut.
     """
     merged: list[Span] = []
     for start, end in cut_spans(speech, clip):
@@ -102,7 +102,7 @@ def plan_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> lis
             merged[-1] = Span(merged[-1].start, end)
         else:
             merged.append(Span(start, end))
-    # A limit lies in the middle of each silence, and at the ends of the clip.
+    # Padding ends at the middle of each silence, and at the ends of the clip.
     limits = [clip.start, *((a.end + b.start) // 2 for a, b in pairwise(merged)), clip.end]
     return [
         Window(max(start - options.pad_frames, lower), min(end + options.pad_frames, upper), end)
