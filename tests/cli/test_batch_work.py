@@ -15,7 +15,7 @@ import soundfile
 from tests.cli.conftest import Cli
 from tests.support.digits import compose_clips
 from whisper_npu_cli.dims import SAMPLE_RATE
-from whisper_npu_cli.writers import writers
+from whisper_npu_cli.writers import make_writers
 
 MAIN = "from whisper_npu_cli.cli.app import main; main()"
 SEQUENTIAL = ("--model", "demo", "--beam-size", "none", "--long-form", "sequential")
@@ -85,7 +85,7 @@ def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path
                 break
         process.stdout.readline()  # the first segment of the second input
         process.kill()
-    assert names(out) == {f"short.{suffix}" for suffix in writers()}
+    assert names(out) == {f"short.{suffix}" for suffix in make_writers()}
 
 
 def test_resume_redoes_what_is_missing_or_older_than_the_input(

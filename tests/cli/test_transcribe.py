@@ -16,7 +16,7 @@ from tests.cli.conftest import Cli
 from tests.support.bad_audio import BAD_INPUTS, BadInput, unprivileged
 from tests.support.bad_checkpoints import BAD_CHECKPOINTS, BadCheckpoint
 from tests.support.places import SAMPLES
-from whisper_npu_cli.writers import writers
+from whisper_npu_cli.writers import make_writers
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_an_input_that_fails_has_no_title(cli: Cli, sample: Path, tmp_path: Path
     assert digits_in("".join(lines[2:])) == digits_of(sample)
 
 
-@pytest.mark.parametrize("suffix", writers())
+@pytest.mark.parametrize("suffix", make_writers())
 def test_output_format_writes_one_file(cli: Cli, sample: Path, tmp_path: Path, suffix: str) -> None:
     result = cli("transcribe", sample, "-m", "demo", "-f", suffix, "-o", tmp_path)
     assert result.status == 0
@@ -157,7 +157,7 @@ def test_options_can_be_spelled_as_openai_whisper_does(
 def test_all_formats_replace_what_is_there(cli: Cli, sample: Path, tmp_path: Path) -> None:
     (tmp_path / f"{sample.stem}.txt").write_text("old")
     cli("transcribe", sample, "-m", "demo", "-f", "all", "-o", tmp_path)
-    assert {path.suffix[1:] for path in tmp_path.iterdir()} == set(writers())
+    assert {path.suffix[1:] for path in tmp_path.iterdir()} == set(make_writers())
     assert digits_in((tmp_path / f"{sample.stem}.txt").read_text()) == digits_of(sample)
 
 

@@ -64,12 +64,12 @@ class Outputs:
     def __init__(
         self, sources: Sequence[Input], options: OutputOptions, layout: SubtitleLayout
     ) -> None:
-        from whisper_npu_cli.writers import writers
+        from whisper_npu_cli.writers import make_writers
 
         self.options = options
         self._folder = options.output_dir or Path()
         self._stems = _stems([source.path for source in sources], options.stdin_name)
-        self._writers = writers(layout)
+        self._writers = make_writers(layout)
         self._suffixes: list[str] = []
         output_format = options.output_format or ("all" if options.output_dir else None)
         if output_format is not None:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 def _print_schema(value: bool) -> None:
     if value:
-        from whisper_npu_cli.writers.document import json_schema
+        from whisper_npu_cli.writers.document import make_json_schema
 
-        print_json(json_schema())
+        print_json(make_json_schema())
         raise typer.Exit
 
 
@@ -75,7 +75,7 @@ def transcribe(
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
     from whisper_npu_cli.pipeline import Transcriber
-    from whisper_npu_cli.writers.document import plain
+    from whisper_npu_cli.writers.document import to_plain
 
     if options.words is None:
         refuse_changed(layout, without="--word-timestamps")
@@ -94,7 +94,7 @@ def transcribe(
                 run.add_all(transcriber)
     finally:
         if output.as_json and run.results:  # also those from before a device failed
-            print_json(plain(_describe_run(model, transcriber, run)))
+            print_json(to_plain(_describe_run(model, transcriber, run)))
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)

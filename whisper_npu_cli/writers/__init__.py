@@ -1,4 +1,4 @@
-"""Transcript files: a transcript in, the text of each format out."""
+"""Formats of transcript files: a transcript in, the text of a file out."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from whisper_npu_cli.writers.texts import (
 __all__ = [
     "SubtitleLayout",
     "format_timestamp",
+    "make_writers",
     "to_json",
     "write_atomically",
-    "writers",
 ]
 
 
-def writers(layout: SubtitleLayout | None = None) -> dict[str, Callable[[Transcript], str]]:
-    """Return what writes each format, by the suffix of its files; `layout` is for words."""
+def make_writers(layout: SubtitleLayout | None = None) -> dict[str, Callable[[Transcript], str]]:
+    """Return suffix -> function from transcript to text; `layout` is for subtitles of words."""
     layout = layout or SubtitleLayout()
     return {
         "txt": to_txt,

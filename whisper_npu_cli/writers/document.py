@@ -1,6 +1,6 @@
-"""Results as one JSON document: its dataclasses, their JSON, and the JSON Schema of it.
+"""The JSON document of a run: its dataclasses, and the JSON Schema made from them.
 
-A field with the default None is left out where there is nothing to say.
+A field with the default None is left out of the JSON when it is None.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 2
 
 @dataclass(frozen=True)
 class Stage:
-    """What a stage took; `rtf` and `speed` are relative to the length of the audio."""
+    """The time that a stage took; `rtf` and `speed` are relative to the length of the audio."""
 
     stage: str
     seconds: float
@@ -27,12 +27,12 @@ class Stage:
     rtf: float | None
     speed: float | None
     engine: str
-    tokens: int | None = None  # of decoding
+    tokens: int | None = None  # number of tokens, of the stage decode only
 
 
 @dataclass(frozen=True)
 class Transcribed:
-    """An input with a transcript, of as much as is `complete`; `error` is of writing its files."""
+    """An input with a transcript, whole if `complete`; `error` tells what failed nevertheless."""
 
     path: str
     complete: bool
@@ -60,7 +60,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Skipped:
-    """An input whose files were complete."""
+    """An input that was skipped, because its files were complete."""
 
     path: str
     complete: Literal[True] = True
@@ -72,7 +72,7 @@ Entry: TypeAlias = Transcribed | Failed | Skipped
 
 @dataclass(frozen=True)
 class Device:
-    """Which device computed, why that, and the failures that `auto` went on from."""
+    """The device that computed, why it was chosen, and the failures that `auto` overcame."""
 
     name: str
     reason: str
@@ -81,12 +81,12 @@ class Device:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole of a run: the results in the order of the inputs."""
+    """A whole run, with the results in the order of the inputs."""
 
     schema_version: int
     model: str
     device: Device | None  # None where no engine was loaded
-    load_s: float | None  # seconds that the model and the engines took
+    load_s: float | None  # seconds to load the model and the engines
     versions: Mapping[str, str]
     results: Sequence[Entry]
 
@@ -110,7 +110,7 @@ def describe_result(path: str, result: Result) -> Transcribed:
 
 
 def is_complete(entry: Entry) -> bool:
-    """Return whether all that an input was to give is there."""
+    """Return whether the transcript of an input is whole and its files are written."""
     return not isinstance(entry, Failed) and entry.complete and not getattr(entry, "error", None)
 
 
@@ -119,26 +119,26 @@ def _describe_stage(row: StageTiming) -> Stage:
     return Stage(row.stage, row.seconds, row.calls, row.rtf, row.speed, row.engine, tokens)
 
 
-def plain(value: Any) -> Any:
-    """Return dataclasses, sequences and mappings as what `json` writes."""
+def to_plain(value: Any) -> Any:
+    """Convert dataclasses, sequences and mappings to values that `json` writes."""
     if is_dataclass(value):
         named = {field.name: (field, getattr(value, field.name)) for field in fields(value)}
         return {
-            name: plain(content)
+            name: to_plain(content)
             for name, (field, content) in named.items()
             if content is not None or field.default is not None
         }
     if isinstance(value, Mapping):
-        return {key: plain(content) for key, content in value.items()}
+        return {key: to_plain(content) for key, content in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [plain(item) for item in value]
+        return [to_plain(item) for item in value]
     return value
 
 
-def json_schema() -> dict[str, Any]:
+def make_json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a document."""
     definitions: dict[str, Any] = {}
-    root = _schema(Document, definitions)
+    root = _describe_type(Document, definitions)
     dialect = "https://json-schema.org/draft/2020-12/schema"
     return {"$schema": dialect, **root, "$defs": definitions}
 
@@ -146,31 +146,31 @@ def json_schema() -> dict[str, Any]:
 _SIMPLE = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 
 
-def _schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _describe_type(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a type; dataclasses are added to `definitions`."""
     origin, parts = get_origin(kind), get_args(kind)
     if kind in _SIMPLE:
         return {"type": _SIMPLE[kind]}
     if is_dataclass(kind):
-        return _object_schema(kind, definitions)
+        return _describe_dataclass(kind, definitions)
     if origin is Literal:
         return {"enum": list(parts)}
     if origin in (Union, UnionType):
-        return {"anyOf": [_schema(part, definitions) for part in parts]}
+        return {"anyOf": [_describe_type(part, definitions) for part in parts]}
     if origin is Mapping:
-        return {"type": "object", "additionalProperties": _schema(parts[1], definitions)}
-    array: dict[str, Any] = {"type": "array", "items": _schema(parts[0], definitions)}
-    if origin is tuple and Ellipsis not in parts:  # all of one type here
+        return {"type": "object", "additionalProperties": _describe_type(parts[1], definitions)}
+    array: dict[str, Any] = {"type": "array", "items": _describe_type(parts[0], definitions)}
+    if origin is tuple and Ellipsis not in parts:  # whose items all have one type here
         array |= {"minItems": len(parts), "maxItems": len(parts)}
     return array
 
 
-def _object_schema(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def _describe_dataclass(kind: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     if kind.__name__ not in definitions:
-        definitions[kind.__name__] = {}  # named before its fields are: one may have its own type
+        definitions[kind.__name__] = {}  # stands for it in fields of its own type
         kinds = get_type_hints(kind)
         optional = {field.name for field in fields(kind) if field.default is None}
-        properties = {name: _schema(kinds[name], definitions) for name in kinds}
+        properties = {name: _describe_type(kinds[name], definitions) for name in kinds}
         definitions[kind.__name__] = {
             "description": kind.__doc__,
             "type": "object",

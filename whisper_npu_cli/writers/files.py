@@ -1,4 +1,4 @@
-"""Output files that are there as a whole or not at all."""
+"""Output files, each written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from whisper_npu_cli.errors import OutputError
 def write_atomically(path: Path, text: str, *, hint: str) -> None:
     """Write `text` to `path` so that a reader finds the old or the new file, never a part.
 
-    OutputError, with `hint`, where that cannot be done.
+    OutputError, with `hint`, where the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

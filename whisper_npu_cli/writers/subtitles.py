@@ -1,7 +1,7 @@
 """SubRip and WebVTT, byte for byte as openai/whisper's `utils.py` writes them.
 
-Without words a cue is a segment. With words a cue is laid out anew: lines of some width, cues of
-some lines, and each word underlined as it is spoken.
+Without words a cue is a segment. With words cues are laid out anew: lines have a largest width,
+cues a largest number of lines, and each word may be underlined while it is spoken.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Segment, Transcript, Word
 
 Cue: TypeAlias = tuple[str, str, str]  # start, end, text
-LONG_PAUSE_S = 3.0  # ends a cue
-UNLIMITED = 1000  # characters and words, openai/whisper's stand-in for no limit
+LONG_PAUSE_S = 3.0  # a longer pause ends a cue
+UNLIMITED = 1000  # characters or words; openai/whisper uses it for no limit
 
 
 def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str:
@@ -30,7 +30,7 @@ def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str
 
 def to_srt(transcript: Transcript, layout: SubtitleLayout) -> str:
     """Return SubRip subtitles."""
-    cues = cue_texts(transcript, layout, hours=True, decimal_marker=",")
+    cues = format_cues(transcript, layout, hours=True, decimal_marker=",")
     return "".join(
         f"{i}\n{start} --> {end}\n{text}\n\n" for i, (start, end, text) in enumerate(cues, start=1)
     )
@@ -38,34 +38,34 @@ def to_srt(transcript: Transcript, layout: SubtitleLayout) -> str:
 
 def to_vtt(transcript: Transcript, layout: SubtitleLayout) -> str:
     """Return WebVTT subtitles."""
-    cues = cue_texts(transcript, layout, hours=False, decimal_marker=".")
+    cues = format_cues(transcript, layout, hours=False, decimal_marker=".")
     return "WEBVTT\n\n" + "".join(f"{start} --> {end}\n{text}\n\n" for start, end, text in cues)
 
 
-def cue_texts(
+def format_cues(
     transcript: Transcript, layout: SubtitleLayout, *, hours: bool, decimal_marker: str
 ) -> Iterator[Cue]:
-    """Yield the cues with their times written out."""
+    """Yield the cues of a transcript, with formatted times."""
 
-    def stamp(seconds: float) -> str:
+    def format_time(seconds: float) -> str:
         return format_timestamp(seconds, hours=hours, decimal_marker=decimal_marker)
 
     segments = transcript.segments
     if not segments or segments[0].words is None:
         for segment in segments:
             text = segment.text.strip().replace("-->", "->")
-            yield stamp(segment.start), stamp(segment.end), text
+            yield format_time(segment.start), format_time(segment.end), text
         return
-    for words in CueBuilder(layout).cues(segments):
-        stamped = [(stamp(word.start), stamp(word.end), word.word) for word in words]
+    for words in CueBuilder(layout).build(segments):
+        stamped = [(format_time(word.start), format_time(word.end), word.word) for word in words]
         if layout.highlight_words:
-            yield from _highlighted(stamped)
+            yield from _highlight(stamped)
         else:
             yield stamped[0][0], stamped[-1][1], "".join(text for _, _, text in stamped)
 
 
-def _highlighted(words: Sequence[Cue]) -> Iterator[Cue]:
-    """Yield a cue a word, which is underlined, and one for each pause between words."""
+def _highlight(words: Sequence[Cue]) -> Iterator[Cue]:
+    """Yield a cue for each word, which is underlined in it, and for each pause between words."""
     texts = [text for _, _, text in words]
     last_end = words[0][0]
     for i, (start, end, text) in enumerate(words):
@@ -77,20 +77,20 @@ def _highlighted(words: Sequence[Cue]) -> Iterator[Cue]:
 
 
 class CueBuilder:
-    """Words laid out in lines and cues; one pass over a transcript."""
+    """Lay out the words of one transcript in lines and cues."""
 
     def __init__(self, layout: SubtitleLayout) -> None:
         self._width = layout.max_line_width or UNLIMITED
         self._n_lines = layout.max_line_count
         self._n_words = layout.max_words_per_line or UNLIMITED
-        # Cues of fixed lines run on over the bounds of segments; others keep them.
+        # Cues of limited width and lines run across the bounds of segments; others do not.
         self._keeps_segments = layout.max_line_count is None or layout.max_line_width is None
         self._cue: list[Word] = []
         self._line_width = 0
         self._line_count = 1
 
-    def cues(self, segments: Sequence[Segment]) -> Iterator[list[Word]]:
-        """Yield the words of each cue; line ends are in their texts."""
+    def build(self, segments: Sequence[Segment]) -> Iterator[list[Word]]:
+        """Yield the words of each cue, with line ends in their texts."""
         words = [word for segment in segments for word in segment.words or ()]
         last_start = words[0].start if words else 0.0
         for segment in segments:
@@ -109,7 +109,7 @@ class CueBuilder:
         return self._line_width > 0 and self._line_width + len(word.word) <= self._width
 
     def _ends_cue(self, word: Word, is_long_pause: bool, begins_cue: bool) -> bool:
-        """Return whether the cue ends before `word`."""
+        """Return whether the present cue ends before `word`."""
         if begins_cue:
             return True
         if not self._cue or self._n_lines is None:

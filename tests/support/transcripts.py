@@ -1,0 +1,31 @@
+"""Transcripts with and without words, of which the tests of the writers make files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.support.words_model import spoken_segments
+from whisper_npu_cli.transcript import Segment, Transcript, Word
+
+
+def make_segment(start: float, end: float, text: str, index: int = 0) -> Segment:
+    return Segment(index, 0, start, end, text, (1, 2), 0.0, -0.25, 0.8, 0.01)
+
+
+TRANSCRIPT = Transcript(
+    "en",
+    3700.0,
+    (make_segment(0.0, 2.5, " seven\tthree"), make_segment(3601.25, 3605.999, " one --> two", 1)),
+)
+
+
+def make_spoken() -> Transcript:
+    """Return the segments with words that openai/whisper's writers were given."""
+    segments = [
+        replace(
+            make_segment(fields["start"], fields["end"], fields["text"], i),
+            words=tuple(Word(**word) for word in fields["words"]),
+        )
+        for i, fields in enumerate(spoken_segments())
+    ]
+    return Transcript("en", 3700.0, tuple(segments))
