@@ -1,1 +1,1 @@
-"""What openai-whisper and transformers compute, as files in `tests/golden` for the tests."""
+"""Makers of `tests/golden`, the results of openai-whisper and transformers for the tests."""

@@ -1,7 +1,7 @@
-"""Make `tests/golden`: what openai-whisper and transformers compute, for the tests to hold to.
+"""Make `tests/golden`: results of openai-whisper and transformers, which the tests compare with.
 
-Needs tools/requirements.txt; run by `make goldens`. The tests need none of these packages.
-Each file says what made it. Recordings are read from ../shared beside the checkout.
+`make goldens` runs it. It needs tools/requirements.txt; the tests need none of these packages.
+Each file tells the versions that made it. Recordings are read from ../shared beside the checkout.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Goldens of decoding: what openai-whisper makes of windows and of whole recordings."""
+"""Goldens of decoding: windows and whole recordings decoded by openai-whisper."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.support.decoding_model import (
 )
 from tests.support.digits import compose_recording
 from tests.support.places import DEMO
-from tools.goldens.original import load_original, vocabulary_of
-from tools.goldens.provenance import weights_sha256, write_json
+from tools.goldens.original import load_original, patch_vocabulary
+from tools.goldens.provenance import hash_weights, write_json
 from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
 
 
 def decode_windows(model: Any, mels: list[NDArray[np.float32]], case: dict[str, Any]) -> list[Any]:
-    """Return openai-whisper's results for each of `mels`, one by one."""
+    """Return openai-whisper's result for each of `mels`, decoded one by one."""
     import torch
     import whisper
 
@@ -43,7 +43,7 @@ def decode_windows(model: Any, mels: list[NDArray[np.float32]], case: dict[str, 
 def transcribe_original(
     model: Any, samples: NDArray[np.float32], case: dict[str, Any], *also_kept: str
 ) -> Any:
-    """Return the segments of openai-whisper's command line, with the options of `case`."""
+    """Return the segments that openai-whisper's command line gives with the options of `case`."""
     import whisper
 
     case = {"beam_size": 5, "best_of": 5} | case
@@ -64,19 +64,19 @@ def transcribe_original(
         *also_kept,
     )
     return [
-        {key: _plain(segment[key]) for key in kept}
+        {key: _to_plain(segment[key]) for key in kept}
         for segment in result["segments"]
         if segment["text"]
     ]
 
 
 def make_decoding() -> None:
-    """Save windows and transcriptions of the random checkpoint."""
+    """Save windows and recordings decoded with the random checkpoint."""
     checkpoint = lively_checkpoint()
     model = load_original(checkpoint)
     mels = windows()
     samples = noise(50)
-    with vocabulary_of(checkpoint):
+    with patch_vocabulary(checkpoint):
         decoded = {name: decode_windows(model, mels, case) for name, case in WINDOW_CASES.items()}
         recordings = {
             name: transcribe_original(model, samples, case) for name, case in LONG_CASES.items()
@@ -88,20 +88,20 @@ def make_demo_recordings() -> None:
     """Save transcriptions of spoken digits by the demo checkpoint, with the default options."""
     checkpoint = load_checkpoint(DEMO)
     model = load_original(checkpoint)
-    with vocabulary_of(checkpoint):
+    with patch_vocabulary(checkpoint):
         recordings = {
             name: transcribe_original(model, compose_recording(*shape), {})
             for name, shape in DEMO_RECORDINGS.items()
         }
-    fields = {"sha256": weights_sha256(DEMO), "recordings": recordings}
+    fields = {"sha256": hash_weights(DEMO), "recordings": recordings}
     write_json("demo_recordings.json", fields)
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _to_plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item) for item in value]
+        return [_to_plain(item) for item in value]
     if isinstance(value, np.integer):
         return int(value)
     return float(value) if isinstance(value, np.floating) else value

@@ -7,7 +7,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from tests.support.places import SHARED
-from tools.goldens.provenance import made_by, write_arrays
+from tools.goldens.provenance import list_versions, write_arrays
 
 
 def make_mel() -> None:
@@ -25,6 +25,6 @@ def make_mel() -> None:
     write_arrays(
         "mel.npz",
         "whisper.audio.log_mel_spectrogram(jfk.wav, padding=N_SAMPLES), content frames; "
-        + made_by("openai-whisper", "torch", "numpy"),
+        + list_versions("openai-whisper", "torch", "numpy"),
         **arrays,
     )

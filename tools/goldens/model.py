@@ -1,4 +1,4 @@
-"""Goldens of the whole model: what transformers computes of it."""
+"""Goldens of the whole model, computed by transformers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from tests.support.digits import compose_clips
 from tests.support.places import DEMO, SHARED
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED, unpack_mel
-from tools.goldens.provenance import made_by, weights_sha256, write_arrays
+from tools.goldens.provenance import hash_weights, list_versions, write_arrays
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 
 PACKAGES = ("transformers", "torch", "openai-whisper", "numpy")
-N_CLIPS = 200  # of the demo's goldens
-POSITIONS = np.r_[0:3, 3:1497:50, 1497:1500]  # of the states that are kept
+N_CLIPS = 200  # clips in the golden of the demo checkpoint
+POSITIONS = np.r_[0:3, 3:1497:50, 1497:1500]  # positions of the states that are kept
 
 
 def pack_speech_mel() -> NDArray[np.uint8]:
@@ -45,7 +45,8 @@ def load_peer(directory: Path) -> Any:
 def decode_cached(model: Any, states: Any, tokens: Any, n_steps: int) -> tuple[Any, Any]:
     """Feed `tokens` (n_rows, n) one by one to the cache, then `n_steps` greedy ones.
 
-    Greedy here is the best token that the row has not had: a random model repeats itself.
+    A greedy step takes the best token that the row has not had, because a random model repeats
+    itself.
     Returns the logits (n_rows, n, n_vocab) of `tokens` and all tokens (n_rows, n + n_steps).
     """
     import torch
@@ -85,7 +86,8 @@ def make_model() -> None:
         cross_keys, cross_values = attention.k_proj(states), attention.v_proj(states)
     write_arrays(
         "model.npz",
-        f"random_checkpoint(TINY_DIMS, TINY_SEED) in {made_by(*PACKAGES)}; log-mel of jfk.wav",
+        f"random_checkpoint(TINY_DIMS, TINY_SEED) in {list_versions(*PACKAGES)}; "
+        "log-mel of jfk.wav",
         mels=packed,
         positions=POSITIONS,
         states=states.numpy()[:, POSITIONS],
@@ -99,10 +101,10 @@ def make_model() -> None:
 
 
 def make_demo() -> None:
-    """Save what transformers makes of the demo checkpoint on clips of spoken digits.
+    """Save what transformers computes of clips of spoken digits with the demo checkpoint.
 
-    The tokens of all clips by `generate` with timestamps; of the first clip also the states, and
-    the logits after the prompt and each token.
+    Saved are the tokens of all clips by `generate` with timestamps and, of the first clip, the
+    states and the logits after the prompt and after each token.
     """
     import torch
 
@@ -126,8 +128,8 @@ def make_demo() -> None:
         logits = model(encoder_outputs=(states,), decoder_input_ids=fed).logits
     write_arrays(
         "demo.npz",
-        f"generate(return_timestamps=True) and forward passes in {made_by(*PACKAGES)}",
-        sha256=weights_sha256(DEMO),
+        f"generate(return_timestamps=True) and forward passes in {list_versions(*PACKAGES)}",
+        sha256=hash_weights(DEMO),
         prompt=np.array(prompt),
         tokens=np.concatenate([row.numpy() for row in rows]),
         lengths=np.array([len(row) for row in rows]),

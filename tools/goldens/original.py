@@ -1,7 +1,7 @@
 """openai-whisper with this program's arrays and vocabulary.
 
-openai-whisper and torch are imported when they are needed: the program's own environment has
-neither.
+openai-whisper and torch are imported when they are needed, because the program's own environment
+has neither.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def load_original(checkpoint: Checkpoint) -> Any:
 
 
 def set_alignment_heads(model: Any, checkpoint: Checkpoint) -> None:
-    """Let openai-whisper's model tell word times by the heads of `checkpoint`."""
+    """Make openai-whisper's model find word times with the alignment heads of `checkpoint`."""
     import torch
 
     mask = torch.zeros(model.dims.n_text_layer, model.dims.n_text_head, dtype=torch.bool)
@@ -67,7 +67,7 @@ def set_alignment_heads(model: Any, checkpoint: Checkpoint) -> None:
     model.register_buffer("alignment_heads", mask.to_sparse(), persistent=False)
 
 
-def original_tokenizer(checkpoint: Checkpoint, language: str | None, task: str) -> Any:
+def make_original_tokenizer(checkpoint: Checkpoint, language: str | None, task: str) -> Any:
     """Return openai-whisper's tokenizer over the vocabulary of `checkpoint`."""
     import tiktoken
     from whisper.tokenizer import Tokenizer, get_encoding
@@ -78,7 +78,7 @@ def original_tokenizer(checkpoint: Checkpoint, language: str | None, task: str) 
     byte_of = {c: ord(c) if ord(c) < 256 else next(moved) for c in alphabet}
     ranks = {bytes(byte_of[c] for c in text): id_ for text, id_ in fields["model"]["vocab"].items()}
     special = {token["content"]: token["id"] for token in fields["added_tokens"]}
-    if "<|nocaptions|>" in special:  # openai-whisper's own name of it since large-v3
+    if "<|nocaptions|>" in special:  # its name since large-v3
         special["<|nospeech|>"] = special.pop("<|nocaptions|>")
     encoding = tiktoken.Encoding(
         name="golden",
@@ -93,10 +93,10 @@ def original_tokenizer(checkpoint: Checkpoint, language: str | None, task: str) 
 
 
 @contextmanager
-def vocabulary_of(checkpoint: Checkpoint) -> Iterator[None]:
-    """Give openai-whisper the vocabulary, and the likeliest token where it would draw one.
+def patch_vocabulary(checkpoint: Checkpoint) -> Iterator[None]:
+    """Give openai-whisper the vocabulary, and let it take the likeliest token instead of drawing.
 
-    Random draws cannot be the same in two programs; that which is decided by them can.
+    Random draws cannot be the same in two programs.
     """
 
     class Likeliest:
@@ -107,7 +107,7 @@ def vocabulary_of(checkpoint: Checkpoint) -> Iterator[None]:
             return self._logits.argmax(dim=-1)
 
     def tokenizer(*_: Any, language: str | None = None, task: str | None = None, **__: Any) -> Any:
-        return original_tokenizer(checkpoint, language or "en", task or "transcribe")
+        return make_original_tokenizer(checkpoint, language or "en", task or "transcribe")
 
     with (
         mock.patch("whisper.decoding.get_tokenizer", tokenizer),

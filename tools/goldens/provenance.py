@@ -1,4 +1,4 @@
-"""Writing goldens, each with what made it."""
+"""Golden files, each with the versions of the packages that made it."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _PACKAGES = ("openai-whisper", "torch", "numpy")
 
 
 def write_json(name: str, fields: dict[str, Any]) -> None:
-    """Write `fields` to tests/golden/NAME with the versions of what made them."""
-    text = json.dumps({"provenance": made_by(*_PACKAGES)} | fields, separators=(",", ":"))
+    """Write `fields` to tests/golden/NAME with the versions of the packages that made them."""
+    text = json.dumps({"provenance": list_versions(*_PACKAGES)} | fields, separators=(",", ":"))
     (GOLDEN / name).write_text(re.sub(r'("[^"]*":\[\{)', r"\n\1", text) + "\n")
 
 
 def write_arrays(name: str, provenance: str, **arrays: Any) -> None:
-    """Write `arrays` to tests/golden/NAME with how they were made."""
+    """Write `arrays` to tests/golden/NAME with their provenance."""
     np.savez_compressed(GOLDEN / name, provenance=np.array(provenance), **arrays)
 
 
-def made_by(*packages: str) -> str:
+def list_versions(*packages: str) -> str:
     """Return the packages with their versions."""
     return ", ".join(f"{package} {version(package)}" for package in packages)
 
 
-def weights_sha256(directory: Path) -> str:
-    """Return the digest of a checkpoint's weights, so that a test can tell another one."""
+def hash_weights(directory: Path) -> str:
+    """Return the digest of a checkpoint's weights, by which a test notices another checkpoint."""
     return hashlib.sha256((directory / WEIGHTS_FILE).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Goldens of the tokenizer, by openai-whisper's own."""
+"""Goldens of the tokenizer, by openai-whisper's tokenizer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.places import GOLDEN
-from tools.goldens.provenance import made_by
+from tools.goldens.provenance import list_versions
 
 SENTENCES = {
     "en": " And so, my fellow Americans: ask not what your country can do for you -- don't!",
@@ -31,7 +31,7 @@ SENTENCES = {
 
 
 def make_tokenizer() -> None:
-    """Write the two vocabularies of openai-whisper, and what its tokenizer makes of SENTENCES."""
+    """Write the two vocabularies of openai-whisper, and SENTENCES encoded by its tokenizer."""
     from whisper import tokenizer
 
     assets = Path(tokenizer.__file__).parent / "assets"
@@ -39,21 +39,21 @@ def make_tokenizer() -> None:
         merges = _recover_merges(assets / f"{name}.tiktoken").astype("<u2")
         packed = lzma.compress(merges.tobytes(), preset=9 | lzma.PRESET_EXTREME)
         (GOLDEN / f"{name}.merges.xz").write_bytes(packed)
-    golden: dict[str, Any] = {"provenance": made_by("openai-whisper")}
+    golden: dict[str, Any] = {"provenance": list_versions("openai-whisper")}
     for name, multilingual, n_languages in (
         ("multilingual", True, 99),
         ("large-v3", True, 100),
         ("english", False, 99),
     ):
-        golden[name] = _tokenizer_golden(multilingual, n_languages)
+        golden[name] = _make_golden(multilingual, n_languages)
     text = json.dumps(golden, ensure_ascii=False, separators=(",", ":"))
     (GOLDEN / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _recover_merges(path: Path) -> np.ndarray:
-    """Return the two parts (ids) of each text token from 256 on, as byte-pair encoding makes it.
+    """Return the ids of the two parts that byte-pair encoding joins to each token from 256 on.
 
-    tiktoken keeps tokens by rank only: encoding a token with those of lower rank ends in the
+    tiktoken keeps tokens by rank only. Encoding a token with the tokens of lower rank ends in the
     two parts that its own merge joins.
     """
     lines = (line.split() for line in path.read_text().splitlines())
@@ -71,7 +71,7 @@ def _recover_merges(path: Path) -> np.ndarray:
     return np.array(merges)
 
 
-def _tokenizer_golden(multilingual: bool, n_languages: int) -> dict[str, Any]:
+def _make_golden(multilingual: bool, n_languages: int) -> dict[str, Any]:
     from whisper.tokenizer import get_tokenizer
 
     def tokenizer(language: str | None = None, task: str | None = None) -> Any:
@@ -104,7 +104,7 @@ def _tokenizer_golden(multilingual: bool, n_languages: int) -> dict[str, Any]:
         language = code if multilingual and code != "xx" else "en"
         words = tokenizer(language).split_to_word_tokens(timed)
         golden["words"].append([language, timed, plain.decode_with_timestamps(timed), *words])
-    # Cut inside of characters, so that the bytes are broken.
+    # Every second token leaves characters incomplete.
     broken = [
         i for code in known for i in plain.encode(SENTENCES[code], disallowed_special=())[1::2]
     ]

@@ -14,13 +14,13 @@ from tests.support.digits import compose_recording
 from tests.support.places import DEMO
 from tests.support.words_model import LAYOUTS, N_FRAMES, TEXTS, WORD_CASES, spoken_segments
 from tools.goldens.decoding import transcribe_original
-from tools.goldens.original import load_original, original_tokenizer, vocabulary_of
-from tools.goldens.provenance import weights_sha256, write_json
+from tools.goldens.original import load_original, make_original_tokenizer, patch_vocabulary
+from tools.goldens.provenance import hash_weights, write_json
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
 
 
 def make_words() -> None:
-    """Save openai-whisper's words of single windows: those of the random checkpoint."""
+    """Save openai-whisper's words of single windows, by the random checkpoint."""
     checkpoint = lively_checkpoint()
     alignments = list(align_originals(load_original(checkpoint), checkpoint))
     write_json("alignments.json", {"alignments": alignments})
@@ -30,20 +30,22 @@ def make_demo_words() -> None:
     """Save openai-whisper's words of spoken digits, by the demo checkpoint."""
     checkpoint = load_checkpoint(DEMO)
     model = load_original(checkpoint)
-    with vocabulary_of(checkpoint):
+    with patch_vocabulary(checkpoint):
         recordings = {
             name: transcribe_original(
                 model, compose_recording(*shape), {"word_timestamps": True, **case}, "words"
             )
             for name, (case, shape) in WORD_CASES.items()
         }
-    fields = {"sha256": weights_sha256(DEMO), "recordings": recordings}
+    fields = {"sha256": hash_weights(DEMO), "recordings": recordings}
     write_json("demo_words.json", fields)
 
 
 def make_subtitles() -> None:
     """Save the subtitles of made-up segments in all layouts."""
-    write_json("subtitles.json", {name: subtitles(layout) for name, layout in LAYOUTS.items()})
+    write_json(
+        "subtitles.json", {name: write_subtitles(layout) for name, layout in LAYOUTS.items()}
+    )
 
 
 def align_originals(model: Any, checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
@@ -51,10 +53,10 @@ def align_originals(model: Any, checkpoint: Checkpoint) -> Iterator[dict[str, An
     import torch
     from whisper.timing import find_alignment
 
-    tokenizer = original_tokenizer(checkpoint, "en", "transcribe")
+    tokenizer = make_original_tokenizer(checkpoint, "en", "transcribe")
     for mel, text, n_frames in zip(windows(), TEXTS, N_FRAMES, strict=True):
         tokens = tokenizer.encode(text)
-        with recorded_paths() as paths:
+        with record_paths() as paths:
             words = find_alignment(model, tokenizer, tokens, torch.from_numpy(mel), n_frames)
         rows, columns = paths[0].tolist()
         yield {
@@ -69,8 +71,8 @@ def align_originals(model: Any, checkpoint: Checkpoint) -> Iterator[dict[str, An
 
 
 @contextmanager
-def recorded_paths() -> Iterator[list[Any]]:
-    """Collect what openai-whisper's dynamic time warping returns."""
+def record_paths() -> Iterator[list[Any]]:
+    """Collect the paths that openai-whisper's dynamic time warping returns."""
     import whisper.timing
 
     warp, paths = whisper.timing.dtw, []
@@ -83,8 +85,8 @@ def recorded_paths() -> Iterator[list[Any]]:
         yield paths
 
 
-def subtitles(layout: dict[str, Any]) -> dict[str, str]:
-    """Return openai-whisper's files of the made-up segments."""
+def write_subtitles(layout: dict[str, Any]) -> dict[str, str]:
+    """Return openai-whisper's files of the made-up segments, by suffix."""
     from whisper.utils import WriteSRT, WriteVTT
 
     texts = {}

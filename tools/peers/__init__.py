@@ -1,1 +1,1 @@
-"""This program beside its peers, and beside what it was: accuracy, speed and memory."""
+"""This program compared with its peers and with its other commits: accuracy, speed, memory."""

@@ -2,10 +2,10 @@
 
     python -m tools.peers.accuracy --peers PYTHON
 
-PYTHON is an interpreter with `tools/peers/requirements.txt`; this program runs in the one that runs
-the module. What is compared: clips of ten digits, those of `tools/training/evaluate.py`, and
-composed files of some minutes. Their text and times are known, and none was trained on. Two
-programs run at a time on two cores, each on one thread.
+PYTHON is an interpreter with `tools/peers/requirements.txt`; this program runs in the interpreter
+of this module. The files are the clips of ten digits of `tools/training/evaluate.py`, and composed
+files of some minutes. Their text and times are known, and the model was not trained on them. Each
+program has one thread, and as many programs as there are cores run at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.support.digits import SPEAKERS, WORDS, load_recordings
 from tests.support.edits import count_edits
 from tests.support.long_files import compose_long_file
 from tests.support.places import DEMO, ROOT
-from tools.goldens.provenance import weights_sha256
+from tools.goldens.provenance import hash_weights
 from tools.peers.programs import Ask
 from tools.peers.workers import Worker, convert
 from tools.speech.clips import make_clips
@@ -40,9 +40,9 @@ from whisper_npu_cli.bench.limits import supports_bf16
 from whisper_npu_cli.dims import SAMPLE_RATE
 
 ORIGINAL, REFERENCE = "openai-whisper", "whisper-npu, reference"
-PEER_S, TRUE_S = 0.02, 0.08  # how far word times may be from openai-whisper's, from the truth
+PEER_S, TRUE_S = 0.02, 0.08  # tolerances to openai-whisper, to the truth
 LONG_MINUTES = (2, 5)
-# Files of digits, and how all programs are asked; REFERENCE only in the second and third.
+# Options by comparison of clips; REFERENCE takes part only in the second and third.
 ASKS: dict[str, dict[str, Any]] = {
     "all": {"beam": 1},
     "greedy": {"beam": 1, "words": True},
@@ -57,7 +57,7 @@ LONG_ASKS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Clip:
-    """A file and what is said in it; `starts` in seconds, where they are known."""
+    """A file, the words said in it and, where they are known, their starts in seconds."""
 
     path: str
     words: list[str]
@@ -71,12 +71,12 @@ class Contender:
     name: str
     program: str
     arguments: dict[str, Any]
-    asks: tuple[str, ...]  # of ASKS and LONG_ASKS
+    asks: tuple[str, ...]  # keys of ASKS and LONG_ASKS
 
 
 @dataclass(frozen=True)
 class Results:
-    """The segments of every file by ASKS and LONG_ASKS, and what computed them."""
+    """The segments of every file by keys of ASKS and LONG_ASKS, and the versions that made them."""
 
     segments: dict[str, list[list[Any]]]
     versions: dict[str, str]
@@ -107,7 +107,7 @@ def compose_long(folder: Path) -> list[Clip]:
     return written
 
 
-def contenders(folder: Path) -> list[Contender]:
+def list_contenders(folder: Path) -> list[Contender]:
     """Return all programs, the slowest first."""
     original = {"model": str(folder / "demo.pt"), "checkpoint": str(DEMO)}
     ctranslate2 = {"model": str(folder / "demo-ctranslate2")}
@@ -131,7 +131,7 @@ def contenders(folder: Path) -> list[Contender]:
 
 
 def measure(contender: Contender, python: str, files: dict[str, Sequence[Clip]]) -> Results:
-    """Transcribe `files`, by the way they are asked for, with one program on one thread."""
+    """Transcribe `files`, by keys of ASKS and LONG_ASKS, with one program on one thread."""
     segments = {}
     with Worker(python, contender.program, n_threads=1, **contender.arguments) as worker:
         for name in contender.asks:
@@ -143,56 +143,58 @@ def measure(contender: Contender, python: str, files: dict[str, Sequence[Clip]])
         return Results(segments, worker.versions)
 
 
-def tokens_of(segments: Sequence[Any]) -> list[int]:
+def join_tokens(segments: Sequence[Any]) -> list[int]:
     """Return all tokens, timestamps included."""
     return list(chain.from_iterable(segment["tokens"] for segment in segments))
 
 
-def words_of(segments: Sequence[Any]) -> list[str]:
+def join_words(segments: Sequence[Any]) -> list[str]:
     """Return the words of the text."""
     return " ".join(segment["text"] for segment in segments).split()
 
 
-def error_rate(clips: Sequence[Clip], files: Sequence[Sequence[Any]]) -> float:
-    """Return wrong words over words, of all files together."""
-    wrong = sum(count_edits(clip.words, words_of(f)) for clip, f in zip(clips, files, strict=True))
+def compute_error_rate(clips: Sequence[Clip], files: Sequence[Sequence[Any]]) -> float:
+    """Return the share of wrong words in all files together."""
+    wrong = sum(
+        count_edits(clip.words, join_words(f)) for clip, f in zip(clips, files, strict=True)
+    )
     return wrong / sum(len(clip.words) for clip in clips)
 
 
-def share_alike(original: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> float:
-    """Return the share of the items, tokens or words, that both have in the same place."""
+def compute_share_alike(original: Sequence[Sequence[Any]], other: Sequence[Sequence[Any]]) -> float:
+    """Return the share of items, tokens or words, that both have in the same place."""
     pairs = list(zip(original, other, strict=True))
     return 1 - sum(count_edits(*pair) for pair in pairs) / sum(
         max(map(len, pair)) for pair in pairs
     )
 
 
-def all_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
+def make_clip_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
     """Yield the table of all clips."""
     yield "| program | word error rate |"
     yield "|---|---|"
     for name, result in results.items():
         if files := result.segments.get("all"):
-            yield f"| {name} | {error_rate(clips, files):.2%} |"
+            yield f"| {name} | {compute_error_rate(clips, files):.2%} |"
 
 
-def token_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
+def make_token_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
     """Yield the table of tokens."""
     yield "| program | search | word error rate | identical tokens | identical clips |"
     yield "|---|---|---|---|---|"
     for search in ("greedy", "beam 5"):
-        original = list(map(tokens_of, results[ORIGINAL].segments[search]))
+        original = list(map(join_tokens, results[ORIGINAL].segments[search]))
         for name, result in results.items():
             files = result.segments[search]
-            tokens = list(map(tokens_of, files))
+            tokens = list(map(join_tokens, files))
             same = np.mean([a == b for a, b in zip(original, tokens, strict=True)])
             yield (
-                f"| {name} | {search} | {error_rate(clips, files):.2%} "
-                f"| {share_alike(original, tokens):.2%} | {same:.1%} |"
+                f"| {name} | {search} | {compute_error_rate(clips, files):.2%} "
+                f"| {compute_share_alike(original, tokens):.2%} | {same:.1%} |"
             )
 
 
-def word_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
+def make_word_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
     """Yield the table of word times."""
     yield (
         f"| program | words compared | within {PEER_S * 1000:.0f} ms of {ORIGINAL}'s "
@@ -204,12 +206,12 @@ def word_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[st
         off: list[float] = []
         original, files = results[ORIGINAL].segments["greedy"], result.segments["greedy"]
         for clip, theirs, ours in zip(clips, original, files, strict=True):
-            times = word_times(ours)
-            if words_of(ours) == words_of(theirs):
-                apart.extend(np.abs(times - word_times(theirs)).max(axis=1, initial=0))
-            if words_of(ours) == clip.words:
+            times = list_word_times(ours)
+            if join_words(ours) == join_words(theirs):
+                apart.extend(np.abs(times - list_word_times(theirs)).max(axis=1, initial=0))
+            if join_words(ours) == clip.words:
                 off.extend(np.abs(times[:, 0] - clip.starts))
-        # Times are multiples of 20 ms: what is a hundredth above is rounding.
+        # Times are multiples of 20 ms, and the hundredth above that is for rounding.
         yield (
             f"| {name} | {len(apart)} | {np.mean(np.array(apart) <= PEER_S * 1.01):.1%} "
             f"| {len(off)} | {np.median(off) * 1000:.0f} ms "
@@ -217,36 +219,37 @@ def word_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[st
         )
 
 
-def word_times(segments: Sequence[Any]) -> np.ndarray:
+def list_word_times(segments: Sequence[Any]) -> np.ndarray:
     """Return starts and ends of words, (n_words, 2) in seconds."""
     times = [word[1:] for segment in segments for word in segment["words"]]
     return np.array(times, float).reshape(-1, 2)
 
 
-def long_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
+def make_long_rows(clips: Sequence[Clip], results: dict[str, Results]) -> Iterator[str]:
     """Yield the table of the long files."""
     yield f"| program | long form | word error rate | words as {ORIGINAL}'s |"
     yield "|---|---|---|---|"
     for mode in LONG_ASKS:
-        original = list(map(words_of, results[ORIGINAL].segments.get(mode, [])))
+        original = list(map(join_words, results[ORIGINAL].segments.get(mode, [])))
         for name, result in results.items():
             if files := result.segments.get(mode):
-                found = list(map(words_of, files))
-                alike = f"{share_alike(original, found):.2%}" if original else "–"
-                yield f"| {name} | {mode} | {error_rate(clips, files):.2%} | {alike} |"
+                found = list(map(join_words, files))
+                alike = f"{compute_share_alike(original, found):.2%}" if original else "–"
+                yield f"| {name} | {mode} | {compute_error_rate(clips, files):.2%} | {alike} |"
 
 
-def document(files: dict[str, Sequence[Clip]], results: dict[str, Results]) -> str:
+# It is one template, which is longer than 50 lines, so that the page can be read as it will be.
+def write_page(files: dict[str, Sequence[Clip]], results: dict[str, Results]) -> str:
     """Return the page."""
     versions = {name: v for result in results.values() for name, v in result.versions.items()}
-    digest = weights_sha256(DEMO)
+    digest = hash_weights(DEMO)
     n_words = sum(len(clip.words) for clip in files["sequential"])
     listed = ", ".join(f"{name} {number}" for name, number in sorted(versions.items()))
     tables = {
-        "all": all_rows(files["all"], results),
-        "tokens": token_rows(files["greedy"], results),
-        "words": word_rows(files["greedy"], results),
-        "long": long_rows(files["sequential"], results),
+        "all": make_clip_rows(files["all"], results),
+        "tokens": make_token_rows(files["greedy"], results),
+        "words": make_word_rows(files["greedy"], results),
+        "long": make_long_rows(files["sequential"], results),
     }
     rows = {name: "\n".join(table) for name, table in tables.items()}
     precision = "bf16" if supports_bf16() else "fp32"
@@ -314,13 +317,13 @@ def main() -> None:
         files |= {"all": clips} | dict.fromkeys(LONG_ASKS, long)
         convert(arguments.peers, "openai-whisper", DEMO, folder / "demo.pt")
         convert(arguments.peers, "faster-whisper", DEMO, folder / "demo-ctranslate2")
-        rows = contenders(folder)
+        rows = list_contenders(folder)
         pythons = [
             sys.executable if row.program == "whisper-npu" else arguments.peers for row in rows
         ]
         with ThreadPoolExecutor(arguments.jobs) as pool:
             measured = list(pool.map(partial(measure, files=files), rows, pythons))
-    page = document(files, dict(zip([row.name for row in rows], measured, strict=True)))
+    page = write_page(files, dict(zip([row.name for row in rows], measured, strict=True)))
     arguments.output.write_text(page)
     print(page)
 

@@ -4,8 +4,8 @@
     python -m tools.peers.conversions faster-whisper FOLDER base-ct2
     python -m tools.peers.conversions whisper.cpp base.pt base.bin --whisper-cpp CHECKOUT
 
-openai-whisper's file has fp16 weights, as those that it publishes, and whisper.cpp's is quantised
-to q8_0. Run it where openai-whisper and faster-whisper are installed.
+openai-whisper's file has fp16 weights, as its published files have, and whisper.cpp's is quantised
+to q8_0. The module needs openai-whisper and faster-whisper.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def to_ctranslate2(folder: Path, output: Path) -> None:
     copied = ["tokenizer.json", "preprocessor_config.json"]
     with tempfile.TemporaryDirectory() as complete:
         shutil.copytree(folder, complete, dirs_exist_ok=True)
-        # The converter reads the tokenizer through transformers, which wants its class named.
+        # The converter reads the tokenizer through transformers, which needs the name of its class.
         class_name = {"tokenizer_class": "WhisperTokenizer", "unk_token": "<|endoftext|>"}
         (Path(complete) / "tokenizer_config.json").write_text(json.dumps(class_name))
         TransformersConverter(complete, copy_files=copied).convert(str(output), force=True)

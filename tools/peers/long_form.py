@@ -1,11 +1,11 @@
-"""Long files in both long-form modes: digits right and wrong, seconds, and peak memory.
+"""Long files in both long-form modes: wrong digits, seconds, and peak memory.
 
     python -m tools.peers.long_form --minutes 10 60 120 --no-speech-minutes 10
 
-Composes files of spoken digits whose text is known, and files without speech, transcribes each in
-a process of its own, and prints one row of a Markdown table a run. The recordings are the test
-split of the Free Spoken Digit Dataset (`tests/data/digits.flac`), which the demo model was not
-trained on.
+It composes files of spoken digits whose text is known, and files without speech, transcribes each
+in a process of its own, and prints a row of a Markdown table for each run. The recordings are the
+test split of the Free Spoken Digit Dataset (`tests/data/digits.flac`), which the demo model was
+not trained on.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def transcribe(path: Path, model: str, mode: str) -> tuple[dict[str, Any], float
     return result, usage.ru_maxrss / 1000
 
 
-def _costs(result: dict[str, Any], peak_mb: float) -> str:
-    """Return the cells of a row that say what a transcription took."""
+def _format_costs(result: dict[str, Any], peak_mb: float) -> str:
+    """Return the cells of a row for seconds, speed and memory."""
     seconds = sum(row["seconds"] for row in result["timings"] if row["stage"] != "load")
     return f"{seconds:.1f} | {result['duration_s'] / seconds:.0f}x | {peak_mb:.0f} |"
 
@@ -61,7 +61,7 @@ def print_speech(minutes: list[float], modes: list[str], model: str) -> None:
                 wrong = count_edits(words, str(result["text"]).split())
                 print(
                     f"| {length:g} | {mode} | {len(words)} | {wrong} ({wrong / len(words):.1%}) "
-                    f"| {len(result['uncovered'])} | {_costs(result, peak_mb)}",
+                    f"| {len(result['uncovered'])} | {_format_costs(result, peak_mb)}",
                     flush=True,
                 )
 
@@ -77,7 +77,10 @@ def print_no_speech(minutes: int, modes: list[str], model: str) -> None:
             for mode in modes:
                 result, peak_mb = transcribe(path, model, mode)
                 n_segments = len(result["segments"])
-                print(f"| {sound} | {mode} | {n_segments} | {_costs(result, peak_mb)}", flush=True)
+                print(
+                    f"| {sound} | {mode} | {n_segments} | {_format_costs(result, peak_mb)}",
+                    flush=True,
+                )
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""This program and its peers behind one call: a WAV file at 16 kHz in, segments out.
+"""This program and its peers behind one interface: a WAV file at 16 kHz in, segments out.
 
-Run as a child process by `workers.py`, in the interpreter that has the program, which may have
-nothing else: each is imported when it is chosen. All decode at temperature 0 without fallback, so
-that two can be compared: what they would draw at random cannot be the same.
+`workers.py` runs it as a child process, in the interpreter that has the program. That interpreter
+may have nothing else, so a program is imported only when it is chosen. All decode at temperature 0
+without fallback, because random draws could not be compared.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ Segments = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Ask:
-    """What to do with one file."""
+    """One file, and the options to transcribe it with."""
 
     audio: str
     beam: int = 1
-    batch: int = 0  # windows of speech decoded together; 0: one after the other
+    batch: int = 0  # windows of speech decoded together; 0 is one after the other
     timestamps: bool = True
     words: bool = False
-    previous_text: bool = True  # whether a window is told the text before it
+    previous_text: bool = True  # whether earlier text precedes a window
 
 
-class Ours:
-    """whisper-npu, from its Python API."""
+class WhisperNpu:
+    """whisper-npu, by its Python API."""
 
     versions = ("openvino", "numba", "numpy")
 
@@ -70,11 +70,11 @@ class Ours:
             long_form="batched" if ask.batch else "sequential",
             batch_size=ask.batch or 1,
         )
-        return _plain(map(_fields, self._transcriber.transcribe(ask.audio, options)))
+        return _to_plain(map(_pick_fields, self._transcriber.transcribe(ask.audio, options)))
 
 
 class OpenAiWhisper:
-    """openai-whisper, fp32, which has no batches."""
+    """openai-whisper in fp32, which has no batches."""
 
     versions = ("openai-whisper", "torch")
 
@@ -82,7 +82,7 @@ class OpenAiWhisper:
         import torch
         import whisper
 
-        from tools.goldens.original import set_alignment_heads, vocabulary_of
+        from tools.goldens.original import patch_vocabulary, set_alignment_heads
         from whisper_npu_cli.checkpoints.checkpoint import MULTILINGUAL_N_VOCAB, load_checkpoint
 
         torch.set_num_threads(n_threads)
@@ -90,13 +90,13 @@ class OpenAiWhisper:
         source = load_checkpoint(Path(checkpoint))
         set_alignment_heads(self._model, source)
         self._patches = ExitStack()
-        if source.dims.n_vocab < MULTILINGUAL_N_VOCAB:  # not one that it knows
-            self._patches.enter_context(vocabulary_of(source))
+        if source.dims.n_vocab < MULTILINGUAL_N_VOCAB:  # a vocabulary unknown to openai-whisper
+            self._patches.enter_context(patch_vocabulary(source))
 
     def transcribe(self, ask: Ask) -> Segments:
         """Transcribe with the options of `ask`."""
         result = self._model.transcribe(
-            _samples(ask.audio),
+            _read_samples(ask.audio),
             language="en",
             fp16=False,
             temperature=0.0,
@@ -106,11 +106,11 @@ class OpenAiWhisper:
             condition_on_previous_text=ask.previous_text,
             verbose=None,
         )
-        return _plain(result["segments"])
+        return _to_plain(result["segments"])
 
 
 class FasterWhisper:
-    """faster-whisper, its `precision` being CTranslate2's: int8 or float32."""
+    """faster-whisper in a precision of CTranslate2: int8 or float32."""
 
     versions = ("faster-whisper", "ctranslate2")
 
@@ -121,7 +121,7 @@ class FasterWhisper:
         self._batched = BatchedInferencePipeline(self._model)
         if not self._model.model.is_multilingual:
             # It takes a vocabulary smaller than Whisper's for an English one, whose prompt
-            # names no language and no task; those that are used here were trained with both.
+            # names no language and no task. The models used here were trained with both.
             original = tokenizer.Tokenizer
 
             def multilingual(source: Any, _: bool, task: str, language: str) -> Any:
@@ -135,7 +135,7 @@ class FasterWhisper:
         if ask.batch:
             pipeline, batched = self._batched, {"batch_size": ask.batch}
         segments, _ = pipeline.transcribe(
-            _samples(ask.audio),
+            _read_samples(ask.audio),
             language="en",
             temperature=0.0,
             beam_size=ask.beam,
@@ -144,11 +144,11 @@ class FasterWhisper:
             condition_on_previous_text=ask.previous_text,
             **batched,
         )
-        return _plain(map(_fields, segments))
+        return _to_plain(map(_pick_fields, segments))
 
 
 class Transformers:
-    """Hugging Face's model, fp32, on windows of 30 s; it is given no timestamps to write."""
+    """Hugging Face's model in fp32, on windows of 30 s, without timestamps."""
 
     versions = ("transformers", "torch")
 
@@ -162,7 +162,7 @@ class Transformers:
 
     def transcribe(self, ask: Ask) -> Segments:
         """Transcribe with the options of `ask`."""
-        samples = _samples(ask.audio)
+        samples = _read_samples(ask.audio)
         windows = [samples[i : i + N_SAMPLES] for i in range(0, len(samples), N_SAMPLES)]
         segments: Segments = []
         for i in range(0, len(windows), ask.batch or 1):
@@ -181,13 +181,13 @@ class Transformers:
 
 
 class WhisperCpp:
-    """whisper.cpp's command, which loads its model for every file: that time is left out."""
+    """whisper.cpp's command; it loads its model for every file, and that time is left out."""
 
     versions = ()
 
     def __init__(self, model: str, n_threads: int, binary: str):
         self._command = [binary, "-m", model, "-t", str(n_threads), "-l", "en", "-nf", "-ojf"]
-        self.load_s = 0.0  # of the last file
+        self.load_s = 0.0  # seconds to load the model for the last file
 
     def transcribe(self, ask: Ask) -> Segments:
         """Transcribe with the options of `ask`; it has no batches and no words here."""
@@ -207,7 +207,7 @@ class WhisperCpp:
 
 
 PROGRAMS: dict[str, Any] = {
-    "whisper-npu": Ours,
+    "whisper-npu": WhisperNpu,
     "openai-whisper": OpenAiWhisper,
     "faster-whisper": FasterWhisper,
     "transformers": Transformers,
@@ -215,21 +215,21 @@ PROGRAMS: dict[str, Any] = {
 }
 
 
-def _samples(path: str) -> Any:
+def _read_samples(path: str) -> Any:
     import soundfile
 
     return soundfile.read(path, dtype="float32")[0]
 
 
-def _fields(segment: Any) -> dict[str, Any]:
+def _pick_fields(segment: Any) -> dict[str, Any]:
     words = [vars(word) for word in segment.words or ()]
     return {name: getattr(segment, name) for name in ("start", "end", "text", "tokens")} | {
         "words": words
     }
 
 
-def _plain(segments: Iterable[dict[str, Any]]) -> Segments:
-    """Return what is compared, of segments with text."""
+def _to_plain(segments: Iterable[dict[str, Any]]) -> Segments:
+    """Return the compared fields of the segments with text."""
     return [
         {
             "text": segment["text"],
@@ -244,15 +244,15 @@ def _plain(segments: Iterable[dict[str, Any]]) -> Segments:
     ]
 
 
-def _peak_mb() -> float:
-    """Return the most memory of this process, or of one that it ran."""
+def _read_peak_mb() -> float:
+    """Return the peak memory of this process, or of one that it ran."""
     status = Path("/proc/self/status").read_text()  # ru_maxrss would include the parent's fork
     own_kb = int(re.findall(r"VmHWM:\s*(\d+)", status)[0])
     return max(own_kb, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) / 1024
 
 
 def main() -> None:
-    """Serve: one JSON line a request, one a reply; everything else goes to stderr."""
+    """Answer each JSON line on stdin with one on stdout; everything else goes to stderr."""
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     arguments = json.loads(sys.argv[1])
@@ -264,7 +264,7 @@ def main() -> None:
         start = perf_counter()
         segments = program.transcribe(ask)
         seconds = perf_counter() - start - getattr(program, "load_s", 0.0)
-        reply = {"seconds": seconds, "peak_mb": _peak_mb(), "segments": segments}
+        reply = {"seconds": seconds, "peak_mb": _read_peak_mb(), "segments": segments}
         print(json.dumps(reply), file=replies, flush=True)
 
 

@@ -2,10 +2,10 @@
 
     python -m tools.peers.regression --against v0.1.0
 
-Absolute times say little on a shared machine, so none is compared with a stored one: the other
+Absolute times say little on a shared machine, so none is compared with a stored time. The other
 commit is checked out beside this one, `whisper-npu bench` runs in both in turn, and the ratio of
-each round is taken. Prints the median ratio of every stage; exit status 1 where one is above
-`--tolerance`.
+each round is taken. The median ratio of every stage is printed. The exit status is 1 if one is
+above `--tolerance`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.support.places import ROOT
 from tools.peers.workers import WHISPER_NPU
 
 
-def bench(checkout: Path, model: str, runs: int) -> dict[str, float]:
+def run_bench(checkout: Path, model: str, runs: int) -> dict[str, float]:
     """Return the milliseconds of each stage of `whisper-npu bench` in a checkout."""
     command = [*WHISPER_NPU, "bench", "--model", model, "--runs", str(runs), "--json"]
     env = os.environ | {"PYTHONPATH": str(checkout)}
@@ -36,12 +36,12 @@ def bench(checkout: Path, model: str, runs: int) -> dict[str, float]:
 
 
 def compare(other: Path, model: str, rounds: int, runs: int) -> dict[str, float]:
-    """Return the median over `rounds` of this checkout's time by the other's, for each stage."""
-    for checkout in (ROOT, other):  # compiles
-        bench(checkout, model, 1)
+    """Return for each stage the median over `rounds` of this checkout's time over the other's."""
+    for checkout in (ROOT, other):  # a first run compiles
+        run_bench(checkout, model, 1)
     ratios: dict[str, list[float]] = {}
     for _ in range(rounds):
-        theirs, ours = bench(other, model, runs), bench(ROOT, model, runs)
+        theirs, ours = run_bench(other, model, runs), run_bench(ROOT, model, runs)
         for stage in ours.keys() & theirs.keys():
             ratios.setdefault(stage, []).append(ours[stage] / theirs[stage])
     return {stage: median(values) for stage, values in ratios.items()}

@@ -1,4 +1,4 @@
-"""What `speed.py` measured, as Markdown tables and as a chart. Knows no program."""
+"""Markdown tables and a chart of the measurements of `speed.py`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from whisper_npu_cli.bench.plot import rect, text
 
 OURS = "whisper-npu"
-OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # of Okabe and Ito's palette, and grey
+OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # Okabe and Ito's blue, and grey
 _LEFT, _WIDTH, _RIGHT, _ROW = 230, 430, 90, 22
 
 
-def table(document: dict[str, Any]) -> str:
-    """Return the comparison; a ratio is taken within each round, and its median shown."""
+def make_table(document: dict[str, Any]) -> str:
+    """Return the comparison; ratios are medians of the ratios within each round."""
     ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
     found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
@@ -32,16 +32,17 @@ def table(document: dict[str, Any]) -> str:
     for row in document["rows"]:
         ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
         ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
+        window_ms, speed = 1000 * _compute_window_s(document, row), _compute_speed(document, row)
         lines.append(
             f"| {row['program']} | {row['precision']} | {row['way']} "
-            f"| {1000 * _window_s(document, row):.0f} | {_speed(document, row):.1f} | {ratio} "
+            f"| {window_ms:.0f} | {speed:.1f} | {ratio} "
             f"| {row['peak_mb']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def growth_tables(document: dict[str, Any]) -> str:
-    """Return how cost grows; ratios are of two measurements, one after the other."""
+def make_growth_tables(document: dict[str, Any]) -> str:
+    """Return tables of growing cost; ratios are those of two successive measurements."""
     lines = [
         "# How cost grows",
         "",
@@ -54,11 +55,11 @@ def growth_tables(document: dict[str, Any]) -> str:
         ("batches", "Windows in a batch (tiny)"),
         ("sizes", "Size of the model (one window after the other, greedy)"),
     ):
-        lines += ["", f"## {title}", "", *_growth(document[key])]
+        lines += ["", f"## {title}", "", *_make_growth_table(document[key])]
     return "\n".join(lines) + "\n"
 
 
-def _growth(rows: list[dict[str, Any]]) -> list[str]:
+def _make_growth_table(rows: list[dict[str, Any]]) -> list[str]:
     """Return a table with one line for each value of the first key that is not fixed."""
     key = list(rows[0])[1]
     lines = [
@@ -76,10 +77,10 @@ def _growth(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def chart(document: dict[str, Any]) -> str:
+def draw_chart(document: dict[str, Any]) -> str:
     """Return bars of the times-realtime factor as SVG, the fastest first."""
-    rows = sorted(document["rows"], key=lambda row: -_speed(document, row))
-    scale = _WIDTH / _speed(document, rows[0])
+    rows = sorted(document["rows"], key=lambda row: -_compute_speed(document, row))
+    scale = _WIDTH / _compute_speed(document, rows[0])
     height = 50 + len(rows) * _ROW
     body = [
         text(
@@ -91,7 +92,7 @@ def chart(document: dict[str, Any]) -> str:
         )
     ]
     for i, row in enumerate(rows):
-        y, speed = 40 + i * _ROW, _speed(document, row)
+        y, speed = 40 + i * _ROW, _compute_speed(document, row)
         label = " ".join(
             part for part in (row["program"], row["precision"], row["way"]) if part != "auto"
         )
@@ -108,9 +109,9 @@ def chart(document: dict[str, Any]) -> str:
     )
 
 
-def _window_s(document: dict[str, Any], row: dict[str, Any]) -> float:
+def _compute_window_s(document: dict[str, Any], row: dict[str, Any]) -> float:
     return float(median(row["seconds"])) / int(document["n_windows"])
 
 
-def _speed(document: dict[str, Any], row: dict[str, Any]) -> float:
-    return float(document["window_s"]) / _window_s(document, row)
+def _compute_speed(document: dict[str, Any], row: dict[str, Any]) -> float:
+    return float(document["window_s"]) / _compute_window_s(document, row)

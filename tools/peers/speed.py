@@ -4,7 +4,7 @@
     python -m tools.peers.speed --peers PYTHON --parts growth --whisper-cpp CHECKOUT
 
 PYTHON is an interpreter with `tools/peers/requirements.txt`; CHECKOUT is whisper.cpp, built in
-`build/`. What each is given, and why the work is the same, is in `results/README.md`.
+`build/`. `results/README.md` tells what each program is given, and why the work is the same.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from statistics import median
 from typing import Any
 
 from tests.support.places import ROOT
-from tools.peers.fixed_length import fixed_length_checkpoint
+from tools.peers.fixed_length import make_fixed_length_checkpoint
 from tools.peers.programs import Ask
-from tools.peers.report import chart, growth_tables, table
+from tools.peers.report import draw_chart, make_growth_tables, make_table
 from tools.peers.workers import Worker, convert
 from tools.speech.steady import write_speech
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead
@@ -37,29 +37,29 @@ from whisper_npu_cli.environment import versions
 
 OURS = "whisper-npu"
 GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}
-MAX_OFF = 0.04  # of the tokens: whisper.cpp ends a beam search up to 3 of 90 early
-PAUSE_S = 0.5  # before each measurement: threads that spin after work have gone to sleep
+MAX_OFF = 0.04  # share of tokens; whisper.cpp ends a beam search up to 3 of 90 tokens early
+PAUSE_S = 0.5  # before each measurement, so that threads that spin after work go to sleep
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all programs share."""
+    """Settings that all programs share."""
 
-    folder: Path  # of models and audio
-    peers: str  # interpreter
-    whisper_cpp: Path | None  # checkout
+    folder: Path  # folder of models and audio
+    peers: str  # interpreter of the peers
+    whisper_cpp: Path | None  # checkout of whisper.cpp
     n_threads: int
-    n_tokens: int  # of a window
+    n_tokens: int  # tokens in a window
 
     @property
     def window(self) -> Path:
-        """One window of speech, to warm up."""
+        """A file of one window of speech, to warm up with."""
         return self.folder / "window.wav"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A program, the precision of its weights or arithmetic, and how it is asked."""
+    """A program, the precision of its weights or arithmetic, and its options."""
 
     program: str
     precision: str
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def way(self) -> str:
-        """Greedy, beam 5 or batched 8: what is compared with its like."""
+        """Greedy, beam 5 or batch 8; only equal ways are compared."""
         return " ".join(f"{k} {v}" for k, v in self.ask.items()).replace("beam 1", "greedy")
 
 
@@ -83,7 +83,7 @@ CPP_ROWS = [Row("whisper.cpp", "q8_0", GREEDY), Row("whisper.cpp", "q8_0", BEAM)
 
 
 class Models:
-    """Checkpoints by size, made and converted when they are first asked for."""
+    """Checkpoints by size, made and converted when they are first needed."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -108,7 +108,7 @@ class Models:
     def _saved(self, size: str) -> Path:
         folder = self._setup.folder / size
         if not folder.exists():
-            save_checkpoint(fixed_length_checkpoint(size, self._setup.n_tokens), folder)
+            save_checkpoint(make_fixed_length_checkpoint(size, self._setup.n_tokens), folder)
         return folder
 
     def _converted(self, program: str, size: str) -> Path:
@@ -125,7 +125,7 @@ class Models:
 
 
 class Limits:
-    """What the machine can do at most, measured again in every round."""
+    """The limits of the machine, measured again in every round."""
 
     def __init__(self, n_threads: int) -> None:
         self._timers = {
@@ -135,7 +135,7 @@ class Limits:
         self._rates: dict[str, list[float]] = {name: [] for name in self._timers}
 
     def take(self) -> None:
-        """Measure."""
+        """Measure all limits once."""
         for name, timer in self._timers.items():
             self._rates[name].append(timer())
 
@@ -145,7 +145,7 @@ class Limits:
 
 
 def transcribe(worker: Worker, row: Row, audio: Path, n_expected: int) -> dict[str, Any]:
-    """Return seconds and memory; SystemExit where the program did other work than asked."""
+    """Return seconds and memory; SystemExit if the number of tokens is wrong."""
     time.sleep(PAUSE_S)
     ask = Ask(str(audio), timestamps=False, previous_text=False, **row.ask)
     reply = worker.transcribe(ask)
@@ -168,7 +168,7 @@ def measure_table(
     ]
     limits, found = Limits(setup.n_threads), versions()
     if setup.whisper_cpp:
-        found["whisper.cpp"] = _commit(setup.whisper_cpp)
+        found["whisper.cpp"] = _read_commit(setup.whisper_cpp)
     with ExitStack() as stack:
         workers = [stack.enter_context(models.worker(row, size)) for row in rows]
         for worker, row in zip(workers, rows, strict=True):
@@ -203,7 +203,7 @@ def measure_growth(setup: Setup, models: Models, plan: dict[str, Sequence[Any]])
 def _by_length(
     setup: Setup, models: Models, rows: Sequence[Row], minutes: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
-    """Yield tiny, batched 8; a process for each length, so that its memory is its own."""
+    """Yield results of tiny in batches of 8; a process for each length has a peak of its own."""
     audio = setup.folder / "long.wav"
     for length in minutes:
         n_windows = round(length * 60 / CHUNK_S)
@@ -218,7 +218,7 @@ def _by_length(
 def _by_batch(
     setup: Setup, models: Models, rows: Sequence[Row], batches: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield tiny over as many windows as the largest batch has."""
+    """Yield results of tiny for each batch size, on as many windows as the largest batch has."""
     audio, n_windows = setup.folder / "batch.wav", max(batches)
     write_speech(audio, n_windows)
     with ExitStack() as stack:
@@ -235,7 +235,7 @@ def _by_batch(
 def _by_size(
     setup: Setup, models: Models, rows: Sequence[Row], sizes: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield two windows one after the other, greedy, after one to warm up."""
+    """Yield results of each size, greedy, on two windows after one to warm up."""
     audio, n_windows = setup.folder / "size.wav", 2
     write_speech(audio, n_windows)
     for size in sizes:
@@ -275,26 +275,26 @@ def main() -> None:
         write_speech(setup.window, 1)
         models = Models(setup)
         about = {"date": f"{date.today():%Y-%m-%d}", "threads": setup.n_threads}
-        about |= {"tokens_per_window": setup.n_tokens, "cpu": _cpu()}
+        about |= {"tokens_per_window": setup.n_tokens, "cpu": _describe_cpu()}
         if "table" in parts:
             measured = about | measure_table(
                 setup, models, arguments.model, arguments.windows, arguments.rounds
             )
-            _write(arguments.output / "peers", measured, table)
-            (arguments.output / "peers.svg").write_text(chart(measured))
+            _write(arguments.output / "peers", measured, make_table)
+            (arguments.output / "peers.svg").write_text(draw_chart(measured))
         if "growth" in parts:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
             measured = about | measure_growth(setup, models, plan)
-            _write(arguments.output / "growth", measured, growth_tables)
+            _write(arguments.output / "growth", measured, make_growth_tables)
 
 
-def _commit(checkout: Path) -> str:
+def _read_commit(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "log", "-1", "--format=%h"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def _cpu() -> str:
-    """Return the processor's name and its extensions that matter here."""
+def _describe_cpu() -> str:
+    """Return the processor's name and those of its extensions that matter here."""
     text = Path("/proc/cpuinfo").read_text()
     name = re.findall(r"model name\s*: (.*)", text)[0]
     flags = re.findall(r"flags\s*: (.*)", text)[0].split()
@@ -303,7 +303,7 @@ def _cpu() -> str:
 
 
 def _write(path: Path, document: dict[str, Any], render: Any) -> None:
-    """Write what was measured and its tables side by side, and print the tables."""
+    """Write the measurements and their tables side by side, and print the tables."""
     path.parent.mkdir(exist_ok=True)
     path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
     text = render(document)

@@ -1,4 +1,4 @@
-"""Programs in processes of their own: each keeps its model loaded and waits for files."""
+"""Programs in processes of their own, each of which keeps its model loaded and waits for files."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import Any
 from tests.support.places import ROOT
 from tools.peers.programs import Ask
 
-# The command line of the checkout that is the working folder, in a child process
+# The command line of the checkout in the working folder, as a child process.
 WHISPER_NPU = [sys.executable, "-c", "from whisper_npu_cli.cli.app import main; main()"]
 
 
 class Worker:
-    """A program with a loaded model; a context manager. Between two files it only waits."""
+    """A program with a loaded model, as a context manager. Between two files it only waits."""
 
     def __init__(self, python: str, program: str, **arguments: Any) -> None:
         """Load; `arguments` are those of the program's class."""
-        command = _module(python, "programs", json.dumps({"program": program} | arguments))
+        command = _make_command(python, "programs", json.dumps({"program": program} | arguments))
         self._program = program
         self._child = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
-        self.versions: dict[str, str] = self._reply()
+        self.versions: dict[str, str] = self._read_reply()
 
     def transcribe(self, ask: Ask) -> dict[str, Any]:
         """Return `segments`, the `seconds` that they took, and `peak_mb` of memory so far."""
         assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(vars(ask)) + "\n")
         self._child.stdin.flush()
-        return self._reply()
+        return self._read_reply()
 
     def close(self) -> None:
         """End the process."""
@@ -44,7 +44,7 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _reply(self) -> dict[str, Any]:
+    def _read_reply(self) -> dict[str, Any]:
         assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
@@ -55,12 +55,14 @@ class Worker:
 
 
 def convert(python: str, program: str, source: Path, output: Path, *options: str) -> None:
-    """Run `conversions.py` in a process of its own: what it needs is no program's memory."""
-    command = _module(python, "conversions", program, str(source), str(output), *options)
+    """Run `conversions.py` in a process of its own, so that its memory counts for no program."""
+    command = _make_command(python, "conversions", program, str(source), str(output), *options)
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
 
 
-def _module(python: str, name: str, *arguments: str) -> list[str]:
-    """Return the command of a module beside this one, to be run in the checkout: `python` may be
-    one that has only the peers installed."""
+def _make_command(python: str, name: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module beside this one in the checkout.
+
+    `python` may have only the peers installed.
+    """
     return [python, "-m", f"tools.peers.{name}", *arguments]

@@ -1,1 +1,1 @@
-"""Spoken digits: voices, and what is composed of them for training and measuring."""
+"""Spoken digits: voices, and audio composed of them for training and measuring."""

@@ -1,6 +1,6 @@
-"""Clips of ten held-out digits with known text and times: what a `demo` checkpoint is judged by.
+"""Clips of ten held-out digits with known text and times, by which a `demo` checkpoint is judged.
 
-Recordings in, windows of CHUNK_S at SAMPLE_RATE out.
+Recordings in, clips of CHUNK_S at SAMPLE_RATE out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Reader = Callable[[str], tuple[np.ndarray, int]]  # "0_george_3" -> samples and 
 
 @dataclass
 class Clip:
-    """A 30 s window, where its audio ends (samples), its digits, and when each is heard."""
+    """30 s of samples, the number before only zeros follow, the digits, and their times (s)."""
 
     samples: np.ndarray
     length: int
@@ -28,7 +28,7 @@ class Clip:
 
 
 def compose_clip(rng: np.random.Generator, takes: list[tuple[int, str]], read: Reader) -> Clip:
-    """Join recordings (digit, name) with pauses, and zeros after them."""
+    """Join recordings (digit, name) with pauses, and fill up with zeros."""
     samples = np.zeros(N_SAMPLES, np.float32)
     cursor, times = rng.uniform(0, 2), []
     for _digit, name in takes:
@@ -45,7 +45,7 @@ def compose_clip(rng: np.random.Generator, takes: list[tuple[int, str]], read: R
 
 
 def make_clips(read: Reader, speakers: list[str], indices: range, count: int) -> list[Clip]:
-    """Return clips of ten digits, four in five of one speaker (in turn), the fifth of several."""
+    """Return clips of ten digits: four in five of one speaker, in turn, the fifth of several."""
     rng = np.random.default_rng(99)
     clips = []
     for number in range(count):

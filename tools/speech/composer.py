@@ -1,8 +1,8 @@
-"""Windows of spoken digits with known times, for training the demo checkpoint.
+"""Passages of spoken digits with known times, for training the demo checkpoint.
 
-A window is composed word by word on a time line, so the place of each word is known exactly;
-noise, reverberation, gain and speed changes are added on the way. Times are seconds, waveforms
-fp32 at SAMPLE_RATE.
+A passage is composed word by word on a time line, so that the place of each word is known
+exactly. Noise, reverberation, gain and speed changes are added. Times are seconds, waveforms fp32
+at SAMPLE_RATE.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from tools.speech.voices import Voices, Word
 from whisper_npu_cli.dims import CHUNK_S, SAMPLE_RATE
 
 ALL_DIGITS = np.arange(10)
+HUMAN_SHARE = 0.62  # of the voices drawn
 
 
 @dataclass
-class Window:
-    """A composed waveform, its complete words (digit, start, end), the start of a word that the
-    window's end cuts off, and how many samples there are before only zeros follow."""
+class Passage:
+    """A composed waveform of at most 30 s, and the words in it."""
 
     samples: np.ndarray
-    length: int
-    words: list[tuple[int, float, float]] = field(default_factory=list)
-    cut_start: float | None = None
+    length: int  # samples before only zeros follow
+    words: list[tuple[int, float, float]] = field(default_factory=list)  # digit, start, end
+    cut_start: float | None = None  # start of a word that the passage's end cuts off
 
 
 def resample(samples: np.ndarray, count: int) -> np.ndarray:
@@ -39,12 +39,12 @@ def resample(samples: np.ndarray, count: int) -> np.ndarray:
 
 
 class Composer:
-    """Draw windows from a pool of voices with one random generator."""
+    """Draw passages from a pool of voices with one random generator."""
 
     def __init__(self, humans: Voices, synthetic: Voices, seed: int) -> None:
         self.rng = np.random.default_rng(seed)
         self.humans = list(humans.values())
-        # Programs have shares of their own: espeak-ng has far more voices, less human ones.
+        # Programs have fixed shares: espeak-ng has far more voices, but they sound less human.
         self.synthetic = [
             [voice for name, voice in synthetic.items() if name.startswith(program)]
             for program in ("espeak", "espeak", "flite", "flite", "festival")
@@ -59,13 +59,13 @@ class Composer:
         noise = np.fft.irfft(spectrum, count)
         return np.asarray(noise / noise.std(), np.float32)
 
-    def _voice(self, human_share: float = 0.62) -> list[list[Word]]:
+    def _draw_voice(self) -> list[list[Word]]:
         pool = self.humans
-        if self.rng.random() > human_share:
+        if self.rng.random() > HUMAN_SHARE:
             pool = self.synthetic[self.rng.integers(len(self.synthetic))]
         return pool[self.rng.integers(len(pool))]
 
-    def _word(
+    def _draw_word(
         self, voice: list[list[Word]], speed: float, digits: np.ndarray = ALL_DIGITS
     ) -> tuple[np.ndarray, Word]:
         """Draw a word of a voice at 16 kHz, `speed` times as fast and as high."""
@@ -76,9 +76,11 @@ class Composer:
         samples = resample(word.samples, max(64, round(len(word.samples) * ratio)))
         return samples, Word(word.digit, samples, SAMPLE_RATE, word.start / speed, word.end / speed)
 
-    def _background(self, count: int) -> np.ndarray:
-        """Draw a noise of `count` samples at root mean square about 1: coloured noise, mains hum,
-        chords, clicks or babble (several words at once, reversed in time)."""
+    def _draw_background(self, count: int) -> np.ndarray:
+        """Draw a noise of `count` samples at root mean square about 1.
+
+        It is coloured noise, mains hum, chords, clicks, or babble: words at once, reversed in time.
+        """
         rng = self.rng
         kind = rng.choice(5, p=(0.45, 0.1, 0.25, 0.05, 0.15))
         time = np.arange(count, dtype=np.float32) / SAMPLE_RATE
@@ -112,7 +114,7 @@ class Composer:
         else:
             noise = np.zeros(count, np.float32)
             for _ in range(int(count / SAMPLE_RATE * rng.integers(5, 15))):
-                samples, _word = self._word(self._voice(), rng.uniform(0.8, 1.25))
+                samples, _word = self._draw_word(self._draw_voice(), rng.uniform(0.8, 1.25))
                 begin = rng.integers(count)
                 reversed_word = samples[::-1][: count - begin]
                 noise[begin : begin + len(reversed_word)] += reversed_word
@@ -129,22 +131,23 @@ class Composer:
         wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)
         return wet[: len(samples)].astype(np.float32)
 
-    def quiet_window(self, seconds: float) -> Window:
-        """Draw a window without speech: silence or noise at any level, to its end or not."""
+    def draw_quiet_passage(self, seconds: float) -> Passage:
+        """Draw a passage without speech: silence, or noise at any level, to its end or not."""
         count = int(seconds * SAMPLE_RATE)
         samples = np.zeros(count, np.float32)
         length = int(self.rng.integers(count))
         if self.rng.random() < 0.85:
             length = count if self.rng.random() < 0.5 else int(self.rng.uniform(0.2, 1) * count)
             level = 10 ** (self.rng.uniform(-80, -6) / 20)
-            samples[:length] = level * self._background(length)
-        return Window(np.clip(samples, -1, 1), length)
+            samples[:length] = level * self._draw_background(length)
+        return Passage(np.clip(samples, -1, 1), length)
 
-    def window(self, seconds: float, most_words: int) -> Window:
-        """Draw a window of 1 to `most_words` spoken digits.
+    # It stays in one piece: each draw depends on the state of the drawing so far.
+    def draw_passage(self, seconds: float, most_words: int) -> Passage:
+        """Draw a passage of 1 to `most_words` spoken digits.
 
-        Only full 30 s windows may lie inside longer audio: they begin and end in mid-speech. A
-        word of which the end, or most of the beginning, is cut off there is not among `words`.
+        Only passages of 30 s may lie inside longer audio, where they begin and end in mid-speech.
+        A word is not among `words` if its end, or most of its beginning, is cut off there.
         """
         rng = self.rng
         count = int(seconds * SAMPLE_RATE)
@@ -154,20 +157,20 @@ class Composer:
         change, pause = ((0.0, 0.0), (1.0, 0.0), (0.15, seconds / 6))[
             rng.choice(3, p=(0.4, 0.2, 0.4))
         ]
-        # Often few digits come again and again, among which it is easy to lose the place.
+        # Often a few digits repeat, among which it is easy to lose the place.
         few = rng.random() < 0.35
         digits = rng.choice(10, size=rng.integers(1, 5)) if few else ALL_DIGITS
-        voice, speed = self._voice(), rng.uniform(0.8, 1.25)
+        voice, speed = self._draw_voice(), rng.uniform(0.8, 1.25)
         gap_low, gap_high = ((0.1, 0.8), (0.0, 0.25), (0.1, 0.5), (0.3, 2.5))[
             rng.choice(4, p=(0.45, 0.2, 0.2, 0.15))
         ]
         limit = int(rng.integers(1, most_words + 1)) if not inside else 100
-        result = Window(np.zeros(count, np.float32), count)
+        result = Passage(np.zeros(count, np.float32), count)
         cursor = -rng.uniform(0, 0.6) if inside else rng.uniform(0, min(1.0, 0.25 * seconds))
         if not inside and seconds > 3 and rng.random() < 0.3:
             cursor = rng.uniform(0, 0.6 * seconds)
         while len(result.words) < limit:
-            samples, word = self._word(voice, speed, digits)
+            samples, word = self._draw_word(voice, speed, digits)
             start, end = cursor + word.start, cursor + word.end
             if not inside and cursor + len(samples) / SAMPLE_RATE > seconds:
                 break
@@ -178,12 +181,12 @@ class Composer:
             if end > seconds:
                 result.cut_start = start if start < seconds else None
                 break
-            # A window that begins a little late, at a timestamp, must not lose its first word.
+            # A passage that begins a little late, at a timestamp, must not lose its first word.
             if start + 0.4 * (end - start) >= 0:
                 result.words.append((word.digit, max(0.0, start), end))
             cursor = end + rng.uniform(gap_low, gap_high) - word.start
             if rng.random() < change:
-                voice, speed = self._voice(), rng.uniform(0.8, 1.25)
+                voice, speed = self._draw_voice(), rng.uniform(0.8, 1.25)
                 cursor += pause * rng.random()
             if rng.random() < 0.04:
                 cursor += rng.uniform(0.2, 0.2 + 0.2 * seconds)
@@ -196,7 +199,7 @@ class Composer:
         return result
 
     def _disturb(self, samples: np.ndarray, length: int) -> None:
-        """Add reverberation, noise, gain and rarely clipping to `samples[:length]`, in place."""
+        """Add reverberation, noise, gain and, rarely, clipping to `samples[:length]` in place."""
         rng = self.rng
         speech = samples[:length]
         if rng.random() < 0.25:
@@ -205,7 +208,7 @@ class Composer:
         kind = rng.random()
         if kind < 0.7:  # else as clean as the recordings
             ratio = rng.uniform(5, 25) if kind < 0.45 else rng.uniform(25, 55)
-            speech += np.sqrt(power) * 10 ** (-ratio / 20) * self._background(length)
+            speech += np.sqrt(power) * 10 ** (-ratio / 20) * self._draw_background(length)
         if rng.random() < 0.03:
             np.clip(speech, -0.15, 0.15, out=speech)
         speech *= 10 ** (rng.uniform(-25, 6) / 20)

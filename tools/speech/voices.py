@@ -1,6 +1,6 @@
-"""Single spoken digits by voice: of people and of Debian's free speech synthesizers.
+"""Single spoken digits by voice, of people and of Debian's free speech synthesizers.
 
-The human recordings are of the Free Spoken Digit Dataset (FSDD). Times are seconds.
+The human recordings are those of the Free Spoken Digit Dataset (FSDD). Times are seconds.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_samples(path: Path) -> tuple[np.ndarray, int]:
 
 
 def find_word(samples: np.ndarray, rate: int) -> tuple[float, float]:
-    """Return the bounds of what is audible: 20 ms frames of an energy within 30 dB of the peak."""
+    """Return the bounds of audible 20 ms frames, whose energy is within 30 dB of the peak."""
     hop = rate // 100
     power = np.convolve(samples.astype(np.float64) ** 2, np.ones(2 * hop) / (2 * hop), "same")[
         ::hop
@@ -52,7 +52,7 @@ def find_word(samples: np.ndarray, rate: int) -> tuple[float, float]:
 
 
 def make_word(digit: int, samples: np.ndarray, rate: int) -> Word:
-    """Return a word at peak level 0.5, its audible part found and most silence cut away."""
+    """Return a word at peak level 0.5, with its audible part found and most silence cut away."""
     start, end = find_word(samples, rate)
     first = max(0, int((start - 0.08) * rate))
     samples = samples[first : int((end + 0.08) * rate)]
@@ -74,7 +74,7 @@ def load_recordings(folder: Path, indices: range) -> Voices:
     }
 
 
-# Of espeak-ng.
+# Accents and variants of espeak-ng's voices.
 ACCENTS = (
     "en-us",
     "en-gb",
@@ -92,8 +92,8 @@ VARIANTS = """
 """
 
 
-def synthesizer_commands() -> list[tuple[str, list[str]]]:
-    """Return (voice, command) of every synthetic take; `{word}` and `{out}` are to be filled in."""
+def list_commands() -> list[tuple[str, list[str]]]:
+    """Return (voice, command) of every synthetic take, with `{word}` and `{out}` to fill in."""
     rng = np.random.default_rng(7)
     commands = []
     for number, variant in enumerate(VARIANTS.split()):
@@ -121,7 +121,7 @@ def synthesize_voices(cache: Path) -> Voices:
     """Return all synthetic takes (2,560 words), made once, then read from the folder `cache`."""
     voices: Voices = {}
     cache.mkdir(parents=True, exist_ok=True)
-    for number, (voice, command) in enumerate(synthesizer_commands()):
+    for number, (voice, command) in enumerate(list_commands()):
         for digit, word in enumerate(WORDS):
             path = cache / f"{number}_{digit}.wav"
             if not path.exists():

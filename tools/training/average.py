@@ -1,9 +1,9 @@
-"""Average the weights of `demo` checkpoints of one run and of those that it went on from.
+"""Average the weights of `demo` checkpoints of one run, and of runs that it continued.
 
     python -m tools.training.average demo stage4 stage5-1000 stage5
 
-Far apart on the way, such checkpoints are wrong in different places, and their mean in fewer
-(Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization").
+Checkpoints far apart in training make different errors, and their mean makes fewer (Izmailov et
+al. 2018, "Averaging Weights Leads to Wider Optima and Better Generalization").
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Measure a `demo` checkpoint: word error rate, word times, and silence on windows without speech.
+"""Measure a `demo` checkpoint: word error rate, word times, and text on windows without speech.
 
     python -m tools.training.evaluate demo --fsdd ../shared/fsdd
     python -m tools.training.evaluate left-out --fsdd ../shared/fsdd --speakers jackson --all-takes
 
-Clips are ten recordings joined with pauses of 0.1 to 0.8 s after 0 to 2 s of silence, either of one
-speaker or (one clip in five) of several. Decoding is greedy, by Whisper's timestamp rules, on full
-30 s windows by the reference engine, with the weights as stored (fp16). After the audio, windows
-are filled up with zeros in the waveform (as transformers does) or in the spectrogram (as
-openai-whisper does).
+A clip is ten recordings after 0 to 2 s of silence, with pauses of 0.1 to 0.8 s between them, of one
+speaker or, one clip in five, of several. Decoding is greedy, by Whisper's timestamp rules, on full
+30 s windows, by the reference engine, with the weights as stored (fp16). After the audio, windows
+are filled up with zeros in the waveform, as transformers does, or in the spectrogram, as
+openai-whisper does.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 from whisper_npu_cli.options import DecodingOptions
 
 BATCH = 8
-N_QUIET = 48  # windows without speech
-WORD_S = 0.08  # how far from the truth a word's start may be
+N_QUIET = 48  # number of windows without speech
+WORD_S = 0.08  # seconds that a word's start may be off
 
 
 class Model:
-    """A checkpoint on the reference engine: windows in, what was decoded of them out."""
+    """A checkpoint on the reference engine: clips in, decoded windows out."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.tokenizer = checkpoint.tokenizer()
@@ -67,8 +67,8 @@ class Model:
         prompt = self.tokenizer.sot_sequence("en")
         return self._windows.decode([PromptedWindow(window, "en", prompt) for window in windows])
 
-    def word_starts(self, window: CrossKV, text: str, end_s: float) -> NDArray[np.float64]:
-        """Return the starts (n_words,) of the words of `text` in a window whose speech ends."""
+    def find_word_starts(self, window: CrossKV, text: str, end_s: float) -> NDArray[np.float64]:
+        """Return the starts (n_words,) of the words of `text`; speech ends at `end_s`."""
         tokens, n_frames = self.tokenizer.encode(text), int(end_s * FRAMES_PER_SECOND)
         spoken = Spoken(tokens, "en", "transcribe", n_frames)
         words = align_words(self._decoder, window, self.tokenizer, spoken)
@@ -77,11 +77,11 @@ class Model:
 
 @dataclass(frozen=True)
 class Score:
-    """How a clip was transcribed; times in seconds, and only where no word is wrong."""
+    """Errors in a clip; those of times are in seconds, and only there if no word is wrong."""
 
     n_wrong: int
-    starts_off: Sequence[float] = ()  # of the words but the first
-    stamps_off: Sequence[float] = ()  # of the last timestamp
+    starts_off: Sequence[float] = ()  # errors of all words' starts but the first
+    stamps_off: Sequence[float] = ()  # error of the last timestamp
 
 
 def score_clips(model: Model, clips: Sequence[Clip], waveform_padding: bool) -> Iterator[Score]:
@@ -94,21 +94,21 @@ def score_clips(model: Model, clips: Sequence[Clip], waveform_padding: bool) -> 
 
 
 def score_clip(model: Model, clip: Clip, window: CrossKV, tokens: Sequence[int]) -> Score:
-    """Compare what was decoded of a clip with what is said in it."""
+    """Compare the tokens decoded from a clip with the digits said in it."""
     said = " ".join(WORDS[digit] for digit in clip.digits)
     n_wrong = count_edits(said.split(), model.tokenizer.decode(tokens).split())
     if n_wrong:
         return Score(n_wrong)
     last = clip.times[-1][1]
     stamp_s = TIME_PRECISION_S * (max(tokens) - model.tokenizer.timestamp_begin)
-    # The first word has no start of its own there: its row begins at the window's start.
-    starts = model.word_starts(window, f" {said}", last + 0.3)[1:]
+    # The first word is left out: its row always begins at the window's start.
+    starts = model.find_word_starts(window, f" {said}", last + 0.3)[1:]
     wanted = [start for start, _end in clip.times[1:]]
     return Score(0, starts_off=np.abs(starts - wanted).tolist(), stamps_off=[abs(stamp_s - last)])
 
 
 def print_scores(scores: Sequence[Score], speakers: Sequence[str]) -> None:
-    """Print the word error rate and, of the clips without error, how exact times are."""
+    """Print the word error rate and, for clips without errors, how exact the times are."""
     wrong = [score.n_wrong for score in scores]
     n_words = len(WORDS) * len(scores)
     print(f"word error rate {sum(wrong) / n_words:.2%} of {n_words} words")

@@ -19,9 +19,11 @@ from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, SAMPLE_RATE
 MELS, WIDTH, HEADS = DIMS.n_mels, DIMS.n_text_state, DIMS.n_text_head
 
 
-def warped_filters(warp: float) -> Tensor:
-    """Return the mel filters (80, 201) with the frequency axis scaled by `warp`, which stands for
-    a longer or shorter vocal tract; 1 leaves them as Whisper's."""
+def warp_filters(warp: float) -> Tensor:
+    """Return mel filters (80, 201) with the frequency axis scaled by `warp`; 1 gives Whisper's.
+
+    Warping stands for a longer or shorter vocal tract.
+    """
 
     def to_mel(f: np.ndarray) -> np.ndarray:
         return np.where(
@@ -42,19 +44,19 @@ class Features:
 
     def __init__(self) -> None:
         self.plain = torch.tensor(mel_filters(MELS))
-        self.warped = torch.stack([warped_filters(w) for w in np.linspace(0.85, 1.18, 12)])
+        self.warped = torch.stack([warp_filters(w) for w in np.linspace(0.85, 1.18, 12)])
         self.hann = torch.hann_window(N_FFT)
 
-    def augmented(self, samples: Tensor, content: list[int], rng: np.random.Generator) -> Tensor:
+    def augment(self, samples: Tensor, content: list[int], rng: np.random.Generator) -> Tensor:
         """Return spectrograms of samples whose audio ends at `content`, varied at random.
 
-        Half of the time zeros follow the audio in the spectrogram, not the waveform, and the
-        loudest sound, which sets the floor, may lie outside: both as openai-whisper has it.
+        Half of the time zeros follow the audio in the spectrogram, not the waveform. The loudest
+        sound, which sets the floor, may lie outside. Both happen in openai-whisper.
         """
         chosen = torch.as_tensor(rng.integers(len(self.warped), size=len(samples)))
         plain = torch.as_tensor(rng.random(len(samples)) < 0.5)[:, None, None]
-        mel = torch.where(plain, self.plain, self.warped[chosen]) @ self._power(samples)
-        log = (mel * self._equalizers(len(samples), rng)).clamp(min=1e-10).log10()
+        mel = torch.where(plain, self.plain, self.warped[chosen]) @ self._compute_power(samples)
+        log = (mel * self._draw_equalizers(len(samples), rng)).clamp(min=1e-10).log10()
         outside = torch.as_tensor(rng.uniform(-1, 1, (len(samples), 1, 1)).clip(0), dtype=log.dtype)
         log = torch.maximum(log, log.amax((1, 2), keepdim=True) + outside - 8.0)
         log = (log + 4.0) / 4.0
@@ -66,15 +68,17 @@ class Features:
                 clip[:, -(-end // HOP_LENGTH) :] = 0.0
         return log
 
-    def _power(self, samples: Tensor) -> Tensor:
+    def _compute_power(self, samples: Tensor) -> Tensor:
         """Return power spectra (batch, 201, frames)."""
         spectrum = torch.stft(samples, N_FFT, HOP_LENGTH, window=self.hann, return_complex=True)
         return spectrum[..., :-1].abs().square()
 
     @staticmethod
-    def _equalizers(count: int, rng: np.random.Generator) -> Tensor:
-        """Draw smooth gains (count, 80, 1) of mel bands: microphones, and often a telephone's
-        or an 8 kHz recording's band limit."""
+    def _draw_equalizers(count: int, rng: np.random.Generator) -> Tensor:
+        """Draw smooth gains (count, 80, 1) of mel bands, like those of microphones.
+
+        Often there is a band limit, like that of a telephone or of a recording at 8 kHz.
+        """
         knots = rng.normal(0, 0.35, (count, 6))
         places = np.linspace(0, 5, MELS)
         curves = np.stack([np.interp(places, np.arange(6), k) for k in knots])
@@ -100,8 +104,8 @@ class Attention(nn.Module):
         heads = functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return self.out_proj(heads.transpose(1, 2).flatten(2))
 
-    def with_weights(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
-        """Return also the first head's log weights (batch, queries, keys)."""
+    def attend_with_weights(self, x: Tensor, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the attention, and the first head's log weights (batch, queries, keys)."""
         q, k, v = self._project(x, source)
         weights = (q @ k.transpose(2, 3) * (WIDTH // HEADS) ** -0.5).log_softmax(-1)
         return self.out_proj((weights.exp() @ v).transpose(1, 2).flatten(2)), weights[:, 0]
@@ -141,7 +145,9 @@ class DecoderLayer(EncoderLayer):
         """Return the states of the next layer and the first head's log cross-attention."""
         h = self.self_attn_layer_norm(x)
         x = x + self.self_attn(h, h, causal=True)
-        looked, weights = self.encoder_attn.with_weights(self.encoder_attn_layer_norm(x), source)
+        looked, weights = self.encoder_attn.attend_with_weights(
+            self.encoder_attn_layer_norm(x), source
+        )
         x = x + looked
         return x + self.fc2(functional.gelu(self.fc1(self.final_layer_norm(x)))), weights
 
@@ -208,7 +214,7 @@ class Whisper(nn.Module):
         with torch.no_grad():
             waves = sinusoids(DIMS.n_audio_ctx)
             self.encoder.embed_positions.weight.copy_(waves).requires_grad_(False)
-            # Token <|0.02 k|> means encoder frame k: begin where its position already points.
+            # Token <|0.02 k|> means encoder frame k, so it begins as that frame's position.
             small = waves / (WIDTH / 2) ** 0.5
             self.decoder.embed_tokens.weight[TIME : TIME + DIMS.n_audio_ctx] = small
             self.decoder.embed_positions.weight.copy_(small[: DIMS.n_text_ctx])

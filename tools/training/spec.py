@@ -1,4 +1,4 @@
-"""What the `demo` model is: its vocabulary and dimensions.
+"""The vocabulary and dimensions of the `demo` model.
 
 The vocabulary is all bytes, the digits as one token each, and Whisper's special tokens for English.
 """
@@ -46,4 +46,4 @@ DIMS = ModelDims(
     n_text_head=2,
     n_text_layer=2,
 )
-ALIGNMENT_HEAD = (DIMS.n_text_layer - 1, 0)  # the one that training tells where to look
+ALIGNMENT_HEAD = (DIMS.n_text_layer - 1, 0)  # layer, head; training tells it where to look

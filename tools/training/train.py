@@ -3,20 +3,20 @@
     python -m tools.training.train --out first
     python -m tools.training.train --out demo --init first.state.pt
 
-and the same with `--leave-out jackson` to measure a speaker that was never heard. All speakers in
-the folder `--fsdd` are learnt from: the Free Spoken Digit Dataset has six.
+The same with `--leave-out jackson` trains a model to measure on a speaker that it never heard. It
+learns from all speakers in the folder `--fsdd`; the Free Spoken Digit Dataset has six.
 
 Needs torch, numpy and safetensors, and the programs espeak-ng, flite and festival (with the voices
-festvox-kdlpc16k and festvox-us-slt-hts). Seeds and step counts are fixed; the number of threads
+festvox-kdlpc16k and festvox-us-slt-hts). Seeds and step counts are fixed. The number of threads
 still changes the order of floating-point sums, so that two runs agree closely, not bit for bit.
 
 The model learns from three kinds of losses, which all use the known time of every word:
-- the decoder's cross-entropy, as Whisper's, on text, timestamps, end and no-speech;
-- classifiers of the encoder's frames, dropped afterwards: which digit or none, the how-manieth
-  word, the two digits before. The encoder learns far sooner than through the decoder alone, and
-  the decoder finds its place among repeated digits;
-- one cross-attention head per decoder layer is told where to look: the first layer's at the word
-  just read, the last layer's at the word to be said. The latter is the alignment head.
+- The decoder's cross-entropy, as Whisper's, on text, timestamps, end and no-speech.
+- Classifiers of the encoder's frames, dropped afterwards: the digit if any, the ordinal of the
+  word, and the two digits before. With them the encoder learns far sooner than through the decoder
+  alone, and the decoder finds its place among repeated digits.
+- One cross-attention head of each decoder layer is trained where to look: the first layer's at the
+  word just read, the last layer's at the word to be said. The latter is the alignment head.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from tools.training.model import WIDTH, Features, Whisper
 from whisper_npu_cli.dims import CHUNK_S
 
 
-def frame_loss(scores: Tensor, labels: Tensor) -> Tensor:
+def compute_frame_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy of scores (batch, T, ..., classes) with labels (batch, T, ...)."""
     labels = labels.flatten()
     kept = labels != SKIP
@@ -51,7 +51,7 @@ def frame_loss(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 class Trainer(nn.Module):
-    """The model with the heads that only training uses."""
+    """The model, with the classifiers that only training uses."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Trainer(nn.Module):
         self.average = {k: v.clone() for k, v in self.model.state_dict().items()}
         self.steps = 0
 
-    def losses(self, batch: Batch) -> dict[str, Tensor]:
+    def compute_losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the weighted losses of one batch by name."""
         states = self.model.encoder(batch.mel, batch.offsets)
         hidden, looks = self.model.decoder(batch.tokens, states)
@@ -73,13 +73,13 @@ class Trainer(nn.Module):
                 self.model.decoder.logits(hidden[kept]), batch.labels[kept]
             ),
             "look": sum(-(wanted * look).sum() / wanted.sum().clamp(1) for wanted, look in layers),
-            "digit": frame_loss(self.digit_head(states), batch.digits),
-            "ordinal": 0.15 * frame_loss(self.ordinal_head(states), batch.ordinals),
-            "earlier": 0.2 * frame_loss(earlier, batch.earlier),
+            "digit": compute_frame_loss(self.digit_head(states), batch.digits),
+            "ordinal": 0.15 * compute_frame_loss(self.ordinal_head(states), batch.ordinals),
+            "earlier": 0.2 * compute_frame_loss(earlier, batch.earlier),
         }
 
     def update_average(self) -> None:
-        """Update the exponential average of the weights, which is what is exported."""
+        """Update the exponential average of the weights, which is exported."""
         self.steps += 1
         decay = min(0.997, (1 + self.steps) / (20 + self.steps))
         for name, value in self.model.state_dict().items():
@@ -88,10 +88,10 @@ class Trainer(nn.Module):
 
 @dataclass(frozen=True)
 class Stage:
-    """Rounds, and of each the steps: windows, their seconds, most words in one."""
+    """Rounds of steps, each with a number of windows, their seconds, and the most words in one."""
 
     rounds: tuple[tuple[int, tuple[tuple[int, float, int], ...]], ...]
-    n_texts: int  # that each window is read with
+    n_texts: int  # token sequences for each window
     rate: float  # highest learning rate
 
     def plan(self, scale: float) -> list[tuple[int, float, int]]:
@@ -112,7 +112,7 @@ CURRICULUM = Stage(
     rate=2.5e-3,
 )
 FULL = ((4, CHUNK_S, 12), (4, CHUNK_S, 40))
-# With --init. Most of the errors that are left are places lost among digits that repeat, so that
+# The stage for --init. Most of the errors left are places lost among repeated digits, so that
 # reading a window in several ways, prompted or not, teaches more than another window.
 FINE_TUNING = Stage(
     rounds=((1200, ((16, 6.0, 10), FULL[0], (8, 12.0, 18), FULL[1])), (60, FULL)),
@@ -121,7 +121,7 @@ FINE_TUNING = Stage(
 )
 
 
-def schedule(step: int, steps: int, peak: float) -> float:
+def schedule_rate(step: int, steps: int, peak: float) -> float:
     """Return the learning rate: 100 steps of warm-up, then half a cosine down to a fiftieth."""
     return (
         peak * min(1.0, (step + 1) / 100) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * step / steps))
@@ -129,7 +129,7 @@ def schedule(step: int, steps: int, peak: float) -> float:
 
 
 class Run:
-    """A training run: what is trained, on what, and where its state is kept."""
+    """A training run: the model, its data, and the file of its state."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         humans = load_recordings(args.fsdd, range(len(TEST_INDICES), 50))
@@ -155,7 +155,7 @@ class Run:
         """Learn from one batch; return its losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        losses = self.trainer.losses(batch)
+        losses = self.trainer.compute_losses(batch)
         self.optimizer.zero_grad(set_to_none=True)
         sum(losses.values()).backward()
         nn.utils.clip_grad_norm_(self.trainer.parameters(), 1.0)
@@ -193,7 +193,7 @@ def train(args: argparse.Namespace) -> None:
     begun, shown = time.monotonic(), Counter[str]()
     for number in range(run.trainer.steps, len(plan)):
         batch = make_batch(run.composer, features, plan[number], stage.n_texts)
-        shown.update(run.step(batch, schedule(number, len(plan), stage.rate)))
+        shown.update(run.step(batch, schedule_rate(number, len(plan), stage.rate)))
         done = number + 1
         if done % 50 == 0:
             line = " ".join(f"{name} {value / 50:.3f}" for name, value in shown.items())

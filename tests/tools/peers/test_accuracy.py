@@ -10,10 +10,10 @@ from tools.peers.accuracy import (
     ORIGINAL,
     Clip,
     Results,
-    error_rate,
-    share_alike,
-    token_rows,
-    word_rows,
+    compute_error_rate,
+    compute_share_alike,
+    make_token_rows,
+    make_word_rows,
 )
 
 CLIPS = [Clip("a.wav", ["one", "two"], [0.5, 1.0]), Clip("b.wav", ["six", "six"], [0.2, 0.9])]
@@ -33,21 +33,21 @@ RESULTS = {
 
 
 def test_errors_are_counted_over_all_words() -> None:
-    assert error_rate(CLIPS, THEIRS) == pytest.approx(1 / 4)
-    assert error_rate(CLIPS, OURS) == 0
+    assert compute_error_rate(CLIPS, THEIRS) == pytest.approx(1 / 4)
+    assert compute_error_rate(CLIPS, OURS) == 0
 
 
 def test_the_longer_of_two_counts_for_what_they_share() -> None:
-    assert share_alike([[1, 2], [3]], [[1, 2], [3, 4]]) == pytest.approx(3 / 4)
-    assert share_alike([[1]], [[2, 3, 4]]) == 0
+    assert compute_share_alike([[1, 2], [3]], [[1, 2], [3, 4]]) == pytest.approx(3 / 4)
+    assert compute_share_alike([[1]], [[2, 3, 4]]) == 0
 
 
 def test_tokens_are_compared_with_the_original() -> None:
-    assert list(token_rows(CLIPS, RESULTS))[3] == "| ours | greedy | 0.00% | 87.50% | 50.0% |"
+    assert list(make_token_rows(CLIPS, RESULTS))[3] == "| ours | greedy | 0.00% | 87.50% | 50.0% |"
 
 
 def test_word_times_are_compared_where_the_words_are_the_same() -> None:
-    rows = list(word_rows(CLIPS, RESULTS))
+    rows = list(make_word_rows(CLIPS, RESULTS))
     # Of the first clip: 20 and 40 ms apart. Off the truth: 0 and 100 ms.
     assert rows[2] == f"| {ORIGINAL} | 3 | 100.0% | 2 | 50 ms | 50.0% |"
     # Off the truth: 20, 140, 0 and 0 ms.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tools.peers.fixed_length import fixed_length_checkpoint
+from tools.peers.fixed_length import make_fixed_length_checkpoint
 from whisper_npu_cli.decoding.prompt import PromptBuilder
 from whisper_npu_cli.decoding.retry import PromptedWindow, WindowDecoder
 from whisper_npu_cli.engines.base import CrossKV
@@ -16,7 +16,7 @@ from whisper_npu_cli.options import DecodingOptions
 @pytest.mark.parametrize("beam_size", [None, 5])
 def test_texts_have_the_same_length_whatever_is_heard(beam_size: int | None) -> None:
     n_tokens = 7
-    checkpoint = fixed_length_checkpoint("tiny", n_tokens)
+    checkpoint = make_fixed_length_checkpoint("tiny", n_tokens)
     dims, tokenizer = checkpoint.dims, checkpoint.tokenizer()
     shape = (dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state)
     rng = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from tools.peers.report import chart, growth_tables, table
+from tools.peers.report import draw_chart, make_growth_tables, make_table
 
 
 def document() -> dict[str, Any]:
@@ -36,14 +36,14 @@ def document() -> dict[str, Any]:
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    rows = table(document()).splitlines()[-2:]
+    rows = make_table(document()).splitlines()[-2:]
     assert rows[0] == "| whisper-npu | auto | greedy | 1000 | 30.0 |  | 100 |"
     # 2.5, 2.0 and 1.5; of the medians it would be 2.5.
     assert rows[1] == "| peer & co | int8 | greedy | 2500 | 12.0 | 2.00 x | 100 |"
 
 
 def test_chart_shows_the_fastest_first() -> None:
-    root = ElementTree.fromstring(chart(document()))
+    root = ElementTree.fromstring(draw_chart(document()))
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
     assert texts[1:] == ["whisper-npu greedy", "30.0 x", "peer & co int8 greedy", "12.0 x"]
 
@@ -55,4 +55,4 @@ def test_growth_compares_pairs() -> None:
     ]
     found = document() | {"minutes": rows, "batches": [], "sizes": []}
     found["batches"] = found["sizes"] = rows
-    assert "| 1 | 500 | 10 | 1500 | 10 | 3.00 x |" in growth_tables(found)
+    assert "| 1 | 500 | 10 | 1500 | 10 | 3.00 x |" in make_growth_tables(found)
