@@ -12,6 +12,8 @@ import pytest
 
 from whisper_npu_cli.cli.app import main
 
+MAIN = "from whisper_npu_cli.cli.app import main; main()"  # the program in a new interpreter
+
 
 @dataclass(frozen=True)
 class Result:

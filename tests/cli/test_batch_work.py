@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import MAIN, Cli
 from tests.support.digits import compose_clips
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.writers import make_writers
 
-MAIN = "from whisper_npu_cli.cli.app import main; main()"
 SEQUENTIAL = ("--model", "demo", "--beam-size", "none", "--long-form", "sequential")
 
 

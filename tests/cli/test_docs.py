@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import chain
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
 from tests.cli.conftest import Cli
 from tests.support.places import ROOT
+from whisper_npu_cli.cli.app import app
 
 README = ROOT / "README.md"
-COMMANDS = [
-    "transcribe",
-    "bench",
-    "doctor",
-    "models list",
-    "models pull",
-    "models path",
-    "overlays status",
-    "overlays verify",
-    "overlays plan",
-]
+
+
+def find_commands(command: Any, *names: str) -> list[str]:
+    """Return the commands of the Typer app, with the names of their groups before them."""
+    subcommands = getattr(command, "commands", None)
+    if subcommands is None:
+        return [" ".join(names)]
+    found = [find_commands(one, *names, name) for name, one in subcommands.items()]
+    return list(chain(*found))
+
+
+COMMANDS = find_commands(get_command(app))
 
 
 def test_help_lists_every_command(cli: Cli) -> None:

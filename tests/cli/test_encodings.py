@@ -1,4 +1,4 @@
-"""What stdout's encoding does not have is escaped, and costs no transcript."""
+"""Characters that stdout's encoding lacks are escaped, and cost no transcript."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import MAIN
 from tests.support.places import SAMPLES
 
 SAMPLE = min(SAMPLES.glob("*.wav"))
-MAIN = "from whisper_npu_cli.cli.app import main; main()"
 NAMES = (b"aa.wav", b"caf\xe9.wav", "имя😀.wav".encode())  # the second is no UTF-8
 
 

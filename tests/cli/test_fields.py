@@ -12,11 +12,11 @@ from tests.cli.conftest import Cli
 from whisper_npu_cli.cli.fields import (
     Only,
     build,
-    count_or_none,
+    find_leaves,
     from_fields,
-    leaves,
-    number_or_none,
-    numbers,
+    read_count,
+    read_number,
+    read_numbers,
 )
 from whisper_npu_cli.cli.transcribe import transcribe
 from whisper_npu_cli.errors import UsageError
@@ -28,12 +28,12 @@ def test_what_nobody_gives_is_the_librarys_default(
     group: type[TranscribeOptions | SubtitleLayout | EngineOptions],
 ) -> None:
     parameters = signature(transcribe).parameters
-    defaults = {leaf.name: parameters[leaf.name].default for leaf in leaves(group)}
+    defaults = {leaf.name: parameters[leaf.name].default for leaf in find_leaves(group)}
     assert build(group, defaults) == group()
 
 
 def test_a_group_that_may_be_left_out_has_a_switch() -> None:
-    values = {leaf.name: leaf.default for leaf in leaves(TranscribeOptions)}
+    values = {leaf.name: leaf.default for leaf in find_leaves(TranscribeOptions)}
     values |= {"word_timestamps": True, "append_punctuations": "."}
     assert build(TranscribeOptions, values).words == WordOptions(append_punctuations=".")
     values |= {"word_timestamps": False}
@@ -55,17 +55,17 @@ def test_a_command_may_take_some_fields_of_a_group() -> None:
 
 
 def test_none_can_be_said() -> None:
-    assert count_or_none("none") is None
-    assert number_or_none("None") is None
-    assert count_or_none("3") == 3
-    assert number_or_none("-0.5") == -0.5
+    assert read_count("none") is None
+    assert read_number("None") is None
+    assert read_count("3") == 3
+    assert read_number("-0.5") == -0.5
 
 
 def test_numbers_have_commas_between() -> None:
-    assert numbers("0") == (0.0,)
-    assert numbers("1.5,20,") == (1.5, 20.0)
+    assert read_numbers("0") == (0.0,)
+    assert read_numbers("1.5,20,") == (1.5, 20.0)
     with pytest.raises(typer.BadParameter, match="'1:30' is not numbers"):
-        numbers("1:30")
+        read_numbers("1:30")
 
 
 @pytest.mark.parametrize(

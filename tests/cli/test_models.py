@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import MAIN
 from tests.support.bad_checkpoints import write_good_checkpoint
 from tests.support.hub_server import HubServer, serve
 from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint
 
 REPOSITORY = "someone/whisper-small-one"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nobody listens
-MAIN = "from whisper_npu_cli.cli.app import main; main()"
 NO_SOCKETS = """
 import socket
 def refuse(*args, **kwargs): raise AssertionError("went online")

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Cli
-from tests.cli.test_transcribe import SAMPLES, digits_of
+from tests.support.digits import digits_of
+from tests.support.places import SAMPLES
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.standin.faults import KINDS, VARIABLE
@@ -20,14 +21,14 @@ NUMBERS = sorted(SAMPLES.glob("*.wav"))[:2]
 ARGUMENTS = ("transcribe", *NUMBERS, "--model", "demo", "--json")
 
 
-def second_window() -> int:
-    """A command in the middle of the second window: known answers and a window come before."""
+def find_second_window() -> int:
+    """Return a command in the second window; the known answers and a window come before it."""
     plan = plan_encoder(open_checkpoint("demo", offline=True).dims)
     return len(plan.specs) + len(plan.steps) + 5
 
 
-def leftovers() -> set[str]:
-    """What a run could leave: children, threads, shared windows, temporary files."""
+def find_leftovers() -> set[str]:
+    """Return what a run could leave: children, threads, shared memory, temporary files."""
     gc.collect()
     tasks = Path("/proc/self/task").glob("*/children")
     found = {f"child {pid}" for task in tasks for pid in task.read_text().split()}
@@ -45,7 +46,7 @@ def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sim_gives_the_digits_and_a_proof_for_each_window(cli: Cli) -> None:
-    before = leftovers()
+    before = find_leftovers()
     result = cli(*ARGUMENTS, "--device", "sim")
     assert result.status == 0
     texts = {Path(row["path"]).name: row["text"].strip() for row in result.document["results"]}
@@ -59,10 +60,10 @@ def test_sim_gives_the_digits_and_a_proof_for_each_window(cli: Cli) -> None:
             assert len(proof["overlay_sha256"]) == 64
             assert proof["n_commands"] > proof["n_submissions"] > 0
     assert "predicted, not measured" in result.stderr
-    assert leftovers() == before
+    assert find_leftovers() == before
 
 
-# Every fault but the harmless one, and what `--device npu` says of it.
+# Every fault but the harmless one, and words of the error of `--device npu`.
 REASONS = {
     "no-device": "XRT sees no NPU",
     "no-context": "err=-22",
@@ -76,11 +77,11 @@ REASONS = {
     "garbage": "failed its known-answer test",
     "nan": "left part of its output unwritten",
 }
-STARTS = {"no-device", "no-context", "bank"}  # strike while the worker starts
+STARTS = {"no-device", "no-context", "bank"}  # faults that strike while the worker starts
 
 
-def some(*quick: str) -> list[object]:
-    """All faults, slow but for `quick`."""
+def mark_faults(*quick: str) -> list[object]:
+    """Return all faults, of which all but `quick` are slow."""
     slow = pytest.mark.slow
     return [pytest.param(kind, marks=() if kind in quick else slow) for kind in REASONS]
 
@@ -88,22 +89,22 @@ def some(*quick: str) -> list[object]:
 def plan_fault(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Let the stand-in be the NPU, and `kind` strike from the second window on, or at once."""
     monkeypatch.setenv(STANDIN_VARIABLE, "1")
-    monkeypatch.setenv(VARIABLE, f"{kind}@{0 if kind in STARTS else second_window()}+")
+    monkeypatch.setenv(VARIABLE, f"{kind}@{0 if kind in STARTS else find_second_window()}+")
 
 
 def test_every_fault_is_tried() -> None:
     assert {*REASONS, "suspend"} == set(KINDS)
 
 
-@pytest.mark.parametrize("kind", some("no-device", "die"))
+@pytest.mark.parametrize("kind", mark_faults("no-device", "die"))
 def test_auto_loses_nothing_whatever_fails(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     plan_fault(monkeypatch, kind)
-    before = leftovers()
+    before = find_leftovers()
     result = cli(*ARGUMENTS, "--device", "auto")
     assert result.status == 0
-    assert leftovers() == before
+    assert find_leftovers() == before
     document = result.document
     texts = [row["text"].strip() for row in document["results"]]
     assert texts == [digits_of(path) for path in NUMBERS]
@@ -124,13 +125,13 @@ def test_auto_loses_nothing_whatever_fails(
         assert f"the NPU failed, the CPU goes on: {incident}" in result.stderr
 
 
-@pytest.mark.parametrize("kind", some("no-device", "error"))
+@pytest.mark.parametrize("kind", mark_faults("no-device", "error"))
 def test_npu_fails_with_the_reason(cli: Cli, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     plan_fault(monkeypatch, kind)
-    before = leftovers()
+    before = find_leftovers()
     result = cli(*ARGUMENTS, "--device", "npu")
     assert result.status == 3
-    assert leftovers() == before
+    assert find_leftovers() == before
     (error,) = (line for line in result.stderr.splitlines() if line.startswith("error: "))
     assert REASONS[kind] in error
     if kind in STARTS:
@@ -145,15 +146,15 @@ def test_a_failed_selftest_leaves_nothing(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan_fault(monkeypatch, "error")
-    before = leftovers()
+    before = find_leftovers()
     result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo", "--json")
     assert REASONS["error"] in result.document["checks"][-1]["detail"]
-    assert leftovers() == before
+    assert find_leftovers() == before
 
 
 @pytest.mark.slow
 def test_sim_fails_as_the_npu_does(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, f"error@{second_window()}+")
+    monkeypatch.setenv(VARIABLE, f"error@{find_second_window()}+")
     result = cli("transcribe", *NUMBERS, "--model", "demo", "--device", "sim")
     assert result.status == 3
     assert REASONS["error"] in result.stderr
@@ -165,11 +166,11 @@ def test_sim_fails_as_the_npu_does(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_passes_is_overcome(cli: Cli, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """A suspended device is only slow; a fault that strikes once costs a second worker."""
     monkeypatch.setenv(STANDIN_VARIABLE, "1")
-    monkeypatch.setenv(VARIABLE, fault.format(second_window()))
-    before = leftovers()
+    monkeypatch.setenv(VARIABLE, fault.format(find_second_window()))
+    before = find_leftovers()
     result = cli(*ARGUMENTS, "--device", "npu")
     assert result.status == 0
-    assert leftovers() == before
+    assert find_leftovers() == before
     rows = result.document["results"]
     assert [row["text"].strip() for row in rows] == [digits_of(path) for path in NUMBERS]
     assert all(window["proof"] for row in rows for window in row["windows"])

@@ -15,6 +15,7 @@ import soundfile
 from tests.cli.conftest import Cli
 from tests.support.bad_audio import BAD_INPUTS, BadInput, unprivileged
 from tests.support.bad_checkpoints import BAD_CHECKPOINTS, BadCheckpoint
+from tests.support.digits import WORDS, digits_of
 from tests.support.places import SAMPLES
 from whisper_npu_cli.writers import make_writers
 
@@ -25,16 +26,8 @@ def sample() -> Path:
     return min(SAMPLES.glob("*.wav"))
 
 
-WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
-def digits_of(path: Path) -> str:
-    """The text of a sample by its file name: speaker, then the digits."""
-    return " ".join(WORDS[int(digit)] for digit in path.stem.split("-")[1:])
-
-
 def digits_in(text: str) -> str:
-    """The digits among times and other marks."""
+    """Return the words of digits among times and other marks."""
     return " ".join(re.findall(rf"\b(?:{'|'.join(WORDS)})\b", text))
 
 
@@ -201,7 +194,9 @@ def test_bad_input_is_reported_and_the_others_go_on(
     path = bad.make(tmp_path / bad.name)
     tmp_path.chmod(0o755)
     if bad.unprivileged:
-        cli("transcribe", sample, "--model", "demo")  # nobody could not store what is compiled
+        cli(
+            "transcribe", sample, "--model", "demo"
+        )  # which stores compiled code that nobody may not store
     with unprivileged(bad.unprivileged):
         result = cli("transcribe", path, sample, "--model", "demo", "--json")
     assert result.status == 1

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.support.places import SAMPLES
-from whisper_npu_cli.cli.outputs import colour, print_segment
+from whisper_npu_cli.cli.outputs import choose_colour, print_segment
 from whisper_npu_cli.transcript import Segment, Word
 
 WORDS = (Word(" seven", 0.0, 0.5, 0.95), Word(" three", 0.5, 1.0, 0.1))
@@ -57,7 +57,7 @@ def test_words_are_in_the_document_and_in_the_subtitles(cli: Cli, tmp_path: Path
     ("probability", "name"), [(0.95, "green"), (0.6, "yellow"), (0.1, "red"), (0.0, "red")]
 )
 def test_colour_tells_confidence(probability: float, name: str) -> None:
-    assert colour(probability) == name
+    assert choose_colour(probability) == name
 
 
 class Terminal(io.StringIO):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -36,6 +37,11 @@ class DigitClip:
         """Return the only window of the clip, (n_mels, N_FRAMES), zero beyond the content."""
         content = log_mel(self.samples, n_mels)
         return np.pad(content, ((0, 0), (0, N_FRAMES - content.shape[1])))
+
+
+def digits_of(path: Path) -> str:
+    """Return the text of a file of `samples/`, by its name: the speaker, then the digits."""
+    return " ".join(WORDS[int(digit)] for digit in path.stem.split("-")[1:])
 
 
 def compose_clips(n_clips: int, seed: int = 0) -> list[DigitClip]:

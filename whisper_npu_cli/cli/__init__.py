@@ -1,1 +1,1 @@
-"""The command line. Only here is Typer imported."""
+"""The command line, the only package that imports Typer."""

@@ -1,6 +1,6 @@
-"""The `whisper-npu` command: subcommands, and errors to exit statuses.
+"""The `whisper-npu` command: its subcommands, and the exit status of each error.
 
-Nothing heavy is imported here: `--help` must answer within a quarter of a second.
+It imports nothing heavy, because `--help` must answer within a quarter of a second.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    # openai-whisper spells its options with underscores
+    # openai-whisper spells its options with underscores.
     context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
     epilog="Try: whisper-npu transcribe samples/*.wav --model demo",
@@ -53,7 +53,8 @@ def main() -> None:
     """Run the command line; the entry point of the distribution.
 
     Typer turns Ctrl-C into exit status 130, and ends quietly when the reader of stdout is gone.
-    What stdout's encoding lacks is escaped, as on stderr: a file's name may be any bytes.
+    Characters that stdout's encoding lacks are escaped, as on stderr, because the name of a file
+    may be any bytes.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")

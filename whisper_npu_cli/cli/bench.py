@@ -1,4 +1,4 @@
-"""`whisper-npu bench`: how fast each device is, beside what the machine can do at most."""
+"""`whisper-npu bench`: the speed of each device beside the limits of the machine."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def bench(
     options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)))
     engines = [replace(engine, device=name) for name in device or ["cpu"]]
     results = [_measure(options, engine) for engine in engines]
-    document = _document(options, results)
+    document = _make_document(options, results)
     if as_json:
         print(json.dumps(document))
     else:
         _print_tables(document)
-    if plot:  # last: what was measured is not lost where this fails
+    if plot:  # last, so that a failure loses no measurement
         write_atomically(plot, plot_svg(document), hint="name another file with --plot")
 
 
 def _measure(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:
-    """Measure one device in a process of its own, so that its peak of memory is its own."""
+    """Measure one device in a process of its own, so that its peak memory is its own."""
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
@@ -79,8 +79,8 @@ def _measure(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:
         return process.submit(bench_device, options, engine, print_notice).result()
 
 
-def _document(options: BenchOptions, results: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return everything measured; the machine's rates are the medians over the devices."""
+def _make_document(options: BenchOptions, results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return all results; the rates of the machine are the medians over the devices."""
     from statistics import median
 
     from whisper_npu_cli.environment import versions
@@ -111,15 +111,15 @@ def _print_tables(document: dict[str, Any]) -> None:
         table.add_column("stage", no_wrap=True)
         for heading in ("ms", "min", "p95", "limit ms", "share of limit"):
             table.add_column(heading, justify="right")
-        table.add_row("mel, a window", *_cells(device["mel"], "ms_per_window"))
+        table.add_row("mel, a window", *_format_cells(device["mel"], "ms_per_window"))
         encode = device["encode"]
         limit = "limit_ms" if "limit_ms" in encode else None
-        table.add_row("encode, a window", *_cells(encode, "ms_per_window", limit))
+        table.add_row("encode, a window", *_format_cells(encode, "ms_per_window", limit))
         for row in device["decode"]:
             stage = f"decode, a step, batch {row['batch']} beam {row['beam']}"
-            table.add_row(stage, *_cells(row, "ms_per_step", "floor_ms"))
+            table.add_row(stage, *_format_cells(row, "ms_per_step", "floor_ms"))
         stage = f"window of {document['tokens']} tokens, batch {window['batch']}"
-        table.add_row(stage, *_cells(window, "ms_per_window"))
+        table.add_row(stage, *_format_cells(window, "ms_per_window"))
         console.print(table)
         if "device_ms" in encode:
             origin = "predicted, not measured" if encode["device_ms_predicted"] else "measured"
@@ -135,7 +135,7 @@ def _print_tables(document: dict[str, Any]) -> None:
         )
 
 
-def _cells(row: dict[str, float], unit: str, limit: str | None = None) -> list[str]:
+def _format_cells(row: dict[str, float], unit: str, limit: str | None = None) -> list[str]:
     cells = [f"{row[name]:.2f}" for name in (unit, f"min_{unit}", f"p95_{unit}")]
     if limit:
         cells += [f"{row[limit]:.2f}", f"{row['share_of_limit']:.0%}"]

@@ -1,4 +1,4 @@
-"""What a person sees on stderr: errors, notices, the timing table and the progress bar."""
+"""Output for people on stderr: errors, notices, the timing table and the progress bar."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def print_error(error: WhisperNpuError) -> None:
-    """Print one line that says what is wrong, and one that says what to do about it."""
+    """Print a line that says what is wrong and, if there is a hint, one that says what to do."""
     print(f"error: {error}", file=sys.stderr)
     if error.hint:
         print(f"hint: {error.hint}", file=sys.stderr)
@@ -47,23 +47,25 @@ def print_timings(timings: Timings) -> None:
             f"{row.seconds / total_s:.0%}" if total_s else "",
             str(row.calls),
             f"{row.rtf:.4f}" if row.rtf is not None else "",
-            _times(row.speed) if row.speed is not None else "",
+            _format_factor(row.speed) if row.speed is not None else "",
             str(row.tokens or ""),
             f"{1000 * row.seconds / row.tokens:.2f}" if row.tokens else "",
         )
     speed = timings.audio_s / total_s if total_s else 0.0
     rtf_text = f"{total_s / timings.audio_s:.4f}" if timings.audio_s else ""
-    table.add_row("total", "", f"{total_s:.3f}", "", "", rtf_text, _times(speed), style="bold")
+    table.add_row(
+        "total", "", f"{total_s:.3f}", "", "", rtf_text, _format_factor(speed), style="bold"
+    )
     Console(stderr=True, highlight=False).print(table)
 
 
-def _times(speed: float) -> str:
-    """Return a factor with what digits mean something: 27.9x, 2377x."""
+def _format_factor(speed: float) -> str:
+    """Return a factor with its significant digits: 27.9x, 2377x."""
     return f"{speed:.1f}x" if speed < 1000 else f"{speed:.0f}x"
 
 
 def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
-    """Print how long a device worked; times that the timing model gives are marked."""
+    """Print how long a device worked; times predicted by the timing model are marked."""
     times = [(proof.device_ms, proof) for proof in proofs if proof]
     if times:
         total_ms, (_, proof) = sum(ms for ms, _ in times), times[0]
@@ -75,8 +77,8 @@ def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
 
 
 @contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[float], None]]:
-    """Show a bar with the time left while stderr is a terminal; yields its setter (0 to 1)."""
+def show_progress(name: str) -> Iterator[Callable[[float], None]]:
+    """Show a bar with the time left if stderr is a terminal; yield its setter (0 to 1)."""
     if not sys.stderr.isatty():
         yield lambda _share: None
         return

@@ -1,4 +1,4 @@
-"""`whisper-npu doctor`: what works on this machine, proven by computing."""
+"""`whisper-npu doctor`: checks of this machine, which compute on its engines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def doctor(
 
     from whisper_npu_cli.doctor import DoctorOptions, run_checks
 
-    EngineOptions(device)  # UsageError where there is none so named
+    EngineOptions(device)  # UsageError where there is no such device
     checks = []
     for check in run_checks(DoctorOptions(model, root, engine.xclbins, selftest, device)):
         checks.append(check)
@@ -59,7 +59,7 @@ def doctor(
             _print(check)
     if as_json:
         print(json.dumps({"schema_version": 1, "checks": [asdict(check) for check in checks]}))
-    status = _exit_status(checks, device)
+    status = _choose_status(checks, device)
     if status:
         raise typer.Exit(status)
 
@@ -71,8 +71,8 @@ def _print(check: Check) -> None:
             print(f"{'':8} {'':20} {label}: {text}", flush=True)
 
 
-def _exit_status(checks: list[Check], device: str) -> int:
-    """Return 3 where the asked device is not usable, 1 where something else failed."""
+def _choose_status(checks: list[Check], device: str) -> int:
+    """Return 3 where the requested device is not usable, 1 where something else failed."""
     from whisper_npu_cli.check import FAILED
 
     failed = {check.id for check in checks if check.status == FAILED}

@@ -1,9 +1,9 @@
-"""Options as parameters of a command: a parameter that is a group of options becomes its fields.
+"""Options as parameters of a command: a group of options becomes a parameter for each field.
 
     @from_fields
     def bench(engine: Annotated[EngineOptions, Only("precision", "n_threads")]) -> None: ...
 
-is a command with `--precision` and `--threads`, which is given a checked `EngineOptions`.
+is a command with `--precision` and `--threads`. Its function gets a checked `EngineOptions`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Group = TypeVar("_Group", bound=Options)
 
 
 class Only:
-    """The fields that a command takes of a group; the others keep their defaults."""
+    """The fields of a group that a command takes; the others keep their defaults."""
 
     def __init__(self, *names: str) -> None:
         self.names = names
@@ -30,9 +30,9 @@ class Only:
 
 @dataclass(frozen=True)
 class Leaf:
-    """One option: a field, or the switch of a group that may be left out."""
+    """One option: a field, or the switch of an optional group."""
 
-    name: str  # of the command's parameter
+    name: str  # name of the command's parameter
     kind: Any
     default: Any
     about: About
@@ -42,15 +42,15 @@ class Leaf:
         """The option as a person types it."""
         return self.about.flags[0] if self.about.flags else f"--{self.name.replace('_', '-')}"
 
-    def parameter(self) -> Parameter:
+    def make_parameter(self) -> Parameter:
         """Return the parameter from which Typer makes the option."""
         said, (reader, metavar) = self.about, _READERS.get(self.kind, (None, None))
         names = said.flags or (self.flag,)
-        if self.kind is bool and self.default:  # what is on can be switched off
+        if self.kind is bool and self.default:  # an option that is on can be switched off
             names = (f"{self.flag}/--no-{self.flag[2:]}",)
         option = typer.Option(
             *names,
-            help=_help(said),
+            help=_write_help(said),
             parser=reader,
             metavar=said.metavar or metavar,
             rich_help_panel=said.group or None,
@@ -62,24 +62,24 @@ class Leaf:
         )
 
 
-def _help(said: About) -> str:
+def _write_help(said: About) -> str:
     unit = f", {said.unit}" if said.unit else ""
     bounds = f" ({said.bounds})" if said.bounds else ""
     return f"{said.help}{unit}{bounds}."
 
 
 def from_fields(function: Callable[..., None]) -> Callable[..., None]:
-    """Return `function` as a command for Typer, its groups of options taken apart."""
+    """Return `function` as a command for Typer, with a parameter for each field of its groups."""
     hints = get_type_hints(function, include_extras=True)
     groups: dict[str, type[Options]] = {}
-    taken: dict[str, list[Parameter]] = {}  # what each of its parameters becomes
+    taken: dict[str, list[Parameter]] = {}  # the command's parameters for each of the function's
     for name, parameter in signature(function).parameters.items():
         hint = hints[name]
         kind, only = get_args(hint) if get_origin(hint) is Annotated else (hint, None)
         if is_options(kind):
             groups[name] = kind
-            found = (leaf for leaf in leaves(kind) if only is None or leaf.name in only.names)
-            taken[name] = [leaf.parameter() for leaf in found]
+            found = (leaf for leaf in find_leaves(kind) if only is None or leaf.name in only.names)
+            taken[name] = [leaf.make_parameter() for leaf in found]
         else:
             taken[name] = [parameter.replace(annotation=hint, kind=Parameter.KEYWORD_ONLY)]
 
@@ -92,14 +92,14 @@ def from_fields(function: Callable[..., None]) -> Callable[..., None]:
 
     parameters = [parameter for own in taken.values() for parameter in own]
     command.__name__, command.__doc__ = function.__name__, function.__doc__
-    # Typer reads both.
+    # Typer reads the signature and the annotations.
     vars(command)["__signature__"] = signature(function).replace(parameters=parameters)
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
 
 
-def leaves(group: type[Options], prefix: str = "") -> Iterator[Leaf]:
-    """Yield the options of a group, those of its groups in their places."""
+def find_leaves(group: type[Options], prefix: str = "") -> Iterator[Leaf]:
+    """Yield the options of a group, with those of nested groups in their places."""
     kinds = get_type_hints(group)
     for named in fields(group):
         kind, said = kinds[named.name], about(named)
@@ -108,16 +108,16 @@ def leaves(group: type[Options], prefix: str = "") -> Iterator[Leaf]:
             yield Leaf(prefix + named.name, kind, named.default, said)
             continue
         if inner is not kind:
-            yield _switch(said)
-        yield from leaves(inner, said.prefix)
+            yield _make_switch(said)
+        yield from find_leaves(inner, said.prefix)
 
 
-def _switch(said: About) -> Leaf:
+def _make_switch(said: About) -> Leaf:
     return Leaf(said.flags[0].lstrip("-").replace("-", "_"), bool, False, said)
 
 
 def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _Group:
-    """Return the group of the options that are among `values`; UsageError where it refuses them."""
+    """Make the group from those of its options that `values` has; UsageError for wrong values."""
     kinds = get_type_hints(group)
     arguments: dict[str, Any] = {}
     for named in fields(group):
@@ -125,7 +125,7 @@ def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _
         inner, name = without_none(kind), prefix + named.name
         if is_options(inner):
             nested = arguments[named.name] = build(inner, values, said.prefix)
-            if inner is not kind and not values[_switch(said).name]:
+            if inner is not kind and not values[_make_switch(said).name]:
                 refuse_changed(nested, without=said.flags[0])
                 arguments[named.name] = None
         elif name in values and (values[name] is not None or inner is not kind):
@@ -134,14 +134,14 @@ def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _
 
 
 def refuse_changed(group: Options, *, without: str) -> None:
-    """Raise UsageError where an option of `group` was given, which means nothing `without`."""
-    for leaf, named in zip(leaves(type(group)), fields(group), strict=True):
+    """Raise UsageError if an option of `group` was given that means nothing `without` another."""
+    for leaf, named in zip(find_leaves(type(group)), fields(group), strict=True):
         if getattr(group, named.name) != leaf.default:
             raise UsageError(f"{leaf.flag} needs {without}", hint=f"add {without}")
 
 
-def number_or_none(value: str | float) -> float | None:
-    """Read a number, or `none` for None. Typer hands over the default too, which is a number."""
+def read_number(value: str | float) -> float | None:
+    """Read a number, or `none` for None. Typer passes the default too, which is a number."""
     text = str(value)
     if text.lower() == "none":
         return None
@@ -151,7 +151,7 @@ def number_or_none(value: str | float) -> float | None:
         raise typer.BadParameter(f"{text!r} is neither a number nor none") from error
 
 
-def count_or_none(value: str | int) -> int | None:
+def read_count(value: str | int) -> int | None:
     """Read a whole number, or `none` for None."""
     text = str(value)
     if text.lower() == "none":
@@ -162,7 +162,7 @@ def count_or_none(value: str | int) -> int | None:
         raise typer.BadParameter(f"{text!r} is neither a whole number nor none") from error
 
 
-def numbers(text: str) -> tuple[float, ...]:
+def read_numbers(text: str) -> tuple[float, ...]:
     """Read `start,end,start,…`."""
     try:
         return tuple(float(number) for number in text.split(",") if number.strip())
@@ -172,9 +172,9 @@ def numbers(text: str) -> tuple[float, ...]:
         ) from error
 
 
-# What reads the kinds that Typer does not know, and what stands for a value in the help
+# Kinds that Typer does not know: the function that reads each, and its placeholder in the help.
 _READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
-    int | None: (count_or_none, "N|none"),
-    float | None: (number_or_none, "NUMBER|none"),
-    tuple[float, ...]: (numbers, "NUMBERS"),
+    int | None: (read_count, "N|none"),
+    float | None: (read_number, "NUMBER|none"),
+    tuple[float, ...]: (read_numbers, "NUMBERS"),
 }

@@ -1,4 +1,4 @@
-"""Plain help: Typer's boxed one cuts long names of options, and takes 0.1 s to import."""
+"""Plain help. Typer's boxed help cuts long names of options, and takes 0.1 s to import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`whisper-npu models`: which models there are, where they are, and fetching them."""
+"""`whisper-npu models`: list, download and locate models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def list_models() -> None:
     rows.append((DEMO, "comes with whisper-npu", find_local(DEMO)))
     typer.echo(f"{'NAME':<18} {'REPOSITORY':<32} {'SIZE':>9}")
     for alias, repository, directory in rows:
-        size = _size(directory) if directory else "-"
+        size = _format_size(directory) if directory else "-"
         typer.echo(f"{alias:<18} {repository:<32} {size:>9}")
 
 
@@ -57,6 +57,6 @@ def path(name: _Name) -> None:
     typer.echo(resolve(name, offline=True))
 
 
-def _size(directory: Path) -> str:
+def _format_size(directory: Path) -> str:
     n_bytes = sum(file.stat().st_size for file in directory.iterdir() if file.is_file())
     return f"{n_bytes / 1e6:.0f} MB"

@@ -1,4 +1,4 @@
-"""Where transcripts go: files beside stdout, and segments on stdout as they are decided."""
+"""Outputs of a transcription: segments and JSON on stdout, and files."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from whisper_npu_cli.options import SubtitleLayout
     from whisper_npu_cli.transcript import Segment, Transcript
 
-_PARTIAL = ".partial"  # in the names of files of an input that was interrupted
+_PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
-_COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # from this probability
+_COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # lowest probability of each
 
 
 @dataclass(frozen=True)
 class OutputOptions(Options):
-    """What is printed, and which files are written."""
+    """Options of what is printed, and of the files that are written."""
 
     as_json: bool = option(False, "Print one JSON document instead of text", flags=("--json",))
     output_format: Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"] | None = option(
@@ -59,7 +59,7 @@ class OutputOptions(Options):
 
 
 class Outputs:
-    """The transcript files to write, beside what goes to stdout."""
+    """The files to write for each input."""
 
     def __init__(
         self, sources: Sequence[Input], options: OutputOptions, layout: SubtitleLayout
@@ -68,7 +68,7 @@ class Outputs:
 
         self.options = options
         self._folder = options.output_dir or Path()
-        self._stems = _stems([source.path for source in sources], options.stdin_name)
+        self._stems = _choose_stems([source.path for source in sources], options.stdin_name)
         self._writers = make_writers(layout)
         self._suffixes: list[str] = []
         output_format = options.output_format or ("all" if options.output_dir else None)
@@ -76,7 +76,7 @@ class Outputs:
             self._suffixes = list(self._writers) if output_format == "all" else [output_format]
 
     def check_folder(self) -> None:
-        """Make the folder of the files, if any; OutputError where they could not be written."""
+        """Make the folder of the files, if any; OutputError where no file can be written there."""
         if not self._suffixes:
             return
         try:
@@ -93,8 +93,8 @@ class Outputs:
     def are_complete(self, source: Input) -> bool:
         """Return whether all files of an input are there and none is older than the input.
 
-        Files appear under their names only when they are whole. Standard input has no age: it
-        is never complete.
+        Files appear under their names only when they are whole. Standard input has no age, so
+        it is never complete.
         """
         try:
             changed = Path(source.path).stat().st_mtime
@@ -103,9 +103,9 @@ class Outputs:
             return False
 
     def write(self, source: Input, transcript: Transcript, *, complete: bool) -> None:
-        """Write the files of one input, each replaced as a whole; raises OutputError.
+        """Write the files of one input, each as a whole; OutputError where that fails.
 
-        What is not complete goes to `NAME.partial.SUFFIX`, which complete files replace.
+        An incomplete transcript goes to `NAME.partial.SUFFIX`, which a complete one removes.
         """
         from whisper_npu_cli.writers import write_atomically
 
@@ -121,20 +121,21 @@ class Outputs:
         return [self._folder / f"{stem}{mark}.{suffix}" for suffix in self._suffixes]
 
 
-def location(path: str) -> Path:
-    """Return where an input is, the same however it is spelled; a link is not its target."""
+def locate(path: str) -> Path:
+    """Return the place of an input, the same for all spellings; a link is not its target."""
     return Path(os.path.realpath(Path(path).parent), Path(path).name)
 
 
-def _stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
-    """Return what the files of each input are called in their folder, but for the suffix.
+def _choose_stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
+    """Return for each input the name of its files within their folder, without the suffix.
 
-    That is the input's name without its suffix; where another input could be called so, the whole
-    name, after as many of its folders as it takes. Standard input always has `stdin_name`.
+    The name is that of the input without its suffix. Where another input could have that name
+    too, it is the input's whole name, after as many of its folders as are needed. Standard input
+    always has `stdin_name`.
     """
     from whisper_npu_cli.audio.find import STDIN
 
-    candidates = {path: [stdin_name] if path == STDIN else _candidates(path) for path in paths}
+    candidates = {path: [stdin_name] if path == STDIN else _list_names(path) for path in paths}
     uses = Counter(name for names in candidates.values() for name in set(names))
     return {
         path: next((name for name in names if uses[name] == 1), names[-1])
@@ -142,17 +143,17 @@ def _stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
     }
 
 
-def _candidates(path: str) -> list[str]:
+def _list_names(path: str) -> list[str]:
     """Return the stem of an input, its name, and its name after one folder, two folders, ..."""
-    place = location(path)
+    place = locate(path)
     parts = place.parts[1:]  # without the root
     return [place.stem, *("/".join(parts[-n:]) for n in range(1, len(parts) + 1))]
 
 
 def print_json(content: Any) -> None:
-    """Print JSON on stdout, readable where its encoding has every character.
+    """Print JSON on stdout, with all non-ASCII characters escaped unless stdout is in UTF-8.
 
-    Of UTF-8 only the bytes of a file's name that are none are escaped, and that as JSON does.
+    Even then the bytes of a file's name that are not UTF-8 are escaped, in JSON's way.
     """
     is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
     print(json.dumps(content, ensure_ascii=not is_utf8))
@@ -181,10 +182,12 @@ def _print_coloured(times: str, segment: Segment) -> None:
 
     parts = [(word.word, word.probability) for word in segment.words or ()]
     parts = parts or [(segment.text, exp(segment.avg_logprob))]
-    line = Text.assemble(times, *((text, colour(probability)) for text, probability in parts))
+    line = Text.assemble(
+        times, *((text, choose_colour(probability)) for text, probability in parts)
+    )
     Console(highlight=False).print(line, soft_wrap=True)
 
 
-def colour(probability: float) -> str:
-    """Return the colour of a confidence, 0 to 1."""
+def choose_colour(probability: float) -> str:
+    """Return the colour for a probability."""
     return next(name for floor, name in _COLOURS if probability >= floor)

@@ -1,4 +1,4 @@
-"""`whisper-npu overlays`: what the NPU runs, what is built of it, and whether it is intact."""
+"""`whisper-npu overlays`: the overlays built for the NPU, their check, and the encoder's plan."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def plan(
     )
     planned = plan_encoder(dims)
     if as_json:
-        typer.echo(json.dumps(_plan_fields(planned, clock_mhz)))
+        typer.echo(json.dumps(_describe_plan(planned, clock_mhz)))
         return
-    for line in _plan_lines(planned, clock_mhz):
+    for line in _format_plan(planned, clock_mhz):
         typer.echo(line)
 
 
@@ -98,7 +98,7 @@ def _load(xclbins: Path | None) -> Manifest | None:
     return load_manifest(path) if path else None
 
 
-def _plan_fields(plan: Plan, clock_mhz: int) -> dict[str, Any]:
+def _describe_plan(plan: Plan, clock_mhz: int) -> dict[str, Any]:
     from dataclasses import asdict
 
     from whisper_npu_cli.engines.npu.timing_model import stream_ms
@@ -123,7 +123,7 @@ def _plan_fields(plan: Plan, clock_mhz: int) -> dict[str, Any]:
     }
 
 
-def _plan_lines(plan: Plan, clock_mhz: int) -> list[str]:
+def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
     from whisper_npu_cli.engines.npu.timing_model import LIST_MS, breakdown, stream_ms
 
     lines = []

@@ -1,4 +1,4 @@
-"""Many inputs with one loaded model: one after another, until the last or until Ctrl-C."""
+"""A run: inputs transcribed one after another with one loaded model, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whisper_npu_cli.cli.console import (
     print_error,
     print_notice,
     print_timings,
-    progress_bar,
+    show_progress,
 )
 from whisper_npu_cli.cli.outputs import print_segment
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Interrupt:
-    """Ctrl-C as a request to end soon; the second one raises KeyboardInterrupt as ever."""
+    """Take the first Ctrl-C as a request to end soon; the second raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -45,7 +45,7 @@ class Interrupt:
         signal.signal(signal.SIGINT, self._before)
 
     def watch(self, job: Transcription) -> None:
-        """Stop `job` when asked."""
+        """Stop `job` on Ctrl-C, or at once if it has come already."""
         self._job = job
         if self.requested:
             job.stop()
@@ -75,7 +75,7 @@ class Run:
         self._outputs = outputs
 
     def has_input(self) -> bool:
-        """Return whether there is anything to transcribe; if not, report and remember all."""
+        """Return whether there is anything to transcribe; if not, report every input."""
         reasons: list[AudioError | None] = []
         for source in self._sources:
             try:
@@ -115,7 +115,7 @@ class Run:
         self.results.append(Skipped(source.path))
 
     def print_summary(self) -> None:
-        """Print what failed, and how far an interrupted run came."""
+        """Print the inputs that failed, and how many an interrupted run has completed."""
         if self.failed and len(self._sources) > 1:
             print_notice(f"failed: {len(self.failed)} of {len(self._sources)} inputs:")
             for name in self.failed:
@@ -127,9 +127,9 @@ class Run:
             print_notice(f"interrupted: {n_complete} of {len(self._sources)} inputs are complete")
 
     def add(self, transcriber: Transcriber, source: Input, interrupt: Interrupt) -> None:
-        """Transcribe one input; a failure is remembered, beside the text where there is one.
+        """Transcribe one input; keep a failure in the results, beside the text if there is any.
 
-        It is reported and not raised where it is the input's; a device's ends the run.
+        A failure of the input is reported and not raised. A failure of a device ends the run.
         """
         from whisper_npu_cli.writers.document import describe_result
 
@@ -165,9 +165,11 @@ class Run:
 
     def _print_text(self, source: Input, job: Transcription) -> None:
         """Transcribe, and print segments as they are decided."""
-        with progress_bar(source.name) as show:
+        with show_progress(source.name) as show:
             segments = iter(job)
-            first = next(segments, None)  # an input that cannot be read fails before it
+            first = next(
+                segments, None
+            )  # fails, before the title is printed, where the input is unreadable
             is_text = not self._outputs.options.as_json
             if is_text and len(self._sources) > 1:
                 print(f"==> {source.name} <==", flush=True)
@@ -188,13 +190,15 @@ class Run:
 
 
 def print_uncovered(name: str, uncovered: Sequence[tuple[float, float]]) -> None:
-    """Tell where there is speech without text."""
+    """Print where there is speech without text."""
     if uncovered:
-        spans = ", ".join(f"{_clock(start)} to {_clock(end)}" for start, end in uncovered)
+        spans = ", ".join(
+            f"{_format_time(start)} to {_format_time(end)}" for start, end in uncovered
+        )
         print_notice(f"warning: {name}: speech without text: {spans}")
 
 
-def _clock(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     from whisper_npu_cli.writers import format_timestamp
 
     return format_timestamp(seconds, hours=False, decimal_marker=".")

@@ -1,4 +1,4 @@
-"""`whisper-npu transcribe`: inputs in, transcript on stdout, everything else on stderr."""
+"""`whisper-npu transcribe`: inputs in, the transcript on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import from_fields, refuse_changed
-from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, location, print_json
+from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, locate, print_json
 from whisper_npu_cli.cli.run import Run
 from whisper_npu_cli.environment import versions
 from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions
@@ -27,6 +27,7 @@ def _print_schema(value: bool) -> None:
         raise typer.Exit
 
 
+# It is long because its parameters are the options and its docstring is the help.
 @from_fields
 def transcribe(
     paths: Annotated[
@@ -81,19 +82,19 @@ def transcribe(
         refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
-    # an input that is named twice is transcribed once
-    sources = list({location(source.path): source for source in find_audio(paths)}.values())
+    # An input that is named twice is transcribed once.
+    sources = list({locate(source.path): source for source in find_audio(paths)}.values())
     outputs = Outputs(sources, output, layout)
     run = Run(sources, options, outputs)
     transcriber = None
     try:
-        if run.has_input():  # before a model is downloaded and loaded for nothing
+        if run.has_input():  # else no model is downloaded and loaded
             outputs.check_folder()
             with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
                 print_notice(f"loaded {model} in {transcriber.load_s:.2f} s")
                 run.add_all(transcriber)
     finally:
-        if output.as_json and run.results:  # also those from before a device failed
+        if output.as_json and run.results:  # also after the failure of a device
             print_json(to_plain(_describe_run(model, transcriber, run)))
     run.print_summary()
     if run.is_interrupted:
