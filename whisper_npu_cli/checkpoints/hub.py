@@ -1,6 +1,6 @@
 """A repository of the Hugging Face Hub -> its directory in the cache, downloaded where needed.
 
-`huggingface_hub` is imported when a function here first needs it: that takes a quarter of a second.
+Each function imports `huggingface_hub` itself, because that takes a quarter of a second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SMALL_FILES = [
     "tokenizer*.json",
     INDEX_FILE,
 ]
-# Not the fp32 variants beside them ("model.fp32-00001-of-00002.safetensors" in large-v3).
+# These match no fp32 variants ("model.fp32-00001-of-00002.safetensors" in large-v3).
 _WEIGHTS_FILES = [WEIGHTS_FILE, "model-*-of-*.safetensors"]
 
 

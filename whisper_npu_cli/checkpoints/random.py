@@ -110,7 +110,7 @@ class RandomTensors(Mapping[str, NDArray[np.float32]]):
     def identity(self) -> str:
         """A key that changes when any weight changes: seed, shapes and the first tensor.
 
-        That tensor changes with NumPy's generator.
+        The first tensor tells whether NumPy's generator gives other numbers, as versions may.
         """
         name = next(iter(self._shapes))
         return repr((self._seed, self._shapes, zlib.crc32(self[name].tobytes())))

@@ -21,7 +21,7 @@ from whisper_npu_cli.checkpoints.languages import LANGUAGES
 from whisper_npu_cli.dims import CHUNK_S, TIME_PRECISION_S, TOKENS_PER_SECOND
 from whisper_npu_cli.errors import CheckpointError, UsageError
 
-TASKS = ("transcribe", "translate")
+_TASKS = ("transcribe", "translate")
 _NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the name since large-v3, and the one before
 
 # These languages are written without spaces, so each character counts as a word
@@ -44,8 +44,8 @@ _REPLACEMENT = "\ufffd"  # the text of bytes that are no complete character
 def special_tokens(n_languages: int) -> list[str]:
     """Return Whisper's special tokens in the order of their ids, <|endoftext|> first.
 
-    `n_languages` is 99, or 100 since large-v3. The order is that of openai/whisper
-    `tokenizer.py`.
+    Published vocabularies have 99 languages, or 100 since large-v3. The order is that of
+    openai/whisper `tokenizer.py`.
     """
     return [
         "<|endoftext|>",
@@ -62,7 +62,7 @@ def special_tokens(n_languages: int) -> list[str]:
 
 
 def timestamp_token(step: int) -> str:
-    """Return the name of a timestamp `step` steps of 20 ms into the window."""
+    """Return the name of the timestamp at `step` times 20 ms from the start of the window."""
     return f"<|{step * TIME_PRECISION_S:.2f}|>"
 
 
@@ -135,8 +135,8 @@ class Tokenizer:
 
         `language` is a code. Raises UsageError where the model has no such language or task.
         """
-        if task not in TASKS:
-            raise UsageError(f"unknown task {task!r}", hint=f"one of {', '.join(TASKS)}")
+        if task not in _TASKS:
+            raise UsageError(f"unknown task {task!r}", hint=f"one of {', '.join(_TASKS)}")
         if not self.is_multilingual:
             if task != "transcribe" or language not in (None, "en"):
                 raise UsageError(
