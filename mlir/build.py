@@ -26,16 +26,15 @@ from mlir.toolchain import Toolchain, ToolchainError, find_aie_opt, find_toolcha
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.engines.npu.manifest import (
-    KERNEL,
     Manifest,
     Overlay,
     Stream,
-    StreamSpec,
     load_manifest,
     source_sha256,
     verify,
 )
 from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.spec import KERNEL, StreamSpec
 from whisper_npu_cli.errors import OverlayError, WhisperNpuError
 
 MLIR = Path(__file__).parent
@@ -83,9 +82,11 @@ def wanted_specs(models: Iterable[str]) -> list[StreamSpec]:
 def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str:
     """Build overlay `name`; return what was done."""
     specs = wanted_specs(row["models"])
-    source = source_sha256(MLIR)
-    reusable = _reusable(target, source, tools)
-    if reusable and all(spec in reusable for spec in specs):
+    intact = _intact_overlays(target, tools)
+    others = tuple(one for one in intact if one.name != name)
+    earlier = (stream for one in intact if one.name == name for stream in one.streams)
+    reusable = {stream.spec: target / stream.insts for stream in earlier}
+    if all(spec in reusable for spec in specs):
         return f"{name}: up to date, {len(specs)} streams"
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="xclbins-", dir=target.parent) as made:
@@ -100,10 +101,11 @@ def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str
             else:
                 lower(tools, overlay, spec, row["design"], with_xclbin=not index)
         _check_programs(tools, overlay)
-        manifest = _describe(folder, name, row, specs, tools)
+        overlays = (*others, _describe(folder, name, row, specs))
+        manifest = Manifest(folder / "manifest.json", source_sha256(MLIR), tools.versions, overlays)
         _keep_results(overlay)
         manifest.path.write_text(manifest.to_json(), encoding="utf-8")
-        _replace(folder, target, row["device"])
+        _replace(folder, target, f"{row['device']}/{name}")
     return f"{name}: built, {len(specs)} streams"
 
 
@@ -129,20 +131,15 @@ def lower(
     _run(command, cwd=folder)
 
 
-def _reusable(target: Path, source: str, tools: Toolchain) -> dict[StreamSpec, Path]:
-    """Return the instruction files of an earlier build of the same sources with the same tools."""
+def _intact_overlays(target: Path, tools: Toolchain) -> tuple[Overlay, ...]:
+    """Return the overlays of an earlier build of the same sources with the same tools."""
     try:
         manifest = load_manifest(target / "manifest.json")
         verify(manifest)
     except OverlayError:
-        return {}
-    if manifest.source_sha256 != source or manifest.toolchain != tools.versions:
-        return {}
-    return {
-        stream.spec: target / stream.insts
-        for overlay in manifest.overlays
-        for stream in overlay.streams
-    }
+        return ()
+    same = manifest.source_sha256 == source_sha256(MLIR) and manifest.toolchain == tools.versions
+    return manifest.overlays if same else ()
 
 
 def _compile_kernels(tools: Toolchain, folder: Path) -> None:
@@ -176,16 +173,14 @@ def _design_stack() -> int:
     raise BuildError("designs/whisper.py names no STACK")
 
 
-def _describe(
-    folder: Path, name: str, row: dict[str, Any], specs: list[StreamSpec], tools: Toolchain
-) -> Manifest:
+def _describe(folder: Path, name: str, row: dict[str, Any], specs: list[StreamSpec]) -> Overlay:
     place = f"{row['device']}/{name}"
     streams = []
     for spec in specs:
         insts = f"{place}/{spec.name}.insts.bin"
         streams.append(Stream(spec, insts, _sha256(folder / insts)))
     xclbin = f"{place}/overlay.xclbin"
-    overlay = Overlay(
+    return Overlay(
         name,
         row["device"],
         row["columns"],
@@ -194,7 +189,6 @@ def _describe(
         _sha256(folder / xclbin),
         tuple(streams),
     )
-    return Manifest(folder / "manifest.json", source_sha256(MLIR), tools.versions, (overlay,))
 
 
 def _keep_results(overlay: Path) -> None:
@@ -206,12 +200,12 @@ def _keep_results(overlay: Path) -> None:
             path.unlink()
 
 
-def _replace(made: Path, target: Path, device: str) -> None:
-    """Move a finished build into place: without a manifest nothing of it counts as built."""
-    target.mkdir(exist_ok=True)
+def _replace(made: Path, target: Path, overlay: str) -> None:
+    """Move a finished overlay into place: without a manifest nothing of it counts as built."""
+    (target / overlay).parent.mkdir(parents=True, exist_ok=True)
     (target / "manifest.json").unlink(missing_ok=True)
-    shutil.rmtree(target / device, ignore_errors=True)
-    (made / device).rename(target / device)
+    shutil.rmtree(target / overlay, ignore_errors=True)
+    (made / overlay).rename(target / overlay)
     (made / "manifest.json").rename(target / "manifest.json")
 
 

@@ -65,7 +65,7 @@ def test_transcription_can_be_stopped_between_windows(talk: Path) -> None:
         transcription = transcriber.transcribe(talk)
         transcription.stop()
         assert list(transcription) == []
-        assert not transcription.is_complete
+        assert not transcription.result.is_complete
         assert list(transcriber.transcribe(talk))
 
 

@@ -25,8 +25,8 @@ def demo() -> Iterator[Transcriber]:
 def transcribe(demo: Transcriber, path: Path, mode: LongForm) -> Transcript:
     transcription = demo.transcribe(path, TranscribeOptions("en", long_form=mode))
     list(transcription)
-    assert transcription.is_complete
-    return transcription.transcript
+    assert transcription.result.is_complete
+    return transcription.result.transcript
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def demo() -> Checkpoint:
 def test_words_are_where_the_digits_were_put(demo: Checkpoint) -> None:
     tokenizer, compiled, reference = demo.tokenizer(), NumbaDecoder(demo), ReferenceDecoder(demo)
     offsets_s, is_same = [], []
-    with OpenVinoEncoder(demo, precision="f32") as encoder:
+    with closing(OpenVinoEncoder(demo, precision="f32")) as encoder:
         for clip in compose_clips(N_CLIPS):
             window = encoder.encode(clip.mel(demo.dims.n_mels))
             n_frames = len(clip.samples) // HOP_LENGTH

@@ -1,30 +1,31 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier
 from time import sleep
 
 import pytest
 
-from whisper_npu_cli.timings import StageTiming, Timings
+from whisper_npu_cli.timings import StageTiming, Stopwatch
 
 
 def test_nested_stage_is_not_counted_twice() -> None:
-    timings = Timings()
+    timings = Stopwatch()
     with timings.measure("mel"):
         with timings.measure("audio"):
             sleep(0.05)
-        inner = timings.rows[0].seconds
-    audio, mel = timings.rows
+        inner = timings.read().rows[0].seconds
+    audio, mel = timings.read().rows
     assert (audio.stage, mel.stage) == ("audio", "mel")
     # sleep() never returns early; what mel did besides waiting for audio is a few microseconds
     assert audio.seconds == inner >= 0.05
     assert mel.seconds < audio.seconds
-    assert timings.total_s == pytest.approx(audio.seconds + mel.seconds)
+    assert timings.read().total_s == pytest.approx(audio.seconds + mel.seconds)
 
 
 def test_stages_of_two_threads_count_for_both_and_once_in_total() -> None:
-    timings, both = Timings(), Barrier(2)
+    timings, both = Stopwatch(), Barrier(2)
 
     def run(stage: str) -> None:
         with timings.measure(stage):
@@ -34,46 +35,46 @@ def test_stages_of_two_threads_count_for_both_and_once_in_total() -> None:
 
     with ThreadPoolExecutor() as pool:
         list(pool.map(run, ("encode", "decode")))
-    encode, decode = timings.rows
+    encode, decode = timings.read().rows
     assert min(encode.seconds, decode.seconds) >= 0.05
-    assert timings.total_s <= encode.seconds + decode.seconds - 0.05
+    assert timings.read().total_s <= encode.seconds + decode.seconds - 0.05
 
 
 def test_rows_are_in_pipeline_order_and_add_up() -> None:
-    timings = Timings()
+    timings = Stopwatch()
     for stage in ("decode", "mel", "decode"):
         with timings.measure(stage, "engine of " + stage) as row:
             row.tokens += 3
-    assert [(row.stage, row.calls, row.tokens) for row in timings.rows] == [
+    assert [(row.stage, row.calls, row.tokens) for row in timings.read().rows] == [
         ("mel", 1, 3),
         ("decode", 2, 6),
     ]
-    assert timings.rows[1].engine == "engine of decode"
+    assert timings.read().rows[1].engine == "engine of decode"
 
 
 def test_every_engine_of_a_stage_is_named_once() -> None:
-    timings = Timings()
+    timings = Stopwatch()
     for engine in ("npu", "npu", "openvino f32", "npu"):
         with timings.measure("encode", engine):
             pass
-    assert timings.rows[0].engine == "npu, openvino f32"
+    assert timings.read().rows[0].engine == "npu, openvino f32"
 
 
 def test_time_is_counted_when_the_stage_fails() -> None:
-    timings = Timings()
+    timings = Stopwatch()
     with pytest.raises(RuntimeError), timings.measure("audio"):
         raise RuntimeError
-    assert timings.rows[0].calls == 1
+    assert timings.read().rows[0].calls == 1
 
 
 def test_unknown_stage_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown stage 'lunch'"), Timings().measure("lunch"):
+    with pytest.raises(ValueError, match="unknown stage 'lunch'"), Stopwatch().measure("lunch"):
         pass
 
 
 def test_rates_are_relative_to_the_audio() -> None:
-    row = StageTiming("mel", seconds=0.5)
-    assert row.rtf(10.0) == 0.05
-    assert row.speed(10.0) == 20.0
-    assert row.rtf(0.0) is None
-    assert StageTiming("mel").speed(10.0) is None
+    row = StageTiming("mel", "", seconds=0.5, calls=1, tokens=0, audio_s=10.0)
+    assert row.rtf == 0.05
+    assert row.speed == 20.0
+    assert replace(row, audio_s=0.0).rtf is None
+    assert replace(row, seconds=0.0).speed is None

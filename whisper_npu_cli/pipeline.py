@@ -1,14 +1,17 @@
 """The arrows of the data flow in order: audio → speech, mel → encode → decode → segments, timed.
 
-Knows every stage by its seam and none by its engine. A file is read twice: openai/whisper
-clamps the log-mel against the maximum over the whole file, and holding a long file in memory
-is what this avoids; the first pass finds the maximum, the speech, and every fault of the file.
+Knows every stage by its seam and none by its engine. Audio is read twice. openai/whisper clamps
+the log-mel against the maximum over the whole audio, and batched mode chooses its windows by all
+of the speech: the first pass finds both, and every fault of the input, so that the second holds
+no more than a few windows in memory. A source that can be read only once keeps its samples
+meanwhile (`rereadable`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +19,29 @@ from numpy.typing import NDArray
 from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import Audio, Source, open_source, rereadable
 from whisper_npu_cli.checkpoints.names import open_checkpoint
-from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.longform.batched import transcribe_batched
-from whisper_npu_cli.longform.segments import clip_frames
-from whisper_npu_cli.longform.sequential import Decided, transcribe_sequential
-from whisper_npu_cli.longform.stages import Stages, WindowRecord
-from whisper_npu_cli.longform.words import in_order
+from whisper_npu_cli.longform.segments import order_times
+from whisper_npu_cli.longform.sequential import transcribe_sequential
+from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.longform.windows import (
+    Decided,
+    Window,
+    plan_clips,
+    plan_windows,
+    window_at,
+)
 from whisper_npu_cli.options import EngineOptions, LongForm, TranscribeOptions
-from whisper_npu_cli.speech.detect import Bounds, SpeechFinder, make_windows, uncovered, within
-from whisper_npu_cli.timings import Timings
-from whisper_npu_cli.transcript import Segment, Transcript
+from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
+from whisper_npu_cli.speech.detect import SpeechFinder
+from whisper_npu_cli.timings import Stopwatch
+from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
 
 _UNCOVERED_FRAMES = 100  # speech without text is reported from 1 s: timestamps are not exact
 
 
 class Transcriber:
-    """A loaded model; a context manager. Give it audio, one after another."""
+    """A loaded model; a context manager. Give it audio, from any number of threads."""
 
     def __init__(
         self,
@@ -47,21 +56,21 @@ class Transcriber:
         Raises CheckpointError for a model that cannot be had, DeviceError for an engine that
         cannot.
         """
-        self._timings = Timings()  # of loading: a row of the first transcription
-        with self._timings.measure("load"):
-            checkpoint = open_checkpoint(model, offline=offline)
-            self.tokenizer = checkpoint.tokenizer()
-            self.engines = load_engines(checkpoint, engine or EngineOptions(), notice)
+        start = perf_counter()
+        checkpoint = open_checkpoint(model, offline=offline)
+        self.tokenizer = checkpoint.tokenizer()
+        self.engines = load_engines(checkpoint, engine or EngineOptions(), notice)
         self.dims = checkpoint.dims
+        self.load_s = perf_counter() - start
 
     def transcribe(self, audio: Audio, options: TranscribeOptions | None = None) -> Transcription:
-        """Begin a transcription; iterate over it for the segments.
+        """Begin a transcription of a path, bytes, a binary file object, samples or a `Source`.
 
-        UsageError where `options` ask for what the model does not have.
+        Nothing is computed before it is iterated over. UsageError where `options` ask for what the
+        model does not have.
         """
         source = rereadable(open_source(audio))
-        timings, self._timings = self._timings, Timings()
-        return Transcription(self, source, options or TranscribeOptions(), timings)
+        return Transcription(self, source, options or TranscribeOptions())
 
     def close(self) -> None:
         """Release the engines."""
@@ -75,75 +84,112 @@ class Transcriber:
 
 
 class Transcription:
-    """One audio being transcribed. Iterating does the work; then `transcript` is complete."""
+    """One audio being transcribed. Iterating, which can be done once, does the work."""
 
     def __init__(
-        self,
-        transcriber: Transcriber,
-        source: Source,
-        options: TranscribeOptions,
-        timings: Timings,
+        self, transcriber: Transcriber, source: Source, options: TranscribeOptions
     ) -> None:
-        self.timings = timings
-        self.is_complete = False
+        self.stopwatch = Stopwatch()  # of its stages; who writes the result adds that
         self._source = source
         self._options = options
         self._n_mels = transcriber.dims.n_mels
-        self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, timings)
+        self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, self.stopwatch)
+        self._stats = MelStats(self._n_mels, n_samples=0, peak=0.0)  # nothing is read yet
+        self._windows: TimedWindows | None = None
+        self._speech: list[Span] = []
         self._segments: list[Segment] = []
-        self._speech: list[Bounds] = []
-        self._n_decided = self._n_frames = 0
-        self._is_stopped = False
+        self._n_decided = 0  # frames
+        self._is_iterated = self._is_stopped = self._is_complete = False
+
+    def begin(self) -> TranscriptionInfo:
+        """Read the audio once and find its language; iterating does so where nobody did.
+
+        Raises AudioError for an input that cannot be transcribed.
+        """
+        if self._windows is None:
+            self._stats = self._scan()
+            stream = MelStream(self._timed_blocks(), self._stats)
+            self._windows = TimedWindows(stream, self.stopwatch)
+            first = self._first_window()
+            if self._stages.language is None and first is not None:
+                mel = self._windows.window(first.start, first.end)
+                self._stages.detect_language(mel, first.start)
+        return TranscriptionInfo(
+            duration_s=self._stats.duration_s,
+            language=self._stages.language or "",
+            language_probs=self._stages.language_probs,
+            long_form=self._long_form,
+        )
 
     def __iter__(self) -> Iterator[Segment]:
-        """Yield segments as they are decided. Raises AudioError before the first one, or never."""
-        stats = self._scan()
-        windows = TimedWindows(MelStream(self._timed_blocks(), stats), self.timings)
-        decided_windows = self._decide(windows)
-        end_s = 0.0
-        while not self._is_stopped:
-            decided = next(decided_windows, None)
-            if decided is None:
-                self._n_decided = stats.n_frames
-                self.is_complete = True
-                return
-            for segment in decided.segments:
-                (ordered,) = in_order([segment], end_s, stats.duration_s)
-                self._segments.append(replace(ordered, id=len(self._segments)))
-                end_s = ordered.end
-                yield self._segments[-1]
-            self._n_decided = decided.end_frame
+        """Yield segments as they are decided. Raises AudioError before the first one, or never.
+
+        RuntimeError the second time: what was decided is in `result`.
+        """
+        if self._is_iterated:
+            raise RuntimeError("a transcription is iterated once; its segments are in `result`")
+        self._is_iterated = True
+        return self._decide()
 
     def stop(self) -> None:
         """End the iteration after the segments of the windows that are being decoded."""
         self._is_stopped = True
 
     @property
-    def long_form(self) -> LongForm:
-        """How the audio is transcribed; known once the first segment is."""
-        return self._options.long_form_of(self.timings.audio_s)
-
-    @property
-    def windows(self) -> list[WindowRecord]:
-        """What encoded each window."""
-        return self._stages.windows
-
-    @property
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
-        return min(1.0, self._n_decided / self._n_frames) if self._n_frames else 0.0
+        n_frames = self._stats.n_frames
+        return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
 
     @property
-    def transcript(self) -> Transcript:
-        """What has been decided so far."""
-        stages = self._stages
-        return Transcript(
-            language=stages.language or "",
-            duration_s=self.timings.audio_s,
+    def result(self) -> Result:
+        """What has been decided so far: all of it once the iteration has ended."""
+        transcript = Transcript(
+            language=self._stages.language or "",
+            duration_s=self._stats.duration_s,
             segments=tuple(self._segments),
-            language_probs=stages.language_probs,
-            uncovered=self._uncovered(),
+            language_probs=self._stages.language_probs,
         )
+        return Result(
+            transcript=transcript,
+            timings=self.stopwatch.read(),
+            windows=tuple(self._stages.windows),
+            uncovered=self._find_uncovered(),
+            long_form=self._long_form,
+            is_complete=self._is_complete,
+        )
+
+    def _decide(self) -> Iterator[Segment]:
+        info = self.begin()
+        decided_windows = self._decided_windows()
+        end_s = 0.0
+        while not self._is_stopped:
+            decided = next(decided_windows, None)
+            if decided is None:
+                self._n_decided = self._stats.n_frames
+                self._is_complete = True
+                return
+            for segment in decided.segments:
+                (ordered,) = order_times([segment], end_s, info.duration_s)
+                self._segments.append(replace(ordered, id=len(self._segments)))
+                end_s = ordered.end
+                yield self._segments[-1]
+            self._n_decided = decided.end_frame
+
+    def _decided_windows(self) -> Iterator[Decided]:
+        assert self._windows is not None, "begin() comes before"
+        if self._long_form == "sequential":
+            return transcribe_sequential(self._windows, self._stages, self._clips())
+        windows, size = self._speech_windows(), self._options.batch_size
+        return transcribe_batched(self._windows, self._stages, windows, size)
+
+    def _first_window(self) -> Window | None:
+        """Return the window that is decoded first, if any is."""
+        if self._is_stopped:
+            return None
+        if self._long_form == "batched":
+            return next(iter(self._speech_windows()), None)
+        return next((window_at(clip.start, clip) for clip in self._clips()), None)
 
     def _scan(self) -> MelStats:
         """Read the audio once: its length, its peak and its speech."""
@@ -153,48 +199,39 @@ class Transcription:
             for block in self._timed_blocks():
                 if self._is_stopped:
                     return
-                with self.timings.measure("vad", "silero"):
+                with self.stopwatch.measure("vad", "silero"):
                     finder.add(block)
                 yield block
 
-        with self.timings.measure("mel"):
+        with self.stopwatch.measure("mel"):
             stats = scan(watched(), self._n_mels)
-        with self.timings.measure("vad", "silero"):
+        with self.stopwatch.measure("vad", "silero"):
             self._speech = finder.finish()
-        self.timings.audio_s, self._n_frames = stats.duration_s, stats.n_frames
+        self.stopwatch.audio_s = stats.duration_s
         return stats
 
-    def _decide(self, windows: TimedWindows) -> Iterator[Decided]:
-        options = self._options
-        if self.long_form == "sequential":
-            return transcribe_sequential(windows, self._stages, self._clips())
-        speech_windows = [
-            window
-            for clip in self._clips()
-            for window in make_windows(self._speech, clip, options.vad)
-        ]
-        return transcribe_batched(windows, self._stages, speech_windows, options.batch_size)
+    @property
+    def _long_form(self) -> LongForm:
+        return self._options.long_form_of(self._stats.duration_s)
 
-    def _clips(self) -> list[Bounds]:
-        return clip_frames(self._options.clip_timestamps, self._n_frames)
+    def _clips(self) -> list[Span]:
+        return plan_clips(self._options.clip_timestamps, self._stats.n_frames)
 
-    def _uncovered(self) -> tuple[tuple[float, float], ...]:
+    def _speech_windows(self) -> list[Window]:
+        vad = self._options.vad
+        return [w for clip in self._clips() for w in plan_windows(self._speech, clip, vad)]
+
+    def _find_uncovered(self) -> tuple[tuple[float, float], ...]:
         """Return the speech within what is decided that has no text, in seconds."""
-        clips = within(self._clips(), (0, self._n_decided))
-        speech = [span for clip in clips for span in within(self._speech, clip)]
-        text = [
-            (round(s.start * FRAMES_PER_SECOND), round(s.end * FRAMES_PER_SECOND))
-            for s in self._segments
-        ]
-        return tuple(
-            (start / FRAMES_PER_SECOND, end / FRAMES_PER_SECOND)
-            for start, end in uncovered(speech, text, _UNCOVERED_FRAMES)
-        )
+        clips = cut_spans(self._clips(), Span(0, self._n_decided))
+        speech = [span for clip in clips for span in cut_spans(self._speech, clip)]
+        text = [round_span(segment.start, segment.end) for segment in self._segments]
+        return tuple(span.seconds for span in find_uncovered(speech, text, _UNCOVERED_FRAMES))
 
     def _timed_blocks(self) -> Iterator[NDArray[np.float32]]:
         blocks = self._source.blocks()
         while True:
-            with self.timings.measure("audio"):
+            with self.stopwatch.measure("audio"):
                 block = next(blocks, None)
             if block is None:
                 return
@@ -204,11 +241,11 @@ class Transcription:
 class TimedWindows:
     """The windows of one audio, timed as stage `mel`."""
 
-    def __init__(self, stream: MelStream, timings: Timings) -> None:
+    def __init__(self, stream: MelStream, stopwatch: Stopwatch) -> None:
         self._stream = stream
-        self._timings = timings
+        self._stopwatch = stopwatch
 
-    def window(self, seek: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES) from frame `seek`."""
-        with self._timings.measure("mel"):
-            return self._stream.window(seek)
+    def window(self, start: int, end: int) -> NDArray[np.float32]:
+        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
+        with self._stopwatch.measure("mel"):
+            return self._stream.window(start, end)

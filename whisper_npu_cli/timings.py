@@ -12,79 +12,98 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 
-STAGES = ("load", "audio", "vad", "mel", "encode", "decode", "align", "write")
+STAGES = ("audio", "vad", "mel", "encode", "decode", "align", "write")
+
+
+@dataclass(frozen=True)
+class StageTiming:
+    """What one stage took: `seconds` in `calls` calls over `audio_s` seconds of audio."""
+
+    stage: str
+    engine: str  # several with commas where one gave up, whose time is not told apart
+    seconds: float
+    calls: int
+    tokens: int
+    audio_s: float
+
+    @property
+    def rtf(self) -> float | None:
+        """Seconds of work per second of audio, or None without audio."""
+        return self.seconds / self.audio_s if self.audio_s > 0 else None
+
+    @property
+    def speed(self) -> float | None:
+        """The times-realtime factor, or None where nothing was measured."""
+        return self.audio_s / self.seconds if self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The stages of one transcription in pipeline order.
+
+    Stages of different threads run at the same time, so that `total_s`, the time in which any
+    ran, may be less than their sum.
+    """
+
+    audio_s: float
+    total_s: float
+    rows: tuple[StageTiming, ...]
 
 
 @dataclass
-class StageTiming:
-    """What one stage took: `seconds` in `calls` calls, computed by `engines`."""
+class Measured:
+    """What a stage has taken so far; its blocks add tokens, and the engines that computed."""
 
-    stage: str
     engines: list[str] = field(default_factory=list)  # in the order of their first calls
     seconds: float = 0.0
     calls: int = 0
     tokens: int = 0
-
-    @property
-    def engine(self) -> str:
-        """The engines as one text; several where one gave up, whose time is not told apart."""
-        return ", ".join(self.engines)
 
     def add_engine(self, name: str) -> None:
         """Note that the engine `name` computed a call."""
         if name not in self.engines:
             self.engines.append(name)
 
-    def rtf(self, audio_s: float) -> float | None:
-        """Return seconds of work per second of audio, or None without audio."""
-        return self.seconds / audio_s if audio_s > 0 else None
-
-    def speed(self, audio_s: float) -> float | None:
-        """Return the times-realtime factor, or None where nothing was measured."""
-        return audio_s / self.seconds if self.seconds > 0 else None
-
 
 class _Running(threading.local):
     """The stages that are running in one thread, outermost first."""
 
     def __init__(self) -> None:
-        self.stages: list[StageTiming] = []
+        self.stages: list[Measured] = []
         self.since = 0.0  # when the innermost one began or went on
 
 
-class Timings:
-    """The stages of one transcription, over `audio_s` seconds of audio.
+class Stopwatch:
+    """Measures the stages of one transcription; `audio_s` is the length of its audio.
 
     Stages may nest (mel pulls audio): the time of the inner one is not counted in the outer.
-    Stages of different threads run at the same time, so that `total_s`, the time in which any
-    ran, may be less than their sum.
     """
 
     def __init__(self) -> None:
         self.audio_s = 0.0
-        self.total_s = 0.0
-        self._stages: dict[str, StageTiming] = {}
+        self._total_s = 0.0
+        self._stages: dict[str, Measured] = {}
         self._running = _Running()
         self._lock = threading.Lock()
         self._n_running = 0  # stages, of all threads
         self._changed = 0.0  # when that number did
 
     @contextmanager
-    def measure(self, stage: str, engine: str = "") -> Iterator[StageTiming]:
+    def measure(self, stage: str, engine: str = "") -> Iterator[Measured]:
         """Add the time of the enclosed block to `stage`; the block may add tokens and engines."""
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}")
-        timing = self._stages.setdefault(stage, StageTiming(stage))
+        measured = self._stages.setdefault(stage, Measured())
         if engine:
-            timing.add_engine(engine)
+            measured.add_engine(engine)
         self._change(+1)
-        self._running.stages.append(timing)
+        self._running.stages.append(measured)
         try:
-            yield timing
+            yield measured
         finally:
             self._change(-1)
             self._running.stages.pop()
-            timing.calls += 1
+            measured.calls += 1
 
     def _change(self, count: int) -> None:
         """Give the time since the last change to this thread's innermost stage."""
@@ -93,11 +112,22 @@ class Timings:
             if running.stages:
                 running.stages[-1].seconds += now - running.since
             if self._n_running:
-                self.total_s += now - self._changed
+                self._total_s += now - self._changed
             self._n_running += count
             running.since = self._changed = now
 
-    @property
-    def rows(self) -> list[StageTiming]:
-        """The measured stages in pipeline order."""
-        return [self._stages[name] for name in STAGES if name in self._stages]
+    def read(self) -> Timings:
+        """Return what has been measured so far."""
+        rows = tuple(
+            StageTiming(
+                stage=name,
+                engine=", ".join(measured.engines),
+                seconds=measured.seconds,
+                calls=measured.calls,
+                tokens=measured.tokens,
+                audio_s=self.audio_s,
+            )
+            for name in STAGES
+            if (measured := self._stages.get(name))
+        )
+        return Timings(self.audio_s, self._total_s, rows)

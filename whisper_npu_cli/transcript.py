@@ -1,9 +1,12 @@
-"""The result of a transcription. Field names are openai-whisper's."""
+"""What a transcription gives. The fields of segments and words are openai-whisper's."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from whisper_npu_cli.options import LongForm
+from whisper_npu_cli.timings import Timings
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,52 @@ class Transcript:
     duration_s: float
     segments: tuple[Segment, ...]
     language_probs: Mapping[str, float] = field(default_factory=dict)  # empty where not detected
-    uncovered: tuple[tuple[float, float], ...] = ()  # start, end of speech without text, seconds
 
     @property
     def text(self) -> str:
         """The whole text, segments joined as the model wrote them."""
         return "".join(segment.text for segment in self.segments)
+
+
+@dataclass(frozen=True)
+class DeviceProof:
+    """Evidence that a device computed a window."""
+
+    device: str  # as its driver names it
+    overlay_sha256: str
+    n_submissions: int  # run lists
+    n_commands: int
+    device_ms: float
+    predicted: bool  # device_ms comes from the timing model
+    host_ms: float  # processor time beside the run lists: measured, whatever else runs here
+
+
+@dataclass(frozen=True)
+class EncodedBy:
+    """Which engine encoded the window at frame `seek`, and how a device proved it."""
+
+    seek: int
+    engine: str
+    proof: DeviceProof | None
+
+
+@dataclass(frozen=True)
+class TranscriptionInfo:
+    """What is known before the first segment."""
+
+    duration_s: float
+    language: str  # a code; empty where there is nothing to hear
+    language_probs: Mapping[str, float]  # empty where the language was given
+    long_form: LongForm  # how the audio is transcribed
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a transcription has decided, and how: all of it where it `is_complete`."""
+
+    transcript: Transcript
+    timings: Timings
+    windows: tuple[EncodedBy, ...]
+    uncovered: tuple[tuple[float, float], ...]  # start, end of speech without text, in seconds
+    long_form: LongForm
+    is_complete: bool

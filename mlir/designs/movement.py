@@ -1,6 +1,6 @@
 """Host movement: which words of which argument pass which shim tile, block by block.
 
-Every matrix is tile-linear in device memory (`overlay.py`), so nearly every tap is one line.
+Every matrix is tile-linear in device memory (`spec.py`), so nearly every tap is one line.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from aie.helpers.taplib import TensorAccessPattern
 
-from whisper_npu_cli.engines.npu.manifest import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
 
 ROWS = 4  # of cores
 WORDS = TILE * TILE // 2  # 4-byte words of a bf16 tile, or of half an fp32 tile: 8 KB

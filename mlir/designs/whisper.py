@@ -1,7 +1,7 @@
 """The one overlay of Whisper's encoder: gemm, attention and layernorm on 4 columns x 4 rows.
 
 The array is the same for every operation; only the sequence, which moves data between device
-memory and the array and sets the run-time parameters, differs. `overlay.py` defines the
+memory and the array and sets the run-time parameters, differs. `spec.py` defines the
 operations and layouts, `mlir/README.md` draws this file.
 
     python -m mlir.designs.whisper '{"op": "gemm", "m": 1536, ...}'   prints the MLIR of a stream
@@ -21,7 +21,7 @@ from aie.iron.controlflow import range_
 from aie.iron.device import NPU1, Tile
 
 from mlir.designs.movement import ROWS, WORDS, Movement
-from whisper_npu_cli.engines.npu.manifest import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
 
 # ---------------------------------------------------------------------------------- shapes
 

@@ -1,4 +1,4 @@
-// A tile of 64 x 64 in one core, and fp32 arithmetic on AIE2. Definitions: overlay.py, numerics.py.
+// A tile of 64 x 64 in one core, and fp32 arithmetic on AIE2. Definitions: spec.py, numerics.py.
 #pragma once
 
 #include <aie_api/aie.hpp>

@@ -10,12 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mlir.simulate import operators, report
+from mlir.simulate import report
+from mlir.simulate.operators import operators
 from mlir.simulate.run import design, run_stream
 from whisper_npu_cli.audio.mel import log_mel
 from whisper_npu_cli.audio.sources import FileSource
@@ -24,8 +26,7 @@ from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.dims import N_SAMPLES
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.plan import plan_encoder
-from whisper_npu_cli.engines.npu.standin import build, chip, pyxrt
-from whisper_npu_cli.engines.npu.xrt import XrtRuntime
+from whisper_npu_cli.engines.npu.standin.open import open_standin
 from whisper_npu_cli.engines.reference import ReferenceEncoder
 from whisper_npu_cli.errors import WhisperNpuError
 
@@ -47,10 +48,12 @@ def encode(path: str, model: str) -> None:
     mel = log_mel(_window(path), checkpoint.dims.n_mels)
     rows: list[report.Row] = []
     with TemporaryDirectory() as folder:
-        manifest = build.build_overlay(Path(folder), plan_encoder(checkpoint.dims).specs)
-        heard = operators.operators(manifest, lambda spec, cost: rows.append((spec, cost)))
-        chip.plug_in(chip.Chip(heard))
-        encoder = NpuEncoder(checkpoint, XrtRuntime(pyxrt, time.perf_counter), manifest)
+        standin = open_standin(
+            Path(folder),
+            plan_encoder(checkpoint.dims).specs,
+            operators=partial(operators, listener=lambda *row: rows.append(row)),
+        )
+        encoder = NpuEncoder(checkpoint, *standin)
         rows.clear()  # of the known-answer tests
         started = time.perf_counter()
         found = encoder.encode(mel)

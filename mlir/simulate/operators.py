@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mlir.simulate.cost import Prediction
 from mlir.simulate.run import run_stream
-from whisper_npu_cli.engines.npu.manifest import Manifest, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 
 Listener = Callable[[StreamSpec, Prediction], None]
 
@@ -21,7 +22,7 @@ Listener = Callable[[StreamSpec, Prediction], None]
 class ArrayOperator:
     """One instruction stream, executed by cores, fifos and DMA channels."""
 
-    def __init__(self, spec: StreamSpec, listener: Listener | None = None) -> None:
+    def __init__(self, spec: StreamSpec, listener: Listener | None) -> None:
         self.spec = spec
         self.sizes = tuple(argument.size_bytes for argument in spec.arguments)
         self.written: tuple[int, ...] = (len(spec.arguments) - 1,)

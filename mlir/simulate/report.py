@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from mlir.simulate.cost import Prediction
 from mlir.simulate.limits import CORE, memory_map
 from mlir.simulate.runtime import Program
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ
 
 Row = tuple[StreamSpec, Prediction]

@@ -14,7 +14,7 @@ from mlir.host.library import load
 from mlir.simulate import cost, iron, runtime
 from mlir.simulate.machine import Machine
 from mlir.simulate.sequence import Sequence
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import PRETILED_GBPS, STREAM_BYTES, cycles_ms
 
 

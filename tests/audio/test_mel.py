@@ -84,7 +84,7 @@ def test_result_is_independent_of_the_blocks(cuts: list[int], seed: int) -> None
     stats = scan(blocks, 80)
     assert stats == scan([samples], 80)
     assert stats.n_samples == 400_000
-    window = MelStream(blocks, stats).window(0)
+    window = MelStream(blocks, stats).window(0, N_FRAMES)
     np.testing.assert_array_equal(window[:, :2500], log_mel(samples, 80))
 
 
@@ -97,35 +97,43 @@ def test_windows_are_slices_of_the_whole_and_zero_beyond(steps: list[int]) -> No
     assert stream.n_frames == whole.shape[1] == 8125
     for seek in np.cumsum(steps).tolist():
         expected = whole[:, seek : seek + N_FRAMES]
-        window = stream.window(seek)
+        window = stream.window(seek, seek + N_FRAMES)
         assert window.shape == (80, N_FRAMES)
         np.testing.assert_array_equal(window[:, : expected.shape[1]], expected)
         assert not window[:, expected.shape[1] :].any()
 
 
+def test_a_window_is_zero_from_its_end_on() -> None:
+    samples = noise(480_000)
+    stream = MelStream([samples], scan([samples], 80))
+    window = stream.window(100, 250)
+    np.testing.assert_array_equal(window[:, :150], log_mel(samples, 80)[:, 100:250])
+    assert not window[:, 150:].any()
+
+
 def test_window_cannot_go_back() -> None:
     samples = noise(32_000)
     stream = MelStream([samples], scan([samples], 80))
-    stream.window(100)
+    stream.window(100, 200)
     with pytest.raises(ValueError, match="frame 99 after one at 100"):
-        stream.window(99)
+        stream.window(99, 200)
 
 
 def test_fewer_samples_than_were_scanned_is_an_error() -> None:
     samples = noise(480_000)
     stream = MelStream([samples[:200_000]], scan([samples], 80))
     with pytest.raises(ValueError, match="samples ended"):
-        stream.window(0)
+        stream.window(0, N_FRAMES)
 
 
 def test_window_does_not_share_memory_with_the_next() -> None:
     samples = noise(480_000)
     stream = MelStream([samples], scan([samples], 80))
-    first = stream.window(0)
+    first = stream.window(0, N_FRAMES)
     kept = first.copy()
-    stream.window(0)[:] = 0
+    stream.window(0, N_FRAMES)[:] = 0
     np.testing.assert_array_equal(first, kept)
-    np.testing.assert_array_equal(stream.window(0), kept)
+    np.testing.assert_array_equal(stream.window(0, N_FRAMES), kept)
 
 
 def test_memory_does_not_grow_with_length() -> None:
@@ -140,7 +148,7 @@ def test_memory_does_not_grow_with_length() -> None:
     stats = scan(long(), 80)
     stream = MelStream(long(), stats)
     for seek in range(0, stats.n_frames, N_FRAMES):
-        stream.window(seek)
+        stream.window(seek, seek + N_FRAMES)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert stats.duration_s == 1200

@@ -181,3 +181,10 @@ def test_npu_without_one_says_why(cli: Cli) -> None:
     assert result.status == 3
     assert not result.stdout
     assert "no AMD NPU" in result.stderr or "virtual machine" in result.stderr
+
+
+def test_exact_is_for_the_simulated_chip_alone(cli: Cli) -> None:
+    result = cli(*ARGUMENTS, "--device", "cpu", "--exact")
+    assert result.status == 2
+    assert "--exact needs --device sim" in result.stderr
+    assert not result.stdout

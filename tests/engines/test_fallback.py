@@ -20,6 +20,7 @@ class FakeEncoder:
     def __init__(self, name: str, good: int) -> None:
         self.name = name
         self.dims: ModelDims = TINY_DIMS
+        self.leaves_cpu = name == "npu"
         self.good = good
         self.closed = 0
 
@@ -37,11 +38,11 @@ def test_the_second_takes_over_from_the_failed_window_on() -> None:
     npu, cpu = FakeEncoder("npu", 2), FakeEncoder("cpu", 9)
     failures: list[str] = []
     encoder = FallbackEncoder(npu, lambda: cpu, lambda error: failures.append(str(error)))
-    names = []
+    used = []
     for _ in range(4):
         encoder.encode(MEL)
-        names.append(encoder.name)
-    assert names == ["npu", "npu", "cpu", "cpu"]
+        used.append((encoder.name, encoder.leaves_cpu))
+    assert used == [("npu", True)] * 2 + [("cpu", False)] * 2
     assert failures == ["npu failed"]
     assert npu.closed == 1
     encoder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -64,7 +65,7 @@ def mels() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def expected(mels: NDArray[np.float32]) -> list[EncodedWindow]:
-    with ReferenceEncoder(CHECKPOINT) as encoder:
+    with closing(ReferenceEncoder(CHECKPOINT)) as encoder:
         return [encoder.encode(mel) for mel in mels]
 
 
@@ -115,6 +116,10 @@ def test_engine_names_its_precision(engine: tuple[Encoder, str]) -> None:
     encoder, precision = engine
     assert encoder.name.endswith(precision)
     assert encoder.dims == TINY_DIMS
+
+
+def test_what_computes_in_this_process_leaves_it_no_cpu(engine: tuple[Encoder, str]) -> None:
+    assert not engine[0].leaves_cpu
 
 
 def test_closing_twice_is_allowed(engine: tuple[Encoder, str]) -> None:

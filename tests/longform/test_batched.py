@@ -16,7 +16,7 @@ from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.speech.detect import Window
+from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.transcript import Segment
 
 BEGIN = 1000  # the first timestamp token
@@ -28,10 +28,11 @@ class Frames:
     def __init__(self) -> None:
         self._last = 0
 
-    def window(self, seek: int) -> NDArray[np.float32]:
-        assert seek >= self._last, "a stream cannot go back"
-        self._last = seek
-        return np.arange(seek + 1, seek + 1 + N_FRAMES, dtype=np.float32)[None]
+    def window(self, start: int, end: int) -> NDArray[np.float32]:
+        assert start >= self._last, "a stream cannot go back"
+        self._last = start
+        frames = np.arange(start, start + N_FRAMES)
+        return np.where(frames < end, frames + 1, 0).astype(np.float32)[None]
 
 
 class Model:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform.words import in_order
+from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.options import TranscribeOptions, WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
@@ -35,7 +35,7 @@ segments = st.builds(
 def test_times_never_run_backwards_or_out_of_bounds(
     found: list[Segment], begin_s: float, end_s: float
 ) -> None:
-    ordered = in_order(found, begin_s, end_s)
+    ordered = order_times(found, begin_s, end_s)
     assert [(s.text, s.words is None) for s in ordered] == [
         (s.text, s.words is None) for s in found
     ]

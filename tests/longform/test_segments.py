@@ -12,7 +12,8 @@ from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.longform.segments import clip_frames, said, split_window, window_segments
+from whisper_npu_cli.longform.segments import drop_empty, make_segments, split_tokens
+from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.options import TranscribeOptions
 
 TOKENIZER = random_checkpoint(TINY_DIMS).tokenizer()
@@ -25,7 +26,7 @@ def at(seconds: float) -> int:
 
 def test_consecutive_timestamps_split_and_seek_to_the_last() -> None:
     tokens = [at(0), 7, 8, at(2), at(3), 9, at(5), at(6)]
-    spans, advance = split_window(tokens, BEGIN, N_FRAMES)
+    spans, advance = split_tokens(tokens, BEGIN, N_FRAMES)
     assert [(s.start_s, s.end_s) for s in spans] == [(0.0, 2.0), (3.0, 5.0)]
     assert [s.tokens for s in spans] == [(at(0), 7, 8, at(2)), (at(3), 9, at(5))]
     assert advance == 500  # the end of the last complete segment; the begun one comes again
@@ -33,25 +34,25 @@ def test_consecutive_timestamps_split_and_seek_to_the_last() -> None:
 
 def test_single_timestamp_at_the_end_means_silence_to_the_end() -> None:
     tokens = [at(0), 7, at(2), at(2), 8, at(4)]
-    spans, advance = split_window(tokens, BEGIN, 2500)
+    spans, advance = split_tokens(tokens, BEGIN, 2500)
     assert [(s.start_s, s.end_s) for s in spans] == [(0.0, 2.0), (2.0, 4.0)]
     assert advance == 2500
 
 
 def test_one_pair_is_one_segment_from_the_window_start() -> None:
-    spans, advance = split_window([at(0.5), 7, at(2)], BEGIN, 1100)
+    spans, advance = split_tokens([at(0.5), 7, at(2)], BEGIN, 1100)
     assert [(s.start_s, s.end_s) for s in spans] == [(0.0, 2.0)]
     assert advance == 1100
 
 
 def test_without_timestamps_the_segment_is_the_whole_content() -> None:
-    spans, advance = split_window([7, 8], BEGIN, 1100)
+    spans, advance = split_tokens([7, 8], BEGIN, 1100)
     assert [(s.start_s, s.end_s, s.tokens) for s in spans] == [(0.0, 11.0, (7, 8))]
     assert advance == 1100
 
 
 @st.composite
-def decoded(draw: st.DrawFn) -> list[int]:
+def decoded_tokens(draw: st.DrawFn) -> list[int]:
     """Tokens as the timestamp rules allow them: pairs, never decreasing, segments not empty."""
     times = sorted(draw(st.lists(st.integers(0, 1500), min_size=1, max_size=12, unique=True)))
     tokens = []
@@ -62,9 +63,9 @@ def decoded(draw: st.DrawFn) -> list[int]:
     return tokens
 
 
-@given(decoded(), st.integers(1, N_FRAMES))
+@given(decoded_tokens(), st.integers(1, N_FRAMES))
 def test_any_window_moves_forward_and_keeps_order(tokens: list[int], n_frames: int) -> None:
-    spans, advance = split_window(tokens, BEGIN, n_frames)
+    spans, advance = split_tokens(tokens, BEGIN, n_frames)
     assert 0 < advance <= N_FRAMES
     assert all(span.start_s <= span.end_s for span in spans)
     assert all(a.end_s <= b.start_s for a, b in pairwise(spans))
@@ -73,29 +74,22 @@ def test_any_window_moves_forward_and_keeps_order(tokens: list[int], n_frames: i
     assert all(token >= BEGIN for token in tokens[len(joined) :])  # no text is lost
 
 
-def test_clips_are_pairs_within_the_audio() -> None:
-    assert clip_frames((), 5000) == [(0, 5000)]
-    assert clip_frames((0.0,), 5000) == [(0, 5000)]
-    assert clip_frames((1.0, 2.5, 30.0), 5000) == [(100, 250), (3000, 5000)]
-    assert clip_frames((10.0, 1000.0), 5000) == [(1000, 5000)]
-    assert clip_frames((90.0, 100.0), 5000) == [(5000, 5000)]
-
-
 @pytest.mark.parametrize("clips", [(-1.0, 2.0), (5.0, 3.0), (0.0, 9.0, 8.0), (0.0, inf), (nan,)])
 def test_clips_that_run_backwards_are_refused(clips: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match="clip timestamps"):
         TranscribeOptions(clip_timestamps=clips)
 
 
-@given(decoded(), st.integers(1, N_FRAMES), st.integers(0, 10**6))
+@given(decoded_tokens(), st.integers(1, N_FRAMES), st.integers(0, 10**6))
 def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek: int) -> None:
     shifted = tuple(t - BEGIN + TOKENIZER.timestamp_begin if t >= BEGIN else t for t in tokens)
-    window = DecodedWindow("en", shifted, 0.0, -0.5, 1.0, 0.0)
-    segments, advance = window_segments(window, TOKENIZER, seek, n_frames)
+    decoded = DecodedWindow("en", shifted, 0.0, -0.5, 1.0, 0.0)
+    window = Window(seek, seek + n_frames, seek + n_frames)
+    segments, advance = make_segments(decoded, TOKENIZER, window)
     start, end = seek / 100, (seek + n_frames) / 100
     assert 0 < advance <= n_frames
     # Sums of hundredths in floating point.
     assert all(start <= s.start <= s.end <= end + 1e-9 for s in segments)
     assert all(a.end <= b.start for a, b in pairwise(segments))
-    assert all(s.text.strip() and s.start < s.end for s in said(segments))
+    assert all(s.text.strip() and s.start < s.end for s in drop_empty(segments))
     assert [s.id for s in segments] == list(range(len(segments)))

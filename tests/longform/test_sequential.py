@@ -27,7 +27,7 @@ from whisper_npu_cli.engines.reference import ReferenceDecoder
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.options import DecodingOptions, TranscribeOptions, WordOptions
-from whisper_npu_cli.timings import Timings
+from whisper_npu_cli.timings import Stopwatch
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_what_the_model_lacks_is_refused_before_any_audio(
     engines: Engines, checkpoint: Checkpoint
 ) -> None:
     with pytest.raises(UsageError, match="no language 'de'"):
-        Stages(engines, checkpoint.tokenizer(), TranscribeOptions(language="de"), Timings())
+        Stages(engines, checkpoint.tokenizer(), TranscribeOptions(language="de"), Stopwatch())
     with pytest.raises(UsageError, match="detected in every window"):
         TranscribeOptions(language="en", multilingual=True)
 
@@ -96,9 +96,11 @@ def test_language_is_detected_once_or_in_each_window(
 ) -> None:
     decoding = DecodingOptions(beam_size=None, temperature_increment_on_fallback=None)
     options = TranscribeOptions(multilingual=multilingual, decoding=decoding)
-    stages = Stages(engines, checkpoint.tokenizer(), options, Timings())
+    stages = Stages(engines, checkpoint.tokenizer(), options, Stopwatch())
     silence = np.zeros((engines.encoder.dims.n_mels, N_FRAMES), np.float32)
+    stages.detect_language(silence, 0)
     windows = [stages.encode(silence, 0)] * 2
+    assert len(stages.windows) == 1  # the first is encoded once
     assert [window.language for window in stages.decode(windows)] == ["en", "en"]
     assert stages.language == "en"
     assert stages.language_probs == {"en": 1.0}  # the demo knows no other

@@ -15,11 +15,11 @@ from whisper_npu_cli.longform.hallucinations import (
     skip_leading_silence,
     word_anomaly,
 )
-from whisper_npu_cli.longform.segments import Extent
+from whisper_npu_cli.longform.segments import order_times
+from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.longform.words import (
     TimedWord,
     add_words,
-    in_order,
     limit_sentence_ends,
     merge_punctuation,
 )
@@ -134,7 +134,7 @@ def test_words_cover_their_text_in_order_within_the_content(
 ) -> None:
     segments, n_tokens, words, last_speech_s, end_s = case
     found = add_words(segments, n_tokens, words, WordOptions(), last_speech_s)
-    result = in_order(found, segments[0].seek / 100, end_s)
+    result = order_times(found, segments[0].seek / 100, end_s)
     assert "".join(w.word for s in result for w in s.words or ()) == "".join(w.word for w in words)
     times = [segments[0].seek / 100]
     for s in result:
@@ -168,24 +168,24 @@ def test_segments_of_odd_words_are_odd() -> None:
 
 
 def test_odd_text_after_silence_is_decoded_again_from_there() -> None:
-    extent = Extent(1000, 9000)
-    assert skip_leading_silence([at(15.0, ODD)], extent, 2.0) == 1500
-    assert skip_leading_silence([at(11.0, ODD)], extent, 2.0) is None
-    assert skip_leading_silence([at(15.0, SOUND)], extent, 2.0) is None
+    window = Window(1000, 4000, 9000)
+    assert skip_leading_silence([at(15.0, ODD)], window, 2.0) == 1500
+    assert skip_leading_silence([at(11.0, ODD)], window, 2.0) is None
+    assert skip_leading_silence([at(15.0, SOUND)], window, 2.0) is None
 
 
 def test_odd_text_between_silences_is_dropped_with_all_after_it() -> None:
-    extent = Extent(0, 9000)
+    window = Window(0, 3000, 9000)
     segments = [at(1.0, SOUND), at(10.0, ODD), at(20.0, SOUND)]
-    kept, seek = drop_between_silence(segments, extent, 2.0, 0.0)
+    kept, seek = drop_between_silence(segments, window, 2.0, 0.0)
     assert (kept, seek) == (segments[:1], 1000)
     in_speech = [at(9.0, SOUND), at(9.6, ODD), at(9.8, SOUND)]
-    assert drop_between_silence(in_speech, extent, 2.0, 8.9) == (in_speech, None)
+    assert drop_between_silence(in_speech, window, 2.0, 8.9) == (in_speech, None)
 
 
 def test_odd_text_at_the_end_ends_the_clip() -> None:
     segments = [at(1.0, SOUND), at(29.0, ODD)]
-    assert drop_between_silence(segments, Extent(0, 3050), 2.0, 0.0) == (segments[:1], 3050)
+    assert drop_between_silence(segments, Window(0, 3000, 3050), 2.0, 0.0) == (segments[:1], 3050)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_the_next_window_begins_after_the_last_word(
 ) -> None:
     outcome = follow_words(
         [at(1.0, SOUND)],
-        Extent(0, 9000),
+        Window(0, 3000, 9000),
         3000,
         is_final=is_final,
         last_speech_s=0.0,

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,26 @@ def test_more_streams_reuse_those_that_are_built(tools: Tools, target: Path) -> 
     verify(manifest)
     n_new = len(manifest.overlays[0].streams) - before
     assert len(tools.runs()) - before <= n_new + 1  # the first stream comes with the xclbin
+
+
+def test_an_overlay_is_built_beside_the_others(tools: Tools, target: Path) -> None:
+    build.build(tools.found, "whisper", ROW, target)
+    n_streams = len(tools.runs())
+    build.build(tools.found, "other", {**ROW, "design": "mlir.designs.other"}, target)
+    assert len(tools.runs()) == 2 * n_streams  # another design's streams are of no use to it
+    manifest = load_manifest(target / "manifest.json")
+    verify(manifest)
+    assert [overlay.name for overlay in manifest.overlays] == ["whisper", "other"]
+    assert "up to date" in build.build(tools.found, "whisper", ROW, target)
+
+
+def test_an_overlay_of_other_tools_is_no_longer_named(tools: Tools, target: Path) -> None:
+    build.build(tools.found, "whisper", ROW, target)
+    newer = replace(tools.found, versions={"mlir-aie": "1.4.0"})
+    build.build(newer, "other", ROW, target)
+    manifest = load_manifest(target / "manifest.json")
+    assert [overlay.name for overlay in manifest.overlays] == ["other"]
+    assert manifest.toolchain == newer.versions
 
 
 def test_a_failing_build_leaves_what_was_there(

@@ -13,7 +13,7 @@ from mlir.simulate.iron import DesignError
 from mlir.simulate.run import design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
 from whisper_npu_cli.engines.npu import layout, numerics
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES, StreamSpec
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, StreamSpec
 
 M, K, N = 256, 128, 512
 

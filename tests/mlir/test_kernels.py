@@ -12,7 +12,7 @@ from scipy.special import log_ndtr
 from mlir.host.library import KernelLibrary, load
 from mlir.simulate.pools import aligned as memory
 from whisper_npu_cli.engines.npu import layout, numerics
-from whisper_npu_cli.engines.npu.manifest import TILE
+from whisper_npu_cli.engines.npu.spec import TILE
 from whisper_npu_cli.errors import OverlayError
 
 F32 = np.float32
@@ -122,23 +122,6 @@ def test_gemm_of_bf16_inputs_against_float64(kernels: KernelLibrary) -> None:
     exact = a @ b
     # the issue's limit; two roundings to bf16, 2^-9 at most each and a third of it on average
     assert np.linalg.norm(from_c(c) - exact) / np.linalg.norm(exact) <= 4e-3
-
-
-def in_blocks(values: np.ndarray, rows: int, cols: int) -> np.ndarray:
-    """Return a tile as blocks of rows x cols, in rows of blocks."""
-    blocks = values.reshape(TILE // rows, rows, TILE // cols, cols).swapaxes(1, 2)
-    return placed(np.ascontiguousarray(blocks).reshape(-1))
-
-
-@pytest.mark.parametrize("lowest", [-128, 127], ids=["all values", "all the largest"])
-def test_int8_gemm_is_exact(kernels: KernelLibrary, lowest: int) -> None:
-    rng = np.random.default_rng(20)
-    a, b = rng.integers(lowest, 128, (2, TILE, TILE)).astype(np.int8)
-    before = rng.integers(-(2**20), 2**20, (TILE, TILE)).astype(np.int32)
-    c = in_blocks(before, 4, 8)
-    kernels.call("multiply_tile_i8", in_blocks(a, 4, 8), in_blocks(b, 8, 8), c)
-    assert np.array_equal(c, in_blocks(before + a.astype(np.int32) @ b.astype(np.int32), 4, 8))
-    assert kernels.counts()["matrix"] == 1024  # half of bf16's 2048
 
 
 def test_operand_orders(kernels: KernelLibrary, case: str) -> None:

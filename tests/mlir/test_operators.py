@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ from mlir.simulate.operators import operators
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
 from whisper_npu_cli.engines.npu.plan import plan_encoder
-from whisper_npu_cli.engines.npu.standin import build, chip
-from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE, open_standin
+from whisper_npu_cli.engines.npu.spec import StreamSpec
+from whisper_npu_cli.engines.npu.standin import build
 
 DEMO = open_checkpoint("demo", offline=True).dims
 SPECS = sorted(
@@ -53,12 +51,3 @@ def test_same_bytes(spec: StreamSpec, tmp_path: Path) -> None:
     numpy(again)
     assert all(np.array_equal(x, y) for x, y in zip(images, again, strict=True))
     assert array.device_ms > 0
-
-
-def test_exact_plugs_the_array_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(EXACT_VARIABLE, "1")
-    before = list(sys.path)
-    open_standin(tmp_path, SPECS[:1])
-    (operator,) = chip.current().operators.values()
-    assert type(operator).__name__ == "ArrayOperator"
-    assert sys.path == before

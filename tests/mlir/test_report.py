@@ -7,7 +7,7 @@ import pytest
 from mlir.simulate import report
 from mlir.simulate.cost import Prediction
 from mlir.simulate.run import design
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import LIST_MS
 
 SPEC = StreamSpec("gemm", 256, 64, 256, "f32")

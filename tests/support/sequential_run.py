@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from whisper_npu_cli.audio.mel import MelStream, scan
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.engines.loading import Engines
-from whisper_npu_cli.longform.segments import clip_frames
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.longform.windows import plan_clips, window_at
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.timings import Timings
+from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import Segment
 
 
@@ -24,7 +24,11 @@ def transcribe_samples(
 ) -> list[Segment]:
     """Return the segments, numbered in each window."""
     stats = scan([samples], engines.encoder.dims.n_mels)
-    stages = Stages(engines, tokenizer, options, Timings())
-    clips = clip_frames(options.clip_timestamps, stats.n_frames)
-    windows = transcribe_sequential(MelStream([samples], stats), stages, clips)
+    stages = Stages(engines, tokenizer, options, Stopwatch())
+    clips = plan_clips(options.clip_timestamps, stats.n_frames)
+    stream = MelStream([samples], stats)
+    if stages.language is None:
+        first = window_at(clips[0].start, clips[0])
+        stages.detect_language(stream.window(first.start, first.end), first.start)
+    windows = transcribe_sequential(stream, stages, clips)
     return [segment for decided in windows for segment in decided.segments]

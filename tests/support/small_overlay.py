@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whisper_npu_cli.engines.npu.manifest import StreamSpec
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 
 SMALL = StreamSpec("gemm", 256, 64, 256, "bf16")
 NORM = StreamSpec("layernorm", 256, 0, 256, valid=128)

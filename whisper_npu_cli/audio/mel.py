@@ -84,7 +84,7 @@ def scan(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> MelStats:
 class MelStream:
     """Windows of the log-mel of `blocks`, the same samples (n,) that `stats` was scanned from.
 
-    It holds the frames since the last `seek` and one chunk more, never the whole audio.
+    It holds the frames since the last window's start and one chunk more, never the whole audio.
     """
 
     def __init__(self, blocks: Iterable[NDArray[np.float32]], stats: MelStats) -> None:
@@ -92,26 +92,26 @@ class MelStream:
         self._n_mels = stats.n_mels
         self._source = _log_mel_chunks(blocks, stats)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
-        self._seek = 0
+        self._start = 0
         self._end = 0  # frames computed so far
 
-    def window(self, seek: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES), frames `seek` and later, zero beyond the content.
+    def window(self, start: int, end: int) -> NDArray[np.float32]:
+        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros.
 
-        `seek` must not decrease from call to call: ValueError, because those frames are gone.
+        `start` must not decrease from call to call: ValueError, because those frames are gone.
         """
-        if seek < self._seek:
-            raise ValueError(f"window at frame {seek} after one at {self._seek}")
-        self._seek = seek
-        end = min(seek + N_FRAMES, self.n_frames)
+        if start < self._start:
+            raise ValueError(f"window at frame {start} after one at {self._start}")
+        self._start = start
+        end = min(start + N_FRAMES, end, self.n_frames)
         self._drop()
         while self._end < end:
             self._pull()
         window = np.zeros((self._n_mels, N_FRAMES), np.float32)
         for first, chunk in self._held:
-            start, stop = max(first, seek), min(first + chunk.shape[1], end)
-            if start < stop:
-                window[:, start - seek : stop - seek] = chunk[:, start - first : stop - first]
+            a, b = max(first, start), min(first + chunk.shape[1], end)
+            if a < b:
+                window[:, a - start : b - start] = chunk[:, a - first : b - first]
         return window
 
     def _pull(self) -> None:
@@ -125,7 +125,7 @@ class MelStream:
 
     def _drop(self) -> None:
         """Forget chunks that end before the present window."""
-        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= self._seek:
+        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= self._start:
             self._held.popleft()
 
 

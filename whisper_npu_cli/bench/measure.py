@@ -23,10 +23,11 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.devices import OPENVINO
 from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
-from whisper_npu_cli.engines.base import CrossKV, Decoder, DeviceProof
+from whisper_npu_cli.engines.base import CrossKV, Decoder
 from whisper_npu_cli.engines.loading import Engines, load_engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder, relative_l2
 from whisper_npu_cli.options import EngineOptions
+from whisper_npu_cli.transcript import DeviceProof
 
 N_PROMPT = 4  # start, language, task and one more
 Array = NDArray[np.float32]

@@ -12,8 +12,8 @@ from whisper_npu_cli.errors import WhisperNpuError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from whisper_npu_cli.engines.base import DeviceProof
     from whisper_npu_cli.timings import Timings
+    from whisper_npu_cli.transcript import DeviceProof
 
 
 def print_error(error: WhisperNpuError) -> None:
@@ -40,15 +40,14 @@ def print_timings(timings: Timings) -> None:
         table.add_column(heading, justify="right")
     total_s = timings.total_s
     for row in timings.rows:
-        rtf, speed = row.rtf(timings.audio_s), row.speed(timings.audio_s)
         table.add_row(
             row.stage,
             row.engine,
             f"{row.seconds:.3f}",
             f"{row.seconds / total_s:.0%}" if total_s else "",
             str(row.calls),
-            f"{rtf:.4f}" if rtf is not None else "",
-            _times(speed) if speed is not None else "",
+            f"{row.rtf:.4f}" if row.rtf is not None else "",
+            _times(row.speed) if row.speed is not None else "",
             str(row.tokens or ""),
             f"{1000 * row.seconds / row.tokens:.2f}" if row.tokens else "",
         )

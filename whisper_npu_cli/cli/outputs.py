@@ -149,13 +149,13 @@ def _candidates(path: str) -> list[str]:
     return [place.stem, *("/".join(parts[-n:]) for n in range(1, len(parts) + 1))]
 
 
-def print_document(document: dict[str, Any]) -> None:
-    """Print a JSON document on stdout, readable where its encoding has every character.
+def print_json(content: Any) -> None:
+    """Print JSON on stdout, readable where its encoding has every character.
 
     Of UTF-8 only the bytes of a file's name that are none are escaped, and that as JSON does.
     """
     is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
-    print(json.dumps(document, ensure_ascii=not is_utf8))
+    print(json.dumps(content, ensure_ascii=not is_utf8))
 
 
 def print_segment(segment: Segment, *, colours: bool) -> None:

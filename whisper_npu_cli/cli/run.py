@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.cli.outputs import Outputs
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber, Transcription
-    from whisper_npu_cli.transcript import Transcript
+    from whisper_npu_cli.writers.document import Entry, Transcribed
 
 
 class Interrupt:
@@ -66,7 +67,7 @@ class Run:
         options: TranscribeOptions,
         outputs: Outputs,
     ) -> None:
-        self.results: list[dict[str, Any]] = []
+        self.results: list[Entry] = []
         self.failed: list[str] = []
         self.is_interrupted = False
         self._sources = sources
@@ -87,7 +88,7 @@ class Run:
         for source, reason in zip(self._sources, reasons, strict=True):
             if reason:
                 print_error(reason)
-                self._remember({"path": source.path}, source, reason)
+                self._remember(source, reason)
             else:
                 self._skip(source)
         return False
@@ -108,8 +109,10 @@ class Run:
         return self._outputs.options.resume and self._outputs.are_complete(source)
 
     def _skip(self, source: Input) -> None:
+        from whisper_npu_cli.writers.document import Skipped
+
         print_notice(f"{source.name}: complete, skipped")
-        self.results.append({"path": source.path, "complete": True, "skipped": True})
+        self.results.append(Skipped(source.path))
 
     def print_summary(self) -> None:
         """Print what failed, and how far an interrupted run came."""
@@ -118,9 +121,9 @@ class Run:
             for name in self.failed:
                 print_notice(f"  {name}")
         if self.is_interrupted:
-            n_complete = sum(
-                bool(result.get("complete")) and "error" not in result for result in self.results
-            )
+            from whisper_npu_cli.writers.document import is_complete
+
+            n_complete = sum(is_complete(result) for result in self.results)
             print_notice(f"interrupted: {n_complete} of {len(self._sources)} inputs are complete")
 
     def add(self, transcriber: Transcriber, source: Input, interrupt: Interrupt) -> None:
@@ -128,9 +131,9 @@ class Run:
 
         It is reported and not raised where it is the input's; a device's ends the run.
         """
-        from whisper_npu_cli.report import result_fields
+        from whisper_npu_cli.writers.document import describe_result
 
-        result: dict[str, Any] = {"path": source.path}
+        transcribed: Transcribed | None = None
         try:
             with closing(source):
                 job = transcriber.transcribe(source, self._options)
@@ -139,19 +142,26 @@ class Run:
             try:
                 self._write(source, job)
             finally:
-                result = result_fields(source.path, job)
+                transcribed = describe_result(source.path, job.result)
         except (AudioError, OutputError) as error:
             print_error(error)
-            self._remember(result, source, error)
+            self._remember(source, error, transcribed)
         except DeviceError as error:
-            self._remember(result, source, error)
+            self._remember(source, error, transcribed)
             raise
         else:
-            self.results.append(result)
+            self.results.append(transcribed)
 
-    def _remember(self, result: dict[str, Any], source: Input, error: WhisperNpuError) -> None:
+    def _remember(
+        self, source: Input, error: WhisperNpuError, transcribed: Transcribed | None = None
+    ) -> None:
+        from whisper_npu_cli.writers.document import Failed
+
         self.failed.append(source.name)
-        self.results.append(result | {"error": str(error), "hint": error.hint})
+        if transcribed is None:
+            self.results.append(Failed(source.path, str(error), error.hint))
+        else:
+            self.results.append(replace(transcribed, error=str(error), hint=error.hint))
 
     def _print_text(self, source: Input, job: Transcription) -> None:
         """Transcribe, and print segments as they are decided."""
@@ -168,20 +178,19 @@ class Run:
 
     def _write(self, source: Input, job: Transcription) -> None:
         """Write the files of a transcription, and print how long it took."""
-        with job.timings.measure("write"):
-            if job.is_complete or job.progress:
-                self._outputs.write(source, job.transcript, complete=job.is_complete)
-        print_uncovered(source.name, job.transcript)
-        print_timings(job.timings)
-        print_device_times([window.proof for window in job.windows])
+        result = job.result
+        with job.stopwatch.measure("write"):
+            if result.is_complete or job.progress:
+                self._outputs.write(source, result.transcript, complete=result.is_complete)
+        print_uncovered(source.name, result.uncovered)
+        print_timings(job.stopwatch.read())
+        print_device_times([window.proof for window in result.windows])
 
 
-def print_uncovered(name: str, transcript: Transcript) -> None:
+def print_uncovered(name: str, uncovered: Sequence[tuple[float, float]]) -> None:
     """Tell where there is speech without text."""
-    if transcript.uncovered:
-        spans = ", ".join(
-            f"{_clock(start)} to {_clock(end)}" for start, end in transcript.uncovered
-        )
+    if uncovered:
+        spans = ", ".join(f"{_clock(start)} to {_clock(end)}" for start, end in uncovered)
         print_notice(f"warning: {name}: speech without text: {spans}")
 
 

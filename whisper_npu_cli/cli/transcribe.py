@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import from_fields, refuse_changed
-from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, location, print_document
+from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, location, print_json
 from whisper_npu_cli.cli.run import Run
+from whisper_npu_cli.environment import versions
 from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.pipeline import Transcriber
+    from whisper_npu_cli.writers.document import Document
+
+
+def _print_schema(value: bool) -> None:
+    if value:
+        from whisper_npu_cli.writers.document import json_schema
+
+        print_json(json_schema())
+        raise typer.Exit
 
 
 @from_fields
@@ -32,6 +44,15 @@ def transcribe(
         ),
     ] = "base",
     options: TranscribeOptions,
+    _json_schema: Annotated[
+        bool,
+        typer.Option(
+            "--json-schema",
+            callback=_print_schema,
+            is_eager=True,
+            help="Print the JSON Schema of what --json prints.",
+        ),
+    ] = False,
     layout: SubtitleLayout,
     output: OutputOptions,
     engine: EngineOptions,
@@ -54,28 +75,26 @@ def transcribe(
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
     from whisper_npu_cli.pipeline import Transcriber
-    from whisper_npu_cli.report import document
+    from whisper_npu_cli.writers.document import plain
 
     if options.words is None:
         refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
-    if engine.exact:
-        _choose_exact()
     # an input that is named twice is transcribed once
     sources = list({location(source.path): source for source in find_audio(paths)}.values())
     outputs = Outputs(sources, output, layout)
     run = Run(sources, options, outputs)
-    engines = None
+    transcriber = None
     try:
         if run.has_input():  # before a model is downloaded and loaded for nothing
             outputs.check_folder()
             with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
-                engines = transcriber.engines
+                print_notice(f"loaded {model} in {transcriber.load_s:.2f} s")
                 run.add_all(transcriber)
     finally:
         if output.as_json and run.results:  # also those from before a device failed
-            print_document(document(model, engines, run.results))
+            print_json(plain(_describe_run(model, transcriber, run)))
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)
@@ -83,8 +102,18 @@ def transcribe(
         raise typer.Exit(1)
 
 
-def _choose_exact() -> None:
-    """Let the worker that owns the simulated chip run the overlay's sources."""
-    from whisper_npu_cli.engines.npu.standin.open import EXACT_VARIABLE
+def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Document:
+    from whisper_npu_cli.writers.document import SCHEMA_VERSION, Device, Document
 
-    os.environ[EXACT_VARIABLE] = "1"
+    device = None
+    if transcriber is not None:
+        engines = transcriber.engines
+        device = Device(engines.device, engines.reason, engines.incidents)
+    return Document(
+        schema_version=SCHEMA_VERSION,
+        model=model,
+        device=device,
+        load_s=transcriber.load_s if transcriber else None,
+        versions=versions(),
+        results=run.results,
+    )

@@ -18,19 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
-
-
-@dataclass(frozen=True)
-class DeviceProof:
-    """Evidence that a device computed a window: it is written into the JSON."""
-
-    device: str  # as its driver names it
-    overlay_sha256: str
-    n_submissions: int  # run lists
-    n_commands: int
-    device_ms: float
-    predicted: bool  # device_ms comes from the timing model
-    host_ms: float  # processor time beside the run lists: measured, whatever else runs here
+from whisper_npu_cli.transcript import DeviceProof
 
 
 @dataclass(frozen=True)
@@ -55,7 +43,7 @@ class EncodedWindow:
 
 
 class Encoder(Protocol):
-    """Compute encoder states and cross-attention keys and values; a context manager."""
+    """Compute encoder states and cross-attention keys and values."""
 
     dims: ModelDims
 

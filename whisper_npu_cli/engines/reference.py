@@ -154,12 +154,6 @@ class ReferenceEncoder:
     def close(self) -> None:
         """Do nothing: there is no device to release."""
 
-    def __enter__(self) -> ReferenceEncoder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
 
 class ReferenceDecoder:
     """Whisper's text decoder."""

@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.engines.base import CrossKV
-from whisper_npu_cli.longform.segments import said, window_segments
-from whisper_npu_cli.longform.sequential import Decided, WindowSource
+from whisper_npu_cli.longform.segments import drop_empty, make_segments, order_times
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.words import in_order
-from whisper_npu_cli.speech.detect import Window
+from whisper_npu_cli.longform.windows import Decided, MelSource, Window
 from whisper_npu_cli.transcript import Segment
 
 _Item = TypeVar("_Item")
@@ -32,38 +29,32 @@ _SHORTEST_REST = 20  # frames of speech to decode again: timestamps are less exa
 
 @dataclass
 class _Job:
-    """A window being decoded: what is decided ends before frame `seek`."""
+    """A window of speech being decoded; `rest` is what is left of it."""
 
-    window: Window
-    mel: NDArray[np.float32]  # (n_mels, N_FRAMES) from frame `seek`, zero from the end on
-    seek: int
+    rest: Window
+    mel: NDArray[np.float32]  # (n_mels, N_FRAMES) of `rest`, zero from its end on
     encoded: CrossKV  # of `mel`
     segments: list[Segment] = field(default_factory=list)
 
     @property
     def last_speech_s(self) -> float:
         """End of the text so far; a window begins where speech does."""
-        return self.segments[-1].end if self.segments else self.window.start / FRAMES_PER_SECOND
-
-    @property
-    def n_frames(self) -> int:
-        """Frames that are left."""
-        return self.window.end - self.seek
+        return self.segments[-1].end if self.segments else self.rest.start_s
 
     @property
     def is_done(self) -> bool:
         """Whether no speech is left."""
-        return self.window.speech_end - self.seek < _SHORTEST_REST
+        return self.rest.until - self.rest.start < _SHORTEST_REST
 
     def advance(self, n_frames: int) -> None:
         """Go to the frame that is `n_frames` later."""
-        self.seek += n_frames
+        self.rest = replace(self.rest, start=self.rest.start + n_frames)
         self.mel[:, :-n_frames] = self.mel[:, n_frames:]
         self.mel[:, -n_frames:] = 0
 
 
 def transcribe_batched(
-    source: WindowSource, stages: Stages, windows: Sequence[Window], batch_size: int
+    source: MelSource, stages: Stages, windows: Sequence[Window], batch_size: int
 ) -> Iterator[Decided]:
     """Yield the segments of each batch of `windows`, which are in order of time.
 
@@ -78,13 +69,13 @@ def transcribe_batched(
     groups = [windows[a:b] for a, b in zip(starts, ends, strict=True) if windows]
 
     def prepare(group: Sequence[Window]) -> list[_Job]:
-        return [_job(source, stages, window) for window in group]
+        return [_prepare(source, stages, window) for window in group]
 
     is_first = True
     for batch in _ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
         _decode(batch, stages, previous, first=is_first)
         is_first = False
-        yield Decided([s for job in batch for s in job.segments], batch[-1].window.end)
+        yield Decided([s for job in batch for s in job.segments], batch[-1].rest.end)
         batch.clear()  # else it would be in memory while the next one is prepared
 
 
@@ -100,10 +91,9 @@ def _ahead(prepare: Callable[[_Item], _Result], items: Iterable[_Item]) -> Itera
             yield last.result()
 
 
-def _job(source: WindowSource, stages: Stages, window: Window) -> _Job:
-    mel = source.window(window.start)
-    mel[:, window.end - window.start :] = 0
-    return _Job(window, mel, window.start, stages.encode(mel, window.start))
+def _prepare(source: MelSource, stages: Stages, window: Window) -> _Job:
+    mel = source.window(window.start, window.end)
+    return _Job(window, mel, stages.encode(mel, window.start))
 
 
 def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
@@ -112,14 +102,16 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
     while pending:
         decoded = stages.decode([job.encoded for job in pending], previous, first=first)
         for job, one in zip(pending, decoded, strict=True):
-            n_frames = n_decided = job.n_frames
+            window, n_decided = job.rest, job.rest.n_frames
             if not stages.is_silence(one):
-                segments, n_decided = window_segments(one, stages.tokenizer, job.seek, n_frames)
-                begin_s, end_s = job.seek / FRAMES_PER_SECOND, job.window.end / FRAMES_PER_SECOND
-                segments = stages.add_words(job.encoded, segments, n_frames, job.last_speech_s)
-                job.segments.extend(said(in_order(segments, begin_s, end_s)))
+                segments, n_decided = make_segments(one, stages.tokenizer, window)
+                segments = stages.add_words(
+                    job.encoded, segments, window.n_frames, job.last_speech_s
+                )
+                ordered = order_times(segments, window.start_s, window.end_s)
+                job.segments.extend(drop_empty(ordered))
             job.advance(max(1, n_decided))  # no timestamp rules, no progress
         pending = [job for job in pending if not job.is_done]
         for job in pending:
-            job.encoded = stages.encode(job.mel, job.seek)
+            job.encoded = stages.encode(job.mel, job.rest.start)
         first = False

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
-from whisper_npu_cli.longform.segments import Extent
+from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.options import WordOptions
 from whisper_npu_cli.transcript import Segment, Word
 
@@ -53,7 +53,7 @@ class Outcome:
 
 def follow_words(
     segments: Sequence[Segment],
-    extent: Extent,
+    window: Window,
     planned: int,  # the next frame by the timestamps
     *,
     is_final: bool,  # nothing is spoken after the segments
@@ -61,41 +61,41 @@ def follow_words(
     threshold_s: float | None,
 ) -> Outcome:
     """Go on where the words end; with a threshold drop what was likely made up in silence."""
-    seek = planned if is_final else _after_words(segments, extent, planned, threshold_s)
+    seek = planned if is_final else _after_words(segments, window, planned, threshold_s)
     if threshold_s is None:
         return Outcome(list(segments), seek)
-    spoken_at = skip_leading_silence(segments, extent, threshold_s)
+    spoken_at = skip_leading_silence(segments, window, threshold_s)
     if spoken_at is not None:
         return Outcome([], spoken_at, is_void=True)
-    kept, resumed = drop_between_silence(segments, extent, threshold_s, last_speech_s)
+    kept, resumed = drop_between_silence(segments, window, threshold_s, last_speech_s)
     return Outcome(kept, seek if resumed is None else resumed)
 
 
 def _after_words(
-    segments: Sequence[Segment], extent: Extent, planned: int, threshold_s: float | None
+    segments: Sequence[Segment], window: Window, planned: int, threshold_s: float | None
 ) -> int:
     """Return the frame after the last word, or the window's end where that is near to it."""
     end_s = speech_end(segments)
-    if end_s is None or end_s <= extent.start_s:
+    if end_s is None or end_s <= window.start_s:
         return planned
-    if threshold_s is not None and extent.window_end_s - end_s <= threshold_s:
-        return extent.seek + extent.n_frames
+    if threshold_s is not None and window.padded_end_s - end_s <= threshold_s:
+        return window.end
     return round(end_s * FRAMES_PER_SECOND)
 
 
 def skip_leading_silence(
-    segments: Sequence[Segment], extent: Extent, threshold_s: float
+    segments: Sequence[Segment], window: Window, threshold_s: float
 ) -> int | None:
     """Return the frame of the first words if they are odd and follow silence: decode from there."""
     first = next((segment for segment in segments if segment.words), None)
     if first is None or not is_anomaly(first):
         return None
-    gap_s = first.start - extent.start_s
-    return extent.seek + round(gap_s * FRAMES_PER_SECOND) if gap_s > threshold_s else None
+    gap_s = first.start - window.start_s
+    return window.start + round(gap_s * FRAMES_PER_SECOND) if gap_s > threshold_s else None
 
 
 def drop_between_silence(
-    segments: Sequence[Segment], extent: Extent, threshold_s: float, last_speech_s: float
+    segments: Sequence[Segment], window: Window, threshold_s: float, last_speech_s: float
 ) -> tuple[list[Segment], int | None]:
     """Drop all from the first odd segment that has silence, or odd segments, around it.
 
@@ -106,25 +106,25 @@ def drop_between_silence(
             continue
         if is_anomaly(segment):
             following = next((s for s in segments[i + 1 :] if s.words), None)
-            next_s = following.words[0].start if following and following.words else extent.end_s
+            next_s = following.words[0].start if following and following.words else window.end_s
             silent_before = (
                 segment.start - last_speech_s > threshold_s
                 or segment.start < threshold_s
-                or segment.start - extent.start_s < 2.0
+                or segment.start - window.start_s < 2.0
             )
             silent_after = (
                 next_s - segment.end > threshold_s
                 or is_anomaly(following)
-                or extent.window_end_s - segment.end < 2.0
+                or window.padded_end_s - segment.end < 2.0
             )
             if silent_before and silent_after:
-                return list(segments[:i]), _resume_at(segment, extent, threshold_s)
+                return list(segments[:i]), _resume_at(segment, window, threshold_s)
         last_speech_s = segment.end
     return list(segments), None
 
 
-def _resume_at(dropped: Segment, extent: Extent, threshold_s: float) -> int:
+def _resume_at(dropped: Segment, window: Window, threshold_s: float) -> int:
     """Return the frame to go on from: the end of the clip where little is left after `dropped`."""
-    if extent.clip_end / FRAMES_PER_SECOND - dropped.end < threshold_s:
-        return extent.clip_end
-    return round(max(extent.start_s + 1, dropped.start) * FRAMES_PER_SECOND)
+    if window.until / FRAMES_PER_SECOND - dropped.end < threshold_s:
+        return window.until
+    return round(max(window.start_s + 1, dropped.start) * FRAMES_PER_SECOND)

@@ -11,46 +11,19 @@ segments end after the end of the audio, or in the middle of what a clip leaves 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.decoding.retry import DecodedWindow
-from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES, TIME_PRECISION_S
+from whisper_npu_cli.dims import FRAMES_PER_SECOND, TIME_PRECISION_S
+from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.transcript import Segment
 
 FRAMES_PER_TIMESTAMP = round(TIME_PRECISION_S * FRAMES_PER_SECOND)  # 2
 
 
 @dataclass(frozen=True)
-class Extent:
-    """The window at frame `seek` of a clip that ends before frame `clip_end`."""
-
-    seek: int
-    clip_end: int
-
-    @property
-    def n_frames(self) -> int:
-        """Frames of content; the rest of the window is padding."""
-        return min(N_FRAMES, self.clip_end - self.seek)
-
-    @property
-    def start_s(self) -> float:
-        """Where the window begins."""
-        return self.seek / FRAMES_PER_SECOND
-
-    @property
-    def end_s(self) -> float:
-        """Where its content ends."""
-        return (self.seek + self.n_frames) / FRAMES_PER_SECOND
-
-    @property
-    def window_end_s(self) -> float:
-        """Where it ends with its padding."""
-        return (self.seek + N_FRAMES) / FRAMES_PER_SECOND
-
-
-@dataclass(frozen=True)
-class Span:
+class TimedTokens:
     """A segment's tokens, timestamps included, and its bounds in seconds within the window."""
 
     start_s: float
@@ -58,30 +31,20 @@ class Span:
     tokens: tuple[int, ...]
 
 
-def clip_frames(clip_timestamps: Sequence[float], n_frames: int) -> list[tuple[int, int]]:
-    """Return the frames of each clip of `clip_timestamps`, start, end, start, … in seconds.
-
-    The last end may be left out, and is never after `n_frames`; no clips are the whole audio.
-    """
-    points = [min(round(s * FRAMES_PER_SECOND), n_frames) for s in clip_timestamps] or [0]
-    if len(points) % 2:
-        points.append(n_frames)
-    return list(zip(points[::2], points[1::2], strict=True))
-
-
-def window_segments(
-    decoded: DecodedWindow, tokenizer: Tokenizer, seek: int, n_frames: int
+def make_segments(
+    decoded: DecodedWindow, tokenizer: Tokenizer, window: Window
 ) -> tuple[list[Segment], int]:
-    """Return the segments of the window at frame `seek`, and the number of frames to advance.
+    """Return the segments of a decoded window, and the number of frames to advance.
 
     Segments are numbered from 0.
     """
-    spans, advance = split_window(decoded.tokens, tokenizer.timestamp_begin, n_frames)
-    offset_s, limit_s = seek / FRAMES_PER_SECOND, n_frames / FRAMES_PER_SECOND
+    n_frames = window.n_frames
+    spans, advance = split_tokens(decoded.tokens, tokenizer.timestamp_begin, n_frames)
+    offset_s, limit_s = window.start_s, n_frames / FRAMES_PER_SECOND
     segments = [
         Segment(
             id=i,
-            seek=seek,
+            seek=window.start,
             start=offset_s + min(span.start_s, limit_s),
             end=offset_s + min(span.end_s, limit_s),
             text=tokenizer.decode(span.tokens),
@@ -97,8 +60,8 @@ def window_segments(
     return segments, min(advance, n_frames)
 
 
-def said(segments: Sequence[Segment]) -> list[Segment]:
-    """Leave out segments without text or duration, which openai/whisper keeps, but empties."""
+def drop_empty(segments: Sequence[Segment]) -> list[Segment]:
+    """Leave out segments without text or duration; openai/whisper keeps them without their text."""
     return [s for s in segments if s.start != s.end and s.text.strip()]
 
 
@@ -107,9 +70,9 @@ def ends_in_silence(tokens: Sequence[int], timestamp_begin: int) -> bool:
     return [token >= timestamp_begin for token in tokens[-2:]] == [False, True]
 
 
-def split_window(
+def split_tokens(
     tokens: Sequence[int], timestamp_begin: int, n_frames: int
-) -> tuple[list[Span], int]:
+) -> tuple[list[TimedTokens], int]:
     """Split the tokens of a window with `n_frames` of content into segments.
 
     Returns the segments and the number of frames to advance. Two timestamps in a row end one
@@ -129,7 +92,7 @@ def split_window(
 
     starts = [0, *cuts[:-1]]
     spans = [
-        Span(seconds(tokens[a]), seconds(tokens[b - 1]), tuple(tokens[a:b]))
+        TimedTokens(seconds(tokens[a]), seconds(tokens[b - 1]), tuple(tokens[a:b]))
         for a, b in zip(starts, cuts, strict=True)
     ]
     if is_last:
@@ -137,10 +100,28 @@ def split_window(
     return spans, (tokens[cuts[-1] - 1] - timestamp_begin) * FRAMES_PER_TIMESTAMP
 
 
-def _single_span(tokens: Sequence[int], timestamp_begin: int, n_frames: int) -> Span:
+def _single_span(tokens: Sequence[int], timestamp_begin: int, n_frames: int) -> TimedTokens:
     """All tokens as one segment, to the last timestamp or to the end of the content."""
     timestamps = [token for token in tokens if token >= timestamp_begin]
     end_s = n_frames / FRAMES_PER_SECOND
     if timestamps and timestamps[-1] != timestamp_begin:
         end_s = (timestamps[-1] - timestamp_begin) * TIME_PRECISION_S
-    return Span(0.0, end_s, tuple(tokens))
+    return TimedTokens(0.0, end_s, tuple(tokens))
+
+
+def order_times(segments: Sequence[Segment], begin_s: float, end_s: float) -> list[Segment]:
+    """Cut times that run backwards or out of the bounds; a segment spans its words."""
+    result = []
+    now = begin_s
+    for segment in segments:
+        words = []
+        first_s = min([segment.start, *(word.start for word in (segment.words or ())[:1])])
+        start = now = min(max(first_s, now), end_s)
+        for word in segment.words or ():
+            now = min(max(word.start, now), end_s)
+            begun, now = now, min(max(word.end, now), end_s)
+            words.append(replace(word, start=begun, end=now))
+        now = min(max(segment.end, now), end_s)
+        ordered = None if segment.words is None else tuple(words)
+        result.append(replace(segment, start=start, end=now, words=ordered))
+    return result

@@ -6,61 +6,44 @@ Mel windows in, segments out. The windows depend on each other, so none is decod
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.longform.hallucinations import Outcome, follow_words, speech_end
-from whisper_npu_cli.longform.segments import Extent, ends_in_silence, said, window_segments
+from whisper_npu_cli.longform.segments import (
+    drop_empty,
+    ends_in_silence,
+    make_segments,
+    order_times,
+)
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.words import in_order
-from whisper_npu_cli.transcript import Segment
-
-
-class WindowSource(Protocol):
-    """Where windows come from."""
-
-    def window(self, seek: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES) from frame `seek`; zero beyond the content."""
-        ...
-
-
-@dataclass(frozen=True)
-class Decided:
-    """The segments of a stretch of audio, which ends before frame `end_frame`."""
-
-    segments: Sequence[Segment]
-    end_frame: int
+from whisper_npu_cli.longform.windows import Decided, MelSource, Window, window_at
+from whisper_npu_cli.spans import Span
 
 
 def transcribe_sequential(
-    source: WindowSource, stages: Stages, clips: Sequence[tuple[int, int]]
+    source: MelSource, stages: Stages, clips: Sequence[Span]
 ) -> Iterator[Decided]:
-    """Yield the segments of each window of `clips`, which are pairs of frames."""
+    """Yield the segments of each window of `clips`."""
     history = stages.history()
     last_speech_s = 0.0
     is_first = True
-    for start, end in clips:
-        seek = start
-        while seek < end:
-            extent = Extent(seek, end)
-            mel = source.window(seek)
-            mel[:, extent.n_frames :] = 0  # what the clip leaves out
-            encoded = stages.encode(mel, seek)
+    for clip in clips:
+        seek = clip.start
+        while seek < clip.end:
+            window = window_at(seek, clip)
+            encoded = stages.encode(source.window(window.start, window.end), seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first)
             is_first = False
             if stages.is_silence(decoded):
-                seek += extent.n_frames
+                seek = window.end
                 yield Decided([], seek)
                 continue
-            outcome = _follow(stages, encoded, decoded, extent, last_speech_s)
+            outcome = _follow(stages, encoded, decoded, window, last_speech_s)
             seek = max(outcome.seek, seek + 1)
             last_speech_s = speech_end(outcome.segments) or last_speech_s
-            segments = said(outcome.segments)
+            segments = drop_empty(outcome.segments)
             if not outcome.is_void:
                 history.add([t for s in segments for t in s.tokens], decoded.temperature)
             yield Decided(segments, seek)
@@ -70,21 +53,21 @@ def _follow(
     stages: Stages,
     encoded: CrossKV,
     decoded: DecodedWindow,
-    extent: Extent,
+    window: Window,
     last_speech_s: float,
 ) -> Outcome:
     """Return the segments of a window, with words if asked for, and where the next begins."""
-    segments, advance = window_segments(decoded, stages.tokenizer, extent.seek, extent.n_frames)
+    segments, advance = make_segments(decoded, stages.tokenizer, window)
     if stages.words is None:
-        return Outcome(segments, extent.seek + advance)
+        return Outcome(segments, window.start + advance)
     outcome = follow_words(
-        stages.add_words(encoded, segments, extent.n_frames, last_speech_s),
-        extent,
-        extent.seek + advance,
+        stages.add_words(encoded, segments, window.n_frames, last_speech_s),
+        window,
+        window.start + advance,
         is_final=ends_in_silence(decoded.tokens, stages.tokenizer.timestamp_begin),
         last_speech_s=last_speech_s,
         threshold_s=stages.words.hallucination_silence_threshold,
     )
     # Only now: what was made up is told by the times as they were found.
-    ordered = in_order(outcome.segments, extent.start_s, extent.end_s)
+    ordered = order_times(outcome.segments, window.start_s, window.end_s)
     return replace(outcome, segments=ordered)

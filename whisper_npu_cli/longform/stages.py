@@ -6,7 +6,6 @@ Both long-form modes are built on these. Knows nothing of how windows are chosen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -17,22 +16,13 @@ from whisper_npu_cli.decoding.align import Spoken, align_words
 from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.prompt import History, PromptBuilder
 from whisper_npu_cli.decoding.retry import DecodedWindow, Task, WindowDecoder
-from whisper_npu_cli.engines.base import CrossKV, DeviceProof
+from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.words import add_words
 from whisper_npu_cli.options import TranscribeOptions
-from whisper_npu_cli.timings import Timings
-from whisper_npu_cli.transcript import Segment
-
-
-@dataclass(frozen=True)
-class WindowRecord:
-    """Which engine encoded the window at frame `seek`, and how a device proved it."""
-
-    seek: int
-    engine: str
-    proof: DeviceProof | None
+from whisper_npu_cli.timings import Stopwatch
+from whisper_npu_cli.transcript import EncodedBy, Segment
 
 
 class Stages:
@@ -42,15 +32,20 @@ class Stages:
     """
 
     def __init__(
-        self, engines: Engines, tokenizer: Tokenizer, options: TranscribeOptions, timings: Timings
+        self,
+        engines: Engines,
+        tokenizer: Tokenizer,
+        options: TranscribeOptions,
+        stopwatch: Stopwatch,
     ) -> None:
         self.tokenizer = tokenizer
         self.words = options.words
-        self.windows: list[WindowRecord] = []  # encoded so far
+        self.windows: list[EncodedBy] = []  # encoded so far
         self.language_probs: dict[str, float] = {}  # of the first window; empty: not detected
         self._engines = engines
         self._options = options
-        self._timings = timings
+        self._stopwatch = stopwatch
+        self._held: tuple[int, CrossKV] | None = None  # encoded for its language, by its frame
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
         self._prompts = PromptBuilder(
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
@@ -83,11 +78,14 @@ class Stages:
 
         May be called from any thread.
         """
-        with self._engines.encoding() as encoder, self._timings.measure("encode") as stage:
+        held, self._held = self._held, None
+        if held is not None and held[0] == seek:
+            return held[1]
+        with self._engines.encoding() as encoder, self._stopwatch.measure("encode") as stage:
             encoded = encoder.encode(mel)
             stage.add_engine(encoder.name)  # only now: another may have taken over
             kept = self._engines.decoder.cross_kv(encoded)
-            self.windows.append(WindowRecord(seek, encoder.name, encoded.proof))
+            self.windows.append(EncodedBy(seek, encoder.name, encoded.proof))
         return kept
 
     def decode(
@@ -99,7 +97,7 @@ class Stages:
     ) -> list[DecodedWindow]:
         """Decode `windows` together, with fallback."""
         name = self._engines.decoder.name
-        with self._engines.decoding(), self._timings.measure("decode", name) as stage:
+        with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
             tasks = [
                 Task(window, language, self._prompts.build(language, previous, first=first))
                 for window, language in zip(windows, self._languages(windows), strict=True)
@@ -121,7 +119,7 @@ class Stages:
         texts = [[t for t in segment.tokens if t < self.tokenizer.eot] for segment in segments]
         spoken = Spoken(list(chain(*texts)), segments[0].language, self._options.task, n_frames)
         name = self._engines.decoder.name
-        with self._engines.decoding(), self._timings.measure("align", name):
+        with self._engines.decoding(), self._stopwatch.measure("align", name):
             timed = align_words(self._engines.decoder, window, self.tokenizer, spoken)
         n_tokens = [len(text) for text in texts]
         return add_words(segments, n_tokens, timed, self.words, last_speech_s)
@@ -130,14 +128,19 @@ class Stages:
         """Return whether the window is to be skipped."""
         return self._decoder.is_silence(window)
 
+    def detect_language(self, mel: NDArray[np.float32], seek: int) -> None:
+        """Take the language of the audio from its first window, which stays encoded."""
+        encoded = self.encode(mel, seek)
+        self._held = seek, encoded
+        name = self._engines.decoder.name
+        with self._engines.decoding() as decoder, self._stopwatch.measure("decode", name):
+            (self.language_probs,) = detect_language(decoder, [encoded], self.tokenizer)
+        self.language = next(iter(self.language_probs))
+
     def _languages(self, windows: Sequence[CrossKV]) -> list[str]:
-        """Return the language of each window: asked for, detected once, or in each."""
-        if self.language is not None and not self._options.multilingual:
-            return [self.language] * len(windows)
-        unknown = windows if self._options.multilingual else windows[:1]
-        probs = detect_language(self._engines.decoder, unknown, self.tokenizer)
-        if self.language is None:
-            self.language, self.language_probs = next(iter(probs[0])), probs[0]
+        """Return the language of each window: that of the audio, or its own."""
         if self._options.multilingual:
-            return [next(iter(ranked)) for ranked in probs]
+            ranked = detect_language(self._engines.decoder, windows, self.tokenizer)
+            return [next(iter(probs)) for probs in ranked]
+        assert self.language is not None, "detect_language() comes before"
         return [self.language] * len(windows)

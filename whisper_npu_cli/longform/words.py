@@ -153,21 +153,3 @@ def shorten_after_pause(
         bound = max(rest[0].end / 2, rest[0].end - lengths.max)
         first, rest[0] = replace(first, end=bound), replace(rest[0], start=bound)
     return [replace(first, start=max(0.0, first.end - lengths.max)), *rest]
-
-
-def in_order(segments: Sequence[Segment], begin_s: float, end_s: float) -> list[Segment]:
-    """Cut times that run backwards or out of the bounds; a segment spans its words."""
-    result = []
-    now = begin_s
-    for segment in segments:
-        words = []
-        first_s = min([segment.start, *(word.start for word in (segment.words or ())[:1])])
-        start = now = min(max(first_s, now), end_s)
-        for word in segment.words or ():
-            now = min(max(word.start, now), end_s)
-            begun, now = now, min(max(word.end, now), end_s)
-            words.append(replace(word, start=begun, end=now))
-        now = min(max(segment.end, now), end_s)
-        ordered = None if segment.words is None else tuple(words)
-        result.append(replace(segment, start=start, end=now, words=ordered))
-    return result

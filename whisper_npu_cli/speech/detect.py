@@ -1,35 +1,21 @@
-"""Where there is speech: samples to spans of speech, and spans to windows of at most 30 s.
+"""Where there is speech: samples to spans of speech.
 
-Spans and windows are pairs of mel frames (10 ms), the end exclusive. Spans are decided while the
-samples stream by; what is held is bounded by the longest window.
+Spans are decided while the samples stream by; what is held is bounded by the longest window.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import TypeAlias
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import HOP_LENGTH, SAMPLE_RATE
 from whisper_npu_cli.options import VadOptions
+from whisper_npu_cli.spans import Span, cut_spans
 from whisper_npu_cli.speech.silero import BATCH, CHUNK, Silero
 
 _BATCH_SAMPLES = BATCH * CHUNK
-
-Bounds: TypeAlias = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Window:
-    """Frames `start` to `end` with speech in them, which is over at `speech_end`."""
-
-    start: int
-    end: int
-    speech_end: int
 
 
 class SpeechTracker:
@@ -40,7 +26,7 @@ class SpeechTracker:
     """
 
     def __init__(self, options: VadOptions) -> None:
-        self.spans: list[Bounds] = []
+        self.spans: list[tuple[int, int]] = []  # of chunks
         self._options = options
         # a chunk less, because frames do not begin where chunks do
         frames = options.max_frames - 2 * options.pad_frames
@@ -111,63 +97,13 @@ class SpeechFinder:
         for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
             self._tracker.add(self._network.probabilities(batch))
 
-    def finish(self) -> list[Bounds]:
+    def finish(self) -> list[Span]:
         """Return the spans of speech in the whole audio, in order."""
         padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
         n_chunks = -(-self._rest.size // CHUNK)
         self._tracker.add(self._network.probabilities(padded)[:n_chunks])
         self._tracker.finish()
-        return within(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
-
-
-def make_windows(speech: Sequence[Bounds], clip: Bounds, options: VadOptions) -> list[Window]:
-    """Return windows over all `speech` within `clip`: in order, apart, none over the maximum.
-
-    Speech goes into one window as long as it fits, silence between included, as WhisperX does;
-    faster-whisper leaves out the silence, and its times must be mapped back. A window is padded
-    up to the middle of the silence to the next speech, and not at all where speech was cut.
-    """
-    merged: list[Bounds] = []
-    for start, end in within(speech, clip):
-        if merged and end - merged[-1][0] + 2 * options.pad_frames <= options.max_frames:
-            merged[-1] = (merged[-1][0], end)
-        else:
-            merged.append((start, end))
-    # A limit lies in the middle of each silence, and at the ends of the clip.
-    limits = [clip[0], *((a[1] + b[0]) // 2 for a, b in pairwise(merged))]
-    limits.append(clip[1])
-    return [
-        Window(max(start - options.pad_frames, lower), min(end + options.pad_frames, upper), end)
-        for (start, end), (lower, upper) in zip(merged, pairwise(limits), strict=False)
-    ]
-
-
-def within(spans: Iterable[Bounds], clip: Bounds) -> list[Bounds]:
-    """Return the parts of `spans` that lie in `clip`."""
-    inside = ((max(a, clip[0]), min(b, clip[1])) for a, b in spans)
-    return [(a, b) for a, b in inside if a < b]
-
-
-def uncovered(speech: Iterable[Bounds], text: Iterable[Bounds], min_frames: int) -> list[Bounds]:
-    """Return where at least `min_frames` of `speech` are not covered by any span of `text`.
-
-    Words are spans of their own: those less than `min_frames` apart, without text between them,
-    count together.
-    """
-    spans = list(speech)
-    is_speech, is_text = np.zeros((2, max((end for _, end in spans), default=0) + 1), np.bool_)
-    for mask, marked in ((is_speech, spans), (is_text, text)):
-        for start, end in marked:
-            mask[start:end] = True
-    edges = np.flatnonzero(np.diff(is_speech & ~is_text, prepend=False)).tolist()
-    joined: list[Bounds] = []
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        last = joined[-1][1] if joined else -min_frames
-        if start - last < min_frames and not is_text[last:start].any():
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((start, end))
-    return [(a, b) for a, b in joined if is_speech[a:b].sum() >= min_frames]
+        return cut_spans(map(_frames, self._tracker.spans), (0, self._n_samples // HOP_LENGTH))
 
 
 def _chunks(milliseconds: int) -> int:
@@ -175,7 +111,7 @@ def _chunks(milliseconds: int) -> int:
     return -(-milliseconds * SAMPLE_RATE // (1000 * CHUNK))
 
 
-def _frames(chunks: Bounds) -> Bounds:
+def _frames(chunks: tuple[int, int]) -> tuple[int, int]:
     """Return a span of chunks as one of mel frames; spans that touch go on touching."""
     start, end = (round(chunk * CHUNK / HOP_LENGTH) for chunk in chunks)
     return start, end

@@ -10,7 +10,6 @@ from whisper_npu_cli.transcript import Transcript
 from whisper_npu_cli.writers.files import write_atomically
 from whisper_npu_cli.writers.subtitles import format_timestamp, to_srt, to_vtt
 from whisper_npu_cli.writers.texts import (
-    segment_fields,
     to_json,
     to_lrc,
     to_markdown,
@@ -21,7 +20,6 @@ from whisper_npu_cli.writers.texts import (
 __all__ = [
     "SubtitleLayout",
     "format_timestamp",
-    "segment_fields",
     "to_json",
     "write_atomically",
     "writers",

@@ -8,10 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from typing import Any
 
 from whisper_npu_cli.transcript import Segment, Transcript
+from whisper_npu_cli.writers.document import plain
 from whisper_npu_cli.writers.subtitles import format_timestamp
 
 PARAGRAPH_PAUSE_S = 2.0  # longer than a breath, as between two thoughts or two speakers
@@ -19,16 +18,6 @@ PARAGRAPH_PAUSE_S = 2.0  # longer than a breath, as between two thoughts or two 
 # What Markdown and HTML would take for markup within a line.
 _MARKUP = re.compile(r"[\\`*_<>\[\]&]")
 _ESCAPED = r"\\\g<0>"
-
-
-def segment_fields(segment: Segment) -> dict[str, Any]:
-    """Return a segment as JSON-ready fields; `words` are there where they were asked for."""
-    fields = asdict(segment) | {"tokens": list(segment.tokens)}
-    if segment.words is None:
-        del fields["words"]
-    else:
-        fields["words"] = list(fields["words"])
-    return fields
 
 
 def to_txt(transcript: Transcript) -> str:
@@ -47,7 +36,7 @@ def to_tsv(transcript: Transcript) -> str:
 
 def to_json(transcript: Transcript) -> str:
     """Return openai/whisper's result: text, segments and language."""
-    segments = [segment_fields(segment) for segment in transcript.segments]
+    segments = plain(transcript.segments)
     for fields in segments:
         del fields["language"]  # of the window, which openai/whisper does not tell
     return json.dumps(

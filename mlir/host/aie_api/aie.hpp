@@ -34,7 +34,6 @@ struct bfloat16 {
 };
 
 struct accfloat {};  // names the fp32 accumulator
-struct acc32 {};     // and the int32 one
 
 namespace aie {
 
@@ -278,37 +277,29 @@ accum<accfloat, N> mul(const vector<float, N>& a, const vector<float, N>& b) {
     return out;
 }
 
-// The shapes that one instruction multiplies: 128 products of bf16 or 256 of int8 a cycle.
+// 4 x 8 x 4 is the only shape of bf16 that one instruction multiplies: 128 products a cycle
 template <unsigned M, unsigned K, unsigned N, typename A, typename B, typename Acc>
 class mmul {
-    static constexpr bool is_int8 = std::is_same_v<Acc, acc32>;
-    using Operand = std::conditional_t<is_int8, std::int8_t, bfloat16>;
-    using Lane = std::conditional_t<is_int8, std::int32_t, float>;
-    static_assert(M == 4 && K == 8 && N == (is_int8 ? 8 : 4));
-    static_assert(std::is_same_v<A, Operand> && std::is_same_v<B, Operand>);
-    vector<Lane, M * N> lanes;
+    static_assert(M == 4 && K == 8 && N == 4 && std::is_same_v<A, bfloat16> &&
+                  std::is_same_v<B, bfloat16>);
+    vector<float, M * N> lanes;
 
 public:
     static constexpr unsigned size_A = M * K, size_B = K * N, size_C = M * N;
 
-    mmul() : lanes(zeros<Lane, M * N>()) {}
-    explicit mmul(const vector<Lane, M * N>& v) : lanes(v) {}
+    mmul() : lanes(zeros<float, M * N>()) {}
+    explicit mmul(const vector<float, M * N>& v) : lanes(v) {}
 
     // each sum takes its eight products one after the other, in the order of K
-    void mac(const vector<A, M * K>& a, const vector<B, K * N>& b) {
+    void mac(const vector<bfloat16, M * K>& a, const vector<bfloat16, K * N>& b) {
         host::count(host::vector_unit);
         host::count(host::matrix);
-        host::mac<K, N>(lanes.data, a.data, b.data);
+        host::mac_4x8x4(lanes.data, a.data, b.data);
     }
 
     template <typename T>
     vector<T, M * N> to_vector() const {
-        if constexpr (is_int8) {
-            static_assert(std::is_same_v<T, std::int32_t>);
-            return lanes;
-        } else {
-            return accum<accfloat, M * N>(lanes).template to_vector<T>();
-        }
+        return accum<accfloat, M * N>(lanes).template to_vector<T>();
     }
 };
 

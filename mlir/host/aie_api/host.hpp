@@ -41,16 +41,16 @@ inline void check(const void* p, std::size_t size, std::source_location where) {
     refuse("access outside of the buffers of this call", p, size, where);
 }
 
-// c (4 x N) += a (4 x K) @ b (K x N), row by row as vectors of the host
-template <unsigned K, unsigned N, typename Lane, typename T>
-void mac(Lane* c, const T* a, const T* b) {
-    using Lanes __attribute__((vector_size(N * sizeof(Lane)))) = Lane;
+using Lanes = float __attribute__((vector_size(16)));
+
+template <typename T>
+void mac_4x8x4(float* c, const T* a, const T* b) {
     Lanes rows[4];
     std::memcpy(rows, c, sizeof rows);
-    for (unsigned k = 0; k < K; ++k) {
+    for (int k = 0; k < 8; ++k) {
         Lanes column;
-        for (unsigned j = 0; j < N; ++j) column[j] = static_cast<Lane>(b[N * k + j]);
-        for (unsigned i = 0; i < 4; ++i) rows[i] += static_cast<Lane>(a[K * i + k]) * column;
+        for (int j = 0; j < 4; ++j) column[j] = static_cast<float>(b[4 * k + j]);
+        for (int i = 0; i < 4; ++i) rows[i] += static_cast<float>(a[8 * i + k]) * column;
     }
     std::memcpy(c, rows, sizeof rows);
 }

@@ -1,4 +1,4 @@
-"""Layouts against their definition in `overlay.py`, index by index, and their inverses."""
+"""Layouts against their definition in `spec.py`, index by index, and their inverses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_npu_cli.engines.npu import layout, numerics
-from whisper_npu_cli.engines.npu.manifest import TILE
+from whisper_npu_cli.engines.npu.spec import TILE
 
 tiles = st.integers(1, 3)
 seeds = st.integers(0, 2**32 - 1)
@@ -18,7 +18,7 @@ def bf16(seed: int, rows: int, cols: int) -> layout.U16:
 
 
 def address(row: int, col: int, n_cols: int, height: int, width: int) -> int:
-    """Where an element of a tile-linear matrix lies: overlay.py, "Layouts of device memory"."""
+    """Where an element of a tile-linear matrix lies: spec.py, "Layouts of device memory"."""
     tile = row // TILE * (n_cols // TILE) + col // TILE
     r, c = row % TILE, col % TILE
     block = r // height * (TILE // width) + c // width
@@ -103,7 +103,7 @@ def test_high_and_low_parts_keep_sixteen_bits(seed: int) -> None:
     assert (np.abs(high + low - values) <= np.abs(values) * 2.0**-16).all()
 
 
-def test_im2col_takes_every_window_of_rows() -> None:
+def test_im2col_takes_every_stretch_of_rows() -> None:
     signal = np.arange(20, dtype=np.uint16).reshape(10, 2)
-    windows = layout.im2col(signal, 3, 2)
-    assert windows.tolist() == [[4 * i + j for j in range(6)] for i in range(4)]
+    windows = layout.im2col(signal, 3)
+    assert windows.tolist() == [[2 * i + j for j in range(6)] for i in range(8)]

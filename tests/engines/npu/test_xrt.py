@@ -12,8 +12,9 @@ import pytest
 from tests.support.small_overlay import NORM, SMALL, SPECS
 from whisper_npu_cli.engines.npu import layout, trust
 from whisper_npu_cli.engines.npu.locate import find_pyxrt
-from whisper_npu_cli.engines.npu.manifest import Manifest, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.runtime import Command
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import chip, pyxrt
 from whisper_npu_cli.engines.npu.standin.faults import Fault
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
@@ -27,7 +28,7 @@ def open_runtime(machine: chip.Chip) -> XrtRuntime:
 def check(machine: chip.Chip, manifest: Manifest, *specs: StreamSpec) -> float:
     runtime = open_runtime(machine)
     program = runtime.load(manifest.path.parent, manifest.overlays[0])
-    return trust.check_streams(runtime, program, specs or SPECS, lambda: None)
+    return trust.check_streams(runtime, program, specs or SPECS)
 
 
 def test_every_stream_passes_its_known_answer_test(machine: chip.Chip, manifest: Manifest) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ def test_bf16_is_never_emulated() -> None:
 
 
 def test_auto_takes_bf16_where_the_cpu_has_it() -> None:
-    with OpenVinoEncoder(CHECKPOINT) as encoder:
+    with closing(OpenVinoEncoder(CHECKPOINT)) as encoder:
         assert encoder.name == ("openvino bf16" if HAS_BF16 else "openvino f32")
 
 
@@ -41,7 +42,7 @@ def test_absent_device_is_an_error_that_names_what_is_there() -> None:
 def test_auto_device_computes_the_same_and_says_where() -> None:
     """OpenVINO's AUTO takes the CPU where there is nothing else, with the same graph."""
     mel = np.random.default_rng(0).uniform(-1, 1, (80, 3000)).astype(np.float32)
-    with OpenVinoEncoder(CHECKPOINT, precision="f32", device="AUTO") as encoder:
+    with closing(OpenVinoEncoder(CHECKPOINT, precision="f32", device="AUTO")) as encoder:
         states = encoder.encode(mel).states
         assert encoder.name.startswith("openvino AUTO: ")
         assert encoder.leaves_cpu == ("CPU" not in encoder.name)
@@ -80,7 +81,7 @@ def test_stored_checkpoints_of_every_dtype_load(tmp_path: Path, dtype: str) -> N
     save_checkpoint(CHECKPOINT, tmp_path, dtype)
     stored = huggingface.load(tmp_path)
     mel = np.zeros((TINY_DIMS.n_mels, N_FRAMES), np.float32)
-    with OpenVinoEncoder(stored, precision="f32") as encoder:
+    with closing(OpenVinoEncoder(stored, precision="f32")) as encoder:
         states = encoder.encode(mel).states
     expected = ReferenceEncoder(stored).encode(mel).states
     # fp32 sums in another order: 1e-5 was measured, of values with a standard deviation of 1

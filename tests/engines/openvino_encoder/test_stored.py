@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def encode(checkpoint: Checkpoint) -> NDArray[np.float32]:
-    with OpenVinoEncoder(checkpoint, precision="f32") as encoder:
+    with closing(OpenVinoEncoder(checkpoint, precision="f32")) as encoder:
         return encoder.encode(MEL).states
 
 

@@ -7,7 +7,6 @@ process while the device works, so `worker.py` gives it one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import thread_time
 
@@ -16,9 +15,9 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import TILE, Manifest, Overlay, StreamSpec
+from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay
 from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
@@ -28,9 +27,11 @@ from whisper_npu_cli.engines.npu.plan import (
     plan_encoder,
 )
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
+from whisper_npu_cli.engines.npu.spec import TILE, StreamSpec
 from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
 from whisper_npu_cli.engines.npu.weights import packed_weights
 from whisper_npu_cli.errors import DeviceError, OverlayError
+from whisper_npu_cli.transcript import DeviceProof
 
 F32 = NDArray[np.float32]
 
@@ -44,22 +45,17 @@ UNIT_VARIANCE = 0.05  # bf16 and fp32 rounding change a normalised row's by less
 class NpuEncoder:
     """Encode windows with a checkpoint's weights resident on the device."""
 
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        runtime: DeviceRuntime,
-        manifest: Manifest,
-        progress: Callable[[], None] = lambda: None,
-    ) -> None:
+    leaves_cpu = False  # pyxrt holds the interpreter lock while the device works
+
+    def __init__(self, checkpoint: Checkpoint, runtime: DeviceRuntime, manifest: Manifest) -> None:
         self.dims = checkpoint.dims
         origin = "simulated " if runtime.predicted else ""
         self.name = f"{origin}{runtime.name} bf16"
         self._plan = plan_encoder(checkpoint.dims)
         self._overlay = _choose_overlay(manifest, self._plan.specs)
         self._runtime = runtime
-        self._progress = progress
         program = runtime.load(manifest.path.parent, self._overlay)
-        self.known_answer_ms = check_streams(runtime, program, self._plan.specs, progress)
+        self.known_answer_ms = check_streams(runtime, program, self._plan.specs)
         self._buffers = {
             name: runtime.alloc(argument.size_bytes)
             for name, argument in self._plan.buffers.items()
@@ -84,7 +80,6 @@ class NpuEncoder:
             if name.startswith(CROSS):
                 shape = self._plan.buffers[name].shape
                 self._probes[name] = _Probe.of(packed.view(np.uint16).reshape(shape))
-            self._progress()
         norm = "model.encoder.layer_norm"
         self._scale, self._shift = (checkpoint.array(f"{norm}.{x}") for x in ("weight", "bias"))
 
@@ -103,11 +98,8 @@ class NpuEncoder:
         results = [self._buffers[part.buffer] for part in self._plan.cross]
         for buffer in (self._buffers[STATES], *results):
             _arm(buffer)
-        device_ms = 0.0
         lists_start = thread_time()
-        for run_list in self._lists:
-            device_ms += run_list.run(LIST_TIMEOUT_S)
-            self._progress()
+        device_ms = sum(run_list.run(LIST_TIMEOUT_S) for run_list in self._lists)
         lists_s = thread_time() - lists_start
         for buffer in (self._buffers[STATES], *results):
             _collect(buffer)
@@ -201,7 +193,7 @@ def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:
     framed = np.zeros((N_FRAMES + CONV_TAPS - 1, n_mels), np.uint16)
     framed[1:-1] = layout.to_bf16(np.ascontiguousarray(mel.T))
     windows = np.zeros((N_FRAMES + 1, cols), np.uint16)  # windows[i] makes row i - 1
-    windows[1:, :width] = layout.im2col(framed, CONV_TAPS, 1)
+    windows[1:, :width] = layout.im2col(framed, CONV_TAPS)
     windows[1:, width : width + BIAS_COLUMNS] = BF16_ONE
     operand = np.zeros((CONV_TAPS, rows // CONV_TAPS, cols), np.uint16)
     for part in range(CONV_TAPS):

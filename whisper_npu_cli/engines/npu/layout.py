@@ -1,6 +1,6 @@
 """Between ordinary arrays and the overlay's device layouts: pure, exact, at memory speed.
 
-The layouts are defined in `overlay.py`. Every block row of a tile is 16 bytes (layouts `a` and
+The layouts are defined in `spec.py`. Every block row of a tile is 16 bytes (layouts `a` and
 `c`) or 8 bytes (`weights`, `kv`) long, so whole rows are moved as single elements: 8 GB/s where
 moving numbers makes 2.3 and a plain copy 9 (read and written bytes, one Zen 3 core, 38 MB).
 bf16 is held in uint16.
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from whisper_npu_cli.engines.npu.manifest import A_BLOCK, B_BLOCK, C_BLOCK, TILE
+from whisper_npu_cli.engines.npu.spec import A_BLOCK, B_BLOCK, C_BLOCK, TILE
 
 F32 = NDArray[np.float32]
 U16 = NDArray[np.uint16]
@@ -135,9 +135,9 @@ def _kv_tiles(packed: U16) -> U16:
     return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)
 
 
-def im2col(signal: U16, size: int, stride: int) -> U16:
-    """Return the windows of `size` rows of signal (rows, channels), flattened one a row."""
-    windows = sliding_window_view(signal, size, axis=0)[::stride]  # (n, channels, size)
+def im2col(signal: U16, size: int) -> U16:
+    """Return every stretch of `size` rows of signal (rows, channels), flattened one a row."""
+    windows = sliding_window_view(signal, size, axis=0)  # (n, channels, size)
     return np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(len(windows), -1)
 
 

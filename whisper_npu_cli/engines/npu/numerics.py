@@ -1,4 +1,4 @@
-"""The overlay's operations in NumPy, bit for bit: what `overlay.py` names, defined exactly.
+"""The overlay's operations in NumPy, bit for bit: what `spec.py` names, defined exactly.
 
 Row-major float32 matrices in and out; a bf16 operand is a float32 array whose values are bf16.
 Every operation is one fp32 operation rounded to nearest even, in the order written here; the
@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE
 
 Matrix = NDArray[np.float32]
 

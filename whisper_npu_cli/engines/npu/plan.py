@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from whisper_npu_cli.dims import N_FFT, N_FRAMES, ModelDims
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.manifest import MAX_N, PASS, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.spec import MAX_N, PASS, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import (
-    CLOCK_MHZ,
     HOST_LAYERNORM_MS,
     LIST_MS,
     Gemm,
@@ -100,11 +99,11 @@ class Plan:
             for name, argument in zip(step.buffers, step.spec.arguments, strict=True)
         }
 
-    def device_ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
+    def device_ms(self, clock_mhz: float) -> float:
         """Return the predicted device time of one window, dispatch included."""
         return sum(LIST_MS + stream_ms(step.spec, clock_mhz) for step in self.steps)
 
-    def decisions(self, clock_mhz: float = CLOCK_MHZ) -> list[Decision]:
+    def decisions(self, clock_mhz: float) -> list[Decision]:
         """Return what was chosen where there was a choice, with the predicted times that decide.
 
         All of it holds for every published model at every clock of the chip.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli import errors
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.engines.base import DeviceProof, EncodedWindow, check_mel
+from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.shared import WindowPool
@@ -31,10 +31,12 @@ from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, folde
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions
+from whisper_npu_cli.transcript import DeviceProof
 
 PATIENCE_S = 4.0  # beats come twice a second
 START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
 END_S = 2.0  # for a worker to go by itself
+CHECKOUT = Path(__file__).parents[3]
 HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
 
 
@@ -43,9 +45,18 @@ class RemoteNpuEncoder:
 
     leaves_cpu = True
 
-    def __init__(self, checkpoint: Checkpoint, device: str, xclbins: str | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        xclbins: str | None = None,
+        *,
+        exact: bool = False,
+    ) -> None:
         self.dims = checkpoint.dims
-        self._options = WorkerOptions(checkpoint.name, device, 0, xclbins)
+        # a worker of mlir/ has another working directory, so a relative folder would not be found
+        model = str(checkpoint.path.absolute()) if checkpoint.path else checkpoint.name
+        self._options = WorkerOptions(model, device, 0, xclbins, exact)
         self._pool = WindowPool(checkpoint.dims)
         self._worker = _Worker(self._options)
         self.name = self._worker.name
@@ -97,19 +108,19 @@ def load_npu(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder
 
 def load_standin(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
     """Open the simulated chip."""
-    del options
-    return RemoteNpuEncoder(checkpoint, "sim")
+    return RemoteNpuEncoder(checkpoint, "sim", exact=options.exact)
 
 
 class _Worker:
     """One worker process and the socket to it."""
 
     def __init__(self, options: WorkerOptions) -> None:
+        module, cwd = _worker_module(options)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-m", "whisper_npu_cli.engines.npu.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", module, str(theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(
-                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=cwd
             )
         self._known: set[int] = set()  # windows whose file the worker has
         try:
@@ -162,6 +173,15 @@ class _Worker:
             self._process.wait()
         for folder in Path(gettempdir()).glob(f"{folder_prefix(self._process.pid)}*"):
             shutil.rmtree(folder)
+
+
+def _worker_module(options: WorkerOptions) -> tuple[str, Path | None]:
+    """Return the module that a worker runs and the folder to start it in (None: this one)."""
+    if not options.exact:
+        return "whisper_npu_cli.engines.npu.worker", None
+    if not (CHECKOUT / "mlir" / "simulate").is_dir():
+        raise OverlayError("--exact runs the overlay's sources: only a checkout has them")
+    return "mlir.simulate.worker", CHECKOUT
 
 
 def _as_error(message: dict[str, Any]) -> WhisperNpuError:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.manifest import COLUMNS, EPILOGUES, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, TILE, StreamSpec
 
 N_CORES = 16
 CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna); 1028 on some Phoenix
@@ -87,7 +87,7 @@ def stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     )
 
 
-def attention_chain_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
+def attention_chain_ms(spec: StreamSpec, clock_mhz: float) -> float:
     """Return what `spec` would take as two products a head, exponentials between, in a run list."""
     scores = Gemm(spec.m, TILE, spec.k, out_bytes=2).ms(clock_mhz)
     exponentials = cycles_ms(spec.m * spec.k * EXP_CYCLES / N_CORES, clock_mhz)
@@ -95,7 +95,7 @@ def attention_chain_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     return spec.n // TILE * (2 * LIST_MS + scores + exponentials + values)
 
 
-def breakdown(specs: Iterable[StreamSpec], clock_mhz: float = CLOCK_MHZ) -> dict[str, float]:
+def breakdown(specs: Iterable[StreamSpec], clock_mhz: float) -> dict[str, float]:
     """Sum predicted milliseconds by operation, without dispatches."""
     parts: dict[str, float] = {}
     for spec in specs:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime, Program
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.errors import OverlayError
 
 F32 = NDArray[np.float32]
@@ -27,18 +27,9 @@ TOLERANCE = 0.02  # of the largest value: twice what bf16 results and exponentia
 NOISE = np.random.default_rng(1).uniform(-1, 1, 99_991).astype(np.float32)  # prime: rows differ
 
 
-def check_streams(
-    runtime: DeviceRuntime,
-    program: Program,
-    specs: Iterable[StreamSpec],
-    progress: Callable[[], None],
-) -> float:
+def check_streams(runtime: DeviceRuntime, program: Program, specs: Iterable[StreamSpec]) -> float:
     """Run every stream once; return device milliseconds. OverlayError names one that fails."""
-    device_ms = 0.0
-    for spec in specs:
-        device_ms += _check_stream(runtime, program, spec)
-        progress()
-    return device_ms
+    return sum(_check_stream(runtime, program, spec) for spec in specs)
 
 
 def _check_stream(runtime: DeviceRuntime, program: Program, spec: StreamSpec) -> float:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.npu.layout import pack_c, pack_weights, pad, split_bf16, to_bf16
-from whisper_npu_cli.engines.npu.manifest import TILE, Argument
 from whisper_npu_cli.engines.npu.plan import CONV_TAPS, CrossSlice, Plan
+from whisper_npu_cli.engines.npu.spec import TILE, Argument
 
 F32 = NDArray[np.float32]
 Indices = NDArray[np.int64]

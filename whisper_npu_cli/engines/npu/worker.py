@@ -1,5 +1,7 @@
 """The process that owns the NPU: `python -m … SOCKET`, started by `remote.py`.
 
+With `--exact` that is `mlir.simulate.worker`, which opens another stand-in and serves as this one.
+
 pyxrt holds the interpreter lock while the device works, so nobody else can live in this process.
 A thread of its own sends a beat twice a second; where the device freezes the process, the beats
 stop, the parent notices, and if that is gone too, the kernel's alarm ends the process.
@@ -14,10 +16,11 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
@@ -26,6 +29,9 @@ from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.shared import SharedWindow, map_window
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
 from whisper_npu_cli.errors import OverlayError, WhisperNpuError
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.engines.npu.standin.open import Operators
 
 BEAT_S = 0.5
 ALARM_S = 10  # without a beat; must exceed the parent's patience
@@ -36,10 +42,11 @@ MAX_MESSAGE = 65_536
 class WorkerOptions:
     """What a worker is told at its start."""
 
-    model: str
+    model: str  # a name, or an absolute folder
     device: str  # npu or sim
     attempt: int  # how many workers of this run came before
     xclbins: str | None  # folder with the manifest; None: where it is looked for
+    exact: bool  # with sim: run the overlay's own designs and kernels
 
 
 def send(channel: socket.socket, kind: str, **fields: Any) -> None:
@@ -52,8 +59,8 @@ def folder_prefix(pid: int) -> str:
     return f"whisper-npu-{pid}-"
 
 
-def main() -> None:
-    """Serve windows until the parent hangs up."""
+def main(open_encoder: Callable[[WorkerOptions], NpuEncoder]) -> None:
+    """Open the encoder that the parent asks for and serve windows until it hangs up."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the group; the parent decides
     channel = socket.socket(fileno=int(sys.argv[1]))
     options = WorkerOptions(**json.loads(channel.recv(MAX_MESSAGE)))
@@ -74,19 +81,28 @@ def main() -> None:
 
 def open_encoder(options: WorkerOptions) -> NpuEncoder:
     """Open the device that `options` names, with the model's weights on it."""
-    checkpoint = open_checkpoint(options.model, offline=True)
     if options.device == "sim":
-        from whisper_npu_cli.engines.npu.standin.open import open_standin
+        from whisper_npu_cli.engines.npu.standin.build import operators
 
-        with TemporaryDirectory(prefix=folder_prefix(os.getpid())) as folder:
-            specs = plan_encoder(checkpoint.dims).specs
-            return NpuEncoder(checkpoint, *open_standin(Path(folder), specs, options.attempt))
+        return open_simulated(options, operators)
+    checkpoint = open_checkpoint(options.model, offline=True)
     path = find_manifest(Path(options.xclbins) if options.xclbins else None)
     if path is None:
         raise OverlayError("the NPU overlay is not built", hint=HINT_BUILD)
     manifest = load_manifest(path)
     verify(manifest)
     return NpuEncoder(checkpoint, XrtRuntime(import_pyxrt()), manifest)
+
+
+def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
+    """Open the stand-in, whose instruction streams compute what `operators` says."""
+    from whisper_npu_cli.engines.npu.standin.open import open_standin
+
+    checkpoint = open_checkpoint(options.model, offline=True)
+    specs = plan_encoder(checkpoint.dims).specs
+    with TemporaryDirectory(prefix=folder_prefix(os.getpid())) as folder:
+        standin = open_standin(Path(folder), specs, options.attempt, operators)
+        return NpuEncoder(checkpoint, *standin)
 
 
 def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:
@@ -119,4 +135,4 @@ def _beat(channel: socket.socket) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(open_encoder)

@@ -85,12 +85,6 @@ class OpenVinoEncoder:
         """Release the compiled graph."""
         self._request = self._compiled = None
 
-    def __enter__(self) -> OpenVinoEncoder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _note_devices(self, compiled: ov.CompiledModel) -> None:
         """Set what depends on where windows are computed: AUTO may change that at any of them."""
         self.name = _name(compiled, self._device, self._is_int8)

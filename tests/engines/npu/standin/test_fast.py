@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_npu_cli.engines.npu import numerics
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES
+from whisper_npu_cli.engines.npu.spec import EPILOGUES
 from whisper_npu_cli.engines.npu.standin import fast
 
 seeds = st.integers(0, 2**32 - 1)

@@ -12,15 +12,8 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
-from whisper_npu_cli.engines.npu.manifest import (
-    COLUMNS,
-    DEVICE,
-    KERNEL,
-    Manifest,
-    Overlay,
-    Stream,
-    StreamSpec,
-)
+from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay, Stream
+from whisper_npu_cli.engines.npu.spec import COLUMNS, DEVICE, KERNEL, StreamSpec
 from whisper_npu_cli.engines.npu.standin.operators import StreamOperator
 from whisper_npu_cli.engines.npu.xclbin import (
     AIE_PARTITION,
@@ -41,7 +34,7 @@ STREAM_BYTES = 4096  # of a stand-in's instruction stream; built ones have 3 to 
 def build_overlay(folder: Path, specs: Iterable[StreamSpec]) -> Manifest:
     """Write the files of an overlay with streams `specs` to `folder`; return its manifest."""
     xclbin = folder / f"{OVERLAY}.xclbin"
-    xclbin.write_bytes(xclbin_bytes(COLUMNS))
+    xclbin.write_bytes(xclbin_bytes())
     streams = []
     for spec in specs:
         path = folder / f"{spec.name}.insts.bin"
@@ -68,13 +61,13 @@ def instructions(spec: StreamSpec) -> bytes:
     return sha256(spec.name.encode()).digest() * (STREAM_BYTES // 32)
 
 
-def xclbin_bytes(n_columns: int, kernel: str = KERNEL) -> bytes:
+def xclbin_bytes() -> bytes:
     """Return an xclbin with the sections that a host reads."""
     arguments = "".join(f'<arg name="{name}" id="{i}"/>' for i, name in enumerate(ARGUMENTS))
-    xml = f'<project><platform><device><core><kernel name="{kernel}">{arguments}</kernel>'
+    xml = f'<project><platform><device><core><kernel name="{KERNEL}">{arguments}</kernel>'
     xml += "</core></device></platform></project>"
     partition = bytearray(COLUMN_WIDTH_AT + 2)
-    struct.pack_into("<H", partition, COLUMN_WIDTH_AT, n_columns)
+    struct.pack_into("<H", partition, COLUMN_WIDTH_AT, COLUMNS)
     sections = [(EMBEDDED_METADATA, xml.encode()), (AIE_PARTITION, bytes(partition))]
     data = bytearray(SECTIONS_AT + SECTION.size * len(sections))
     data[:8] = MAGIC

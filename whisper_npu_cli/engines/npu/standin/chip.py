@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.npu.standin.faults import Fault
-from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ, CREATE_MS, SWITCH_MS, sync_ms
+from whisper_npu_cli.engines.npu.timing_model import CREATE_MS, SWITCH_MS, sync_ms
 
 Bytes = NDArray[np.uint8]
 
@@ -46,7 +46,6 @@ class Chip:
 
     operators: Mapping[str, Operator] = field(default_factory=dict)
     faults: Sequence[Fault] = ()
-    clock_mhz: int = CLOCK_MHZ
     elapsed_ms: float = 0.0  # predicted device time
     n_commands: int = 0
     contexts: dict[int, str] = field(default_factory=dict)  # slot -> xclbin path
@@ -94,7 +93,7 @@ class Chip:
             return _hang()
         if "skip" not in kinds:
             operator(buffers)
-        self.elapsed_ms += operator.device_ms * CLOCK_MHZ / self.clock_mhz
+        self.elapsed_ms += operator.device_ms
         _strike_after(kinds, [buffers[i] for i in operator.written], number)
         return "COMPLETED"
 

@@ -15,8 +15,8 @@ import numpy as np
 from numba import njit
 
 from whisper_npu_cli.engines.npu import numerics
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE
 from whisper_npu_cli.engines.npu.numerics import Matrix
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE
 
 F = np.float32
 EXP2_0, EXP2_1, EXP2_2 = (F(value) for value in numerics.EXP2[:3])

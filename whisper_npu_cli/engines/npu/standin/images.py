@@ -8,6 +8,7 @@ from typing import Any
 
 from whisper_npu_cli.engines.npu.standin import chip as chips
 from whisper_npu_cli.engines.npu.standin.enums import expect, xrt_info_device
+from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ
 from whisper_npu_cli.engines.npu.xclbin import XclbinInfo, inspect_xclbin
 from whisper_npu_cli.errors import OverlayError
 
@@ -130,11 +131,10 @@ class device:  # noqa: N801
     def get_info(self, key: xrt_info_device, /) -> str:
         """Return text for every key, as the binding does."""
         expect("get_info", (key,), (xrt_info_device,))
-        clock = str(chips.current().clock_mhz)
         texts = {
             xrt_info_device.bdf: "0000:c6:00.1",
             xrt_info_device.name: "RyzenAI-npu1",
-            xrt_info_device.max_clock_frequency_mhz: clock,
+            xrt_info_device.max_clock_frequency_mhz: str(CLOCK_MHZ),
         }
         return texts.get(key, "0")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import EPILOGUES, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.standin import fast
 from whisper_npu_cli.engines.npu.standin.chip import Bytes
 from whisper_npu_cli.engines.npu.timing_model import stream_ms
