@@ -146,7 +146,7 @@ def test_eight_threads_share_a_model_and_get_what_each_gets_alone(
 ) -> None:
     recordings = [compose_recording(70.0 if seed % 2 else 20.0, 2.0, seed) for seed in range(4)] * 2
     options = [
-        TranscribeOptions(decoding=GREEDY if i % 2 else DecodingOptions(beam_size=2))
+        TranscribeOptions(decoding=DecodingOptions(beam_size=12 if i % 2 else 8))
         for i in range(len(recordings))
     ]
 
