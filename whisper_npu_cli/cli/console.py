@@ -58,7 +58,9 @@ def print_timings(timings: Timings) -> None:
 
 
 def _times(speed: float) -> str:
-    """Return a factor with what digits mean something: 27.9x, 2377x."""
+    """Return a factor with the digits that mean something: 27.9x, 2377x, >9999x."""
+    if speed > 9999:
+        return ">9999x"
     return f"{speed:.1f}x" if speed < 1000 else f"{speed:.0f}x"
 
 
