@@ -54,10 +54,10 @@ def test_the_documented_example_runs(
     monkeypatch.chdir(talk.parent)
     names: dict[str, object] = {}
     exec(example, names)
-    transcript = names["transcript"]
-    assert isinstance(transcript, whisper_npu_cli.Transcript)
-    assert transcript.segments
-    assert transcript.text in capsys.readouterr().out
+    result = names["result"]
+    assert isinstance(result, whisper_npu_cli.Result)
+    assert result.transcript.segments
+    assert result.transcript.text in capsys.readouterr().out
 
 
 def test_transcription_can_be_stopped_between_windows(talk: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_the_house_has_few_rooms() -> None:
     depths = [(module.count("."), path.name == "__init__.py") for module, path in MODULES.items()]
     rooms = [n for n, is_package in depths if n == 1 or (n == 2 and is_package)]
     assert len(rooms) <= MAX_ROOMS
+
+
+def test_the_tree_in_contributing_has_the_rooms_that_there_are() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text[text.index("    whisper_npu_cli/\n") : text.index("\nBeside it:")]
+    shown = re.findall(r"^        (\S+)  ", tree, re.MULTILINE)
+    rooms = [
+        f"{path.parent.relative_to(PACKAGE)}/" if path.name == "__init__.py" else path.name
+        for module, path in MODULES.items()
+        if module.count(".") == 1 or (module.count(".") == 2 and path.name == "__init__.py")
+    ]
+    assert sorted(shown) == sorted(rooms)
 
 
 @pytest.mark.parametrize("package", IMPORTERS)

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support.digits import DigitClip, compose_clips
 from tests.support.places import DEMO, GOLDEN
-from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.decoding.retry import PromptedWindow, WindowDecoder
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
@@ -43,7 +44,7 @@ def golden() -> Golden:
 def demo(golden: Golden) -> Checkpoint:
     digest = hashlib.sha256((DEMO / "model.safetensors").read_bytes()).hexdigest()
     assert digest == golden.arrays["sha256"], "another checkpoint than the goldens': make goldens"
-    return load_checkpoint(DEMO)
+    return huggingface.load(DEMO)
 
 
 @pytest.fixture(scope="module")

@@ -44,10 +44,10 @@ transcribe_options = st.builds(
 )
 engine_options = st.builds(
     EngineOptions,
-    device=st.sampled_from(["auto", "sim", "openvino:GPU.1"]),
+    device=st.sampled_from(["auto", "npu"]),
     n_threads=st.sampled_from([None, 1]),
     xclbins=st.none() | st.text().map(Path),
-)
+) | st.builds(EngineOptions, device=st.sampled_from(["sim", "openvino:GPU.1", "reference"]))
 
 
 @given(transcribe_options | engine_options)
@@ -116,6 +116,9 @@ def test_content_that_is_none_of_theirs_is_refused(
         (EngineOptions, {"cross_kv": "bf16"}),
         (EngineOptions, {"n_threads": 0}),
         (EngineOptions, {"exact": True}),
+        (EngineOptions, {"device": "npu", "precision": "f32"}),
+        (EngineOptions, {"device": "reference", "n_threads": 1}),
+        (EngineOptions, {"device": "cpu", "xclbins": Path("built")}),
     ],
 )
 def test_what_cannot_be_meant_is_a_usage_error(
@@ -164,6 +167,13 @@ def test_temperatures_rise_to_one() -> None:
     assert DecodingOptions(temperature=0.5).temperatures == pytest.approx((0.5, 0.7, 0.9))
     assert DecodingOptions(temperature=1.5).temperatures == (1.5,)
     assert DecodingOptions(temperature_increment_on_fallback=None).temperatures == (0.0,)
+
+
+def test_auto_takes_what_has_an_effect_on_any_of_its_devices() -> None:
+    options = EngineOptions(precision="f32", xclbins=Path("built"), n_threads=1)
+    assert options.for_device("cpu") == EngineOptions("cpu", precision="f32", n_threads=1)
+    npu = EngineOptions("npu", xclbins=Path("built"), n_threads=1)
+    assert options.for_device("npu") == npu
 
 
 def test_importing_options_imports_nothing_heavy() -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whisper_npu_cli import environment as environment
 
 if TYPE_CHECKING:
+    from whisper_npu_cli.audio.sources import Source as Source
     from whisper_npu_cli.errors import WhisperNpuError as WhisperNpuError
     from whisper_npu_cli.options import DecodingOptions as DecodingOptions
     from whisper_npu_cli.options import EngineOptions as EngineOptions
@@ -20,19 +21,24 @@ if TYPE_CHECKING:
     from whisper_npu_cli.options import WordOptions as WordOptions
     from whisper_npu_cli.pipeline import Transcriber as Transcriber
     from whisper_npu_cli.pipeline import Transcription as Transcription
+    from whisper_npu_cli.transcript import Result as Result
     from whisper_npu_cli.transcript import Segment as Segment
     from whisper_npu_cli.transcript import Transcript as Transcript
+    from whisper_npu_cli.transcript import TranscriptionInfo as TranscriptionInfo
 
 __version__ = "0.1.0"
 
 _MODULES = {
     "DecodingOptions": "options",
     "EngineOptions": "options",
+    "Result": "transcript",
     "Segment": "transcript",
+    "Source": "audio.sources",
     "TranscribeOptions": "options",
     "Transcriber": "pipeline",
     "Transcript": "transcript",
     "Transcription": "pipeline",
+    "TranscriptionInfo": "transcript",
     "VadOptions": "options",
     "WhisperNpuError": "errors",
     "WordOptions": "options",

@@ -24,6 +24,7 @@ class Device:
 
     name: str
     summary: str  # for the help
+    options: frozenset[str]  # the fields of EngineOptions that have an effect on it
     encoder: str  # load(checkpoint, options) -> Encoder; DeviceError where it cannot be used here
     decoder: str = _NUMBA  # load(checkpoint, options, on_compile) -> Decoder
     checks: str = ""  # checks(machine, xclbins) -> Iterator[Check], for the doctor
@@ -39,24 +40,36 @@ OPENVINO = "openvino:"
 AUTO = "auto"
 AUTO_ORDER = ("npu", "cpu")
 
+_DECODER = frozenset({"cross_kv", "n_threads"})  # what has an effect on numba's decoder
+
 DEVICES = [
     Device(
         "npu",
         "AMD's XDNA1 array",
+        _DECODER | {"xclbins"},
         encoder=f"{_NPU}.remote:load_npu",
         checks=f"{_NPU}.checks:npu_checks",
     ),
-    Device("cpu", "OpenVINO on this processor", encoder=f"{_OPENVINO}:load"),
+    Device(
+        "cpu", "OpenVINO on this processor", _DECODER | {"precision"}, encoder=f"{_OPENVINO}:load"
+    ),
     Device(
         "reference",
         "NumPy, slow and exact",
+        frozenset(),
         encoder=f"{_REFERENCE}:load_encoder",
         decoder=f"{_REFERENCE}:load_decoder",
     ),
-    Device("sim", "the NPU's engine on a simulated chip", encoder=f"{_NPU}.remote:load_standin"),
+    Device(
+        "sim",
+        "the NPU's engine on a simulated chip",
+        _DECODER | {"exact"},
+        encoder=f"{_NPU}.remote:load_standin",
+    ),
     Device(
         OPENVINO,
         "what else OpenVINO drives: Intel's GPU, NPU, or AUTO",
+        _DECODER | {"precision"},
         encoder=f"{_OPENVINO}:load",
     ),
 ]
@@ -68,6 +81,13 @@ def find_device(name: str) -> Device:
         if device.takes(name):
             return device
     raise UsageError(f"unknown device {name!r}", hint=f"one of {', '.join(device_names())}")
+
+
+def effective_options(name: str) -> frozenset[str]:
+    """Return the fields of EngineOptions that have an effect on the device `name`."""
+    if name == AUTO:
+        return frozenset().union(*(find_device(one).options for one in AUTO_ORDER))
+    return find_device(name).options
 
 
 def device_names() -> list[str]:

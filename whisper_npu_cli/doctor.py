@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.check import FAILED, OK, SKIPPED, WARNING, Check
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.checkpoints.names import cache_folder, open_checkpoint
+from whisper_npu_cli.checkpoints.hub import cache_folder
+from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.devices import AUTO, DEVICES, OPENVINO, find_device, loaded
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow

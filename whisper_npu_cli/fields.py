@@ -49,6 +49,10 @@ class About:
     metavar: str | None = None  # what stands for the value in the help
     prefix: str = ""  # of the options of a nested field
 
+    def flag(self, name: str) -> str:
+        """Return the option of the field `name` as a person types it."""
+        return self.flags[0] if self.flags else f"--{name.replace('_', '-')}"
+
 
 def option(default: Any, help: str, *, group: str = "", **about: Any) -> Any:
     """Return the field of an option; `about` are fields of `About`."""
@@ -105,7 +109,7 @@ def without_none(kind: Any) -> Any:
 
 def _check(name: str, value: Any, kind: Any, bounds: Bounds | None) -> None:
     """Raise UsageError unless a value is of its kind and within its bounds."""
-    words, inner = _words(name), without_none(kind)
+    words, inner = _describe(name), without_none(kind)
     if value is None and inner is not kind:
         return
     if not _is_of(value, inner):
@@ -117,7 +121,7 @@ def _check(name: str, value: Any, kind: Any, bounds: Bounds | None) -> None:
         raise UsageError(f"the {words} must be {bounds}, not {value}")
 
 
-def _words(name: str) -> str:
+def _describe(name: str) -> str:
     """Return what a message calls a field: beam size, number of threads."""
     return re.sub(r"^n ", "number of ", name.replace("_", " "))
 

@@ -8,18 +8,18 @@ openai-whisper's command line; `repetition_penalty`, `no_repeat_ngram_size`, `ho
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import pairwise
 from math import ceil, inf
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from whisper_npu_cli.devices import AUTO, device_help, find_device
+from whisper_npu_cli.devices import AUTO, device_help, effective_options
 from whisper_npu_cli.dims import CHUNK_S, FRAMES_PER_SECOND
-from whisper_npu_cli.environment import check_threads
+from whisper_npu_cli.environment import check_threads, n_physical_cores
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.fields import About, Bounds, Options, option
+from whisper_npu_cli.fields import About, Bounds, Options, about, option
 
 LongForm: TypeAlias = Literal["sequential", "batched"]
 BATCHED_FROM_S = 60.0  # `auto` takes batched for longer audio
@@ -284,9 +284,23 @@ class EngineOptions(Options):
     )
 
     def _refuse_contradictions(self) -> None:
-        if self.device != AUTO:
-            find_device(self.device)
         if self.n_threads is not None:
             check_threads(self.n_threads)
-        if self.exact and self.device != "sim":
-            raise UsageError("--exact needs --device sim")
+        effective = effective_options(self.device)
+        for named in fields(self):
+            is_given = getattr(self, named.name) != named.default
+            if is_given and named.name not in {"device", *effective}:
+                raise UsageError(
+                    f"{about(named).flag(named.name)} has no effect with --device {self.device}",
+                    hint="leave it out, or choose another device",
+                )
+
+    def for_device(self, device: str) -> EngineOptions:
+        """Return the options for one of the devices of `auto`: those with an effect on it."""
+        kept = {name: getattr(self, name) for name in effective_options(device)}
+        return EngineOptions(device, **kept)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to use: what was asked for, or one for each physical core."""
+        return self.n_threads or n_physical_cores()

@@ -1,34 +1,15 @@
-"""Names of models; the cache and the network are tested with the command in cli/."""
+"""Names of models: aliases, repositories in the cache, directories, and what is computed."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 from tests.support.bad_checkpoints import write_good_checkpoint
-from whisper_npu_cli.checkpoints.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from tests.support.hub_cache import cache_repository
 from whisper_npu_cli.checkpoints.names import ALIASES, open_checkpoint, repository_of, resolve
 from whisper_npu_cli.errors import CheckpointError
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty Hugging Face cache."""
-    folder = tmp_path / "cache"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    return folder
-
-
-def cache_repository(cache: Path, repository: str) -> Path:
-    """Put a checkpoint into the cache as huggingface_hub lays it out; return its directory."""
-    root = cache / f"models--{repository.replace('/', '--')}"
-    (root / "refs").mkdir(parents=True)
-    (root / "refs" / "main").write_text("c0ffee")
-    write_good_checkpoint(root / "snapshots" / "c0ffee")
-    return root / "snapshots" / "c0ffee"
 
 
 def test_alias_repository_and_cache(cache: Path) -> None:
@@ -44,24 +25,6 @@ def test_every_alias_names_a_repository() -> None:
         assert repository.split("/")[0] in {"openai", "distil-whisper"}
     assert ALIASES["large"] == ALIASES["large-v3"]
     assert ALIASES["turbo"] == ALIASES["large-v3-turbo"]
-
-
-@pytest.mark.parametrize("missing", [WEIGHTS_FILE, "tokenizer.json"])
-def test_incomplete_cache_is_no_hit(cache: Path, missing: str) -> None:
-    (cache_repository(cache, "openai/whisper-base") / missing).unlink()
-    with pytest.raises(CheckpointError, match="model base is not in the cache"):
-        resolve("base", offline=True)
-
-
-def test_sharded_cache_is_complete_with_its_last_shard(cache: Path) -> None:
-    directory = cache_repository(cache, "openai/whisper-large")
-    (directory / WEIGHTS_FILE).rename(directory / "model-00001-of-00002.safetensors")
-    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
-    (directory / INDEX_FILE).write_text(json.dumps({"weight_map": shards}))
-    with pytest.raises(CheckpointError, match="not in the cache"):
-        resolve("large-v1", offline=True)
-    (directory / "model-00002-of-00002.safetensors").touch()
-    assert resolve("large-v1", offline=True) == directory
 
 
 def test_directory_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.support.vocabularies import GOLDEN, published_tokenizer_json
-from whisper_npu_cli.checkpoints.languages import LANGUAGES, language_code
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.errors import CheckpointError, UsageError
 
@@ -148,27 +147,3 @@ def test_damaged_file_is_one_clear_error(data: bytes, phrase: str) -> None:
         Tokenizer(data, is_multilingual=True, source="model x")
     assert str(caught.value).startswith("model x: ")
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("language", "code"),
-    [
-        ("de", "de"),
-        ("German", "de"),
-        (" CASTILIAN ", "es"),
-        ("haitian creole", "ht"),
-        ("yue", "yue"),
-    ],
-)
-def test_language_code(language: str, code: str) -> None:
-    assert language_code(language) == code
-
-
-def test_language_code_unknown() -> None:
-    with pytest.raises(UsageError, match="unknown language 'klingon'"):
-        language_code("klingon")
-
-
-def test_there_are_a_hundred_languages() -> None:
-    assert len(LANGUAGES) == 100
-    assert set(EXPECTED["large-v3"]["languages"]) == set(LANGUAGES)

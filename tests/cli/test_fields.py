@@ -79,7 +79,11 @@ def test_numbers_have_commas_between() -> None:
         (("--length-penalty", "2"), "from 0 to 1"),
         (("--clip-timestamps", "soon"), "'soon' is not numbers"),
         (("--prepend-punctuations", "("), "needs --word-timestamps"),
-        (("--exact",), "--exact needs --device sim"),
+        (("--exact",), "--exact has no effect with --device auto"),
+        (
+            ("--device", "npu", "--precision", "f32"),
+            "--precision has no effect with --device npu",
+        ),
     ],
 )
 def test_usage_errors(cli: Cli, arguments: tuple[str, ...], phrase: str) -> None:

@@ -18,7 +18,8 @@ import pytest
 from tests.cli.conftest import MAIN
 from tests.support.bad_checkpoints import write_good_checkpoint
 from tests.support.hub_server import HubServer, serve
-from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.huggingface import WEIGHTS_FILE
 
 REPOSITORY = "someone/whisper-small-one"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nobody listens
@@ -94,7 +95,7 @@ def test_pull_then_path_without_network(machine: Machine, hub: HubServer) -> Non
     assert found.stdout == pulled.stdout
     directory = Path(found.stdout.rstrip("\n"))
     assert directory.is_relative_to(machine.cache)
-    assert load_checkpoint(directory).tensors
+    assert huggingface.load(directory).tensors
     again = machine.run("pull", REPOSITORY, before=NO_SOCKETS)
     assert again.returncode == 0, again.stderr
     assert len(hub.requests) == n_requests
@@ -144,7 +145,7 @@ def test_interrupted_download_is_not_taken_for_complete(machine: Machine, hub: H
     machine.env["HF_ENDPOINT"] = endpoint
     resumed = machine.run("pull", REPOSITORY)
     assert resumed.returncode == 0, resumed.stderr
-    assert load_checkpoint(Path(resumed.stdout.rstrip("\n"))).tensors
+    assert huggingface.load(Path(resumed.stdout.rstrip("\n"))).tensors
 
 
 def test_repository_that_does_not_exist(machine: Machine) -> None:

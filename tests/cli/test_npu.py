@@ -187,5 +187,5 @@ def test_npu_without_one_says_why(cli: Cli) -> None:
 def test_exact_is_for_the_simulated_chip_alone(cli: Cli) -> None:
     result = cli(*ARGUMENTS, "--device", "cpu", "--exact")
     assert result.status == 2
-    assert "--exact needs --device sim" in result.stderr
+    assert "--exact has no effect with --device cpu" in result.stderr
     assert not result.stdout

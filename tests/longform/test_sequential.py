@@ -16,7 +16,8 @@ from tests.support.digits import compose_recording
 from tests.support.places import GOLDEN
 from tests.support.sequential_run import transcribe_samples
 from tests.support.words_model import WORD_CASES
-from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, Checkpoint
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.huggingface import WEIGHTS_FILE
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.dims import N_FRAMES

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.tiny_model import TINY_DIMS
-from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
@@ -28,7 +28,7 @@ def test_the_array_encodes_what_the_standin_encodes(
 ) -> None:
     save_checkpoint(random_checkpoint(DIMS), tmp_path / "model")
     monkeypatch.chdir(tmp_path)
-    checkpoint = load_checkpoint(Path("model"), "./model")  # relative, as on a command line
+    checkpoint = huggingface.load(Path("model"), "./model")  # relative, as on a command line
 
     def encode(*, exact: bool) -> EncodedWindow:
         with closing(RemoteNpuEncoder(checkpoint, "sim", exact=exact)) as encoder:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from whisper_npu_cli.checkpoints.checkpoint import INDEX_FILE, WEIGHTS_FILE
+from whisper_npu_cli.checkpoints.huggingface import INDEX_FILE, WEIGHTS_FILE
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
@@ -91,6 +91,11 @@ def _shard_missing(directory: Path) -> None:
     (directory / INDEX_FILE).write_text(json.dumps({"weight_map": weight_map}))
 
 
+def _shard_is_a_number(directory: Path) -> None:
+    (directory / WEIGHTS_FILE).unlink()
+    (directory / INDEX_FILE).write_text(json.dumps({"weight_map": {FC1: 5}}))
+
+
 def _index_damaged(directory: Path) -> None:
     (directory / WEIGHTS_FILE).unlink()
     (directory / INDEX_FILE).write_text("[]")
@@ -148,6 +153,7 @@ BAD_CHECKPOINTS = tuple(
         ("lfs-pointer", _write(WEIGHTS_FILE, b"version https://git-lfs"), "damaged safetensors"),
         ("header", _write(WEIGHTS_FILE, b"\4" + bytes(7) + b"{{{{"), "damaged safetensors header"),
         ("shard", _shard_missing, "names model-00002-of-00002.safetensors, which is missing"),
+        ("shard-number", _shard_is_a_number, "names 5, which is missing"),
         ("index", _index_damaged, "damaged index: expected JSON with a weight_map"),
     ]
 )

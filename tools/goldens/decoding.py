@@ -19,7 +19,7 @@ from tests.support.digits import compose_recording
 from tests.support.places import DEMO
 from tools.goldens.original import load_original, patch_vocabulary
 from tools.goldens.provenance import hash_weights, write_json
-from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
 
 
 def decode_windows(model: Any, mels: list[NDArray[np.float32]], case: dict[str, Any]) -> list[Any]:
@@ -86,7 +86,7 @@ def make_decoding() -> None:
 
 def make_demo_recordings() -> None:
     """Save transcriptions of spoken digits by the demo checkpoint, with the default options."""
-    checkpoint = load_checkpoint(DEMO)
+    checkpoint = huggingface.load(DEMO)
     model = load_original(checkpoint)
     with patch_vocabulary(checkpoint):
         recordings = {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tests.support.places import GOLDEN
-from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE
+from whisper_npu_cli.checkpoints.huggingface import WEIGHTS_FILE
 
 _PACKAGES = ("openai-whisper", "torch", "numpy")
 

@@ -16,7 +16,8 @@ from tests.support.words_model import LAYOUTS, N_FRAMES, TEXTS, WORD_CASES, spok
 from tools.goldens.decoding import transcribe_original
 from tools.goldens.original import load_original, make_original_tokenizer, patch_vocabulary
 from tools.goldens.provenance import hash_weights, write_json
-from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 
 
 def make_words() -> None:
@@ -28,7 +29,7 @@ def make_words() -> None:
 
 def make_demo_words() -> None:
     """Save openai-whisper's words of spoken digits, by the demo checkpoint."""
-    checkpoint = load_checkpoint(DEMO)
+    checkpoint = huggingface.load(DEMO)
     model = load_original(checkpoint)
     with patch_vocabulary(checkpoint):
         recordings = {

@@ -19,14 +19,14 @@ import tempfile
 from pathlib import Path
 
 from tools.goldens.original import load_original
-from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
 
 
 def to_openai(folder: Path, output: Path) -> None:
     """Write openai-whisper's file: the same arrays by its names, in fp16."""
     import torch
 
-    checkpoint = load_checkpoint(folder)
+    checkpoint = huggingface.load(folder)
     state = load_original(checkpoint).half().state_dict()
     torch.save({"dims": vars(checkpoint.dims), "model_state_dict": state}, output)
 

@@ -83,11 +83,12 @@ class OpenAiWhisper:
         import whisper
 
         from tools.goldens.original import patch_vocabulary, set_alignment_heads
-        from whisper_npu_cli.checkpoints.checkpoint import MULTILINGUAL_N_VOCAB, load_checkpoint
+        from whisper_npu_cli.checkpoints import huggingface
+        from whisper_npu_cli.checkpoints.checkpoint import MULTILINGUAL_N_VOCAB
 
         torch.set_num_threads(n_threads)
         self._model = whisper.load_model(model)
-        source = load_checkpoint(Path(checkpoint))
+        source = huggingface.load(Path(checkpoint))
         set_alignment_heads(self._model, source)
         self._patches = ExitStack()
         if source.dims.n_vocab < MULTILINGUAL_N_VOCAB:  # a vocabulary unknown to openai-whisper

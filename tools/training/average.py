@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from whisper_npu_cli.checkpoints.checkpoint import WEIGHTS_FILE, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.huggingface import WEIGHTS_FILE
 from whisper_npu_cli.checkpoints.safetensors import write_tensors
 
 
 def average(out: Path, folders: list[Path]) -> None:
     """Write the mean of fp16 weights, computed in fp32, with the other files of the first."""
-    checkpoints = [load_checkpoint(folder) for folder in folders]
+    checkpoints = [huggingface.load(folder) for folder in folders]
     mean = {
         name: np.mean([checkpoint.array(name) for checkpoint in checkpoints], axis=0)
         for name in checkpoints[0].tensors

@@ -26,7 +26,8 @@ from tools.speech.clips import Clip, make_clips
 from tools.speech.composer import Composer
 from tools.speech.voices import TEST_INDICES, read_samples
 from whisper_npu_cli.audio.mel import log_mel
-from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.decoding.align import Spoken, align_words
 from whisper_npu_cli.decoding.retry import DecodedWindow, PromptedWindow, WindowDecoder
 from whisper_npu_cli.dims import (
@@ -164,7 +165,7 @@ def main() -> None:
     parser.add_argument("--all-takes", action="store_true", help="also indices 5-49")
     parser.add_argument("--clips", type=int, default=200)
     args = parser.parse_args()
-    model = Model(load_checkpoint(args.checkpoint))
+    model = Model(huggingface.load(args.checkpoint))
     indices = range(50) if args.all_takes else TEST_INDICES
     clips = make_clips(
         lambda name: read_samples(args.fsdd / f"{name}.wav"), args.speakers, indices, args.clips

@@ -1,1 +1,1 @@
-"""Names of models to dimensions, tensors and tokenizers."""
+"""From the name of a model to its dimensions, tensors and tokenizer."""

@@ -1,7 +1,8 @@
 """The languages of Whisper: code -> English name, in the order of their tokens.
 
 Order, codes and names are openai/whisper's (`tokenizer.py`): the n-th code is the n-th token
-after <|startoftranscript|>. The first 99 are in every vocabulary, Cantonese since large-v3.
+after <|startoftranscript|>. Every multilingual vocabulary has the first 99 languages; Cantonese,
+the last, came with large-v3.
 """
 
 from __future__ import annotations
@@ -111,7 +112,7 @@ LANGUAGES = {
     "yue": "cantonese",
 }
 
-ALIASES = {
+_OTHER_NAMES = {
     "burmese": "my",
     "castilian": "es",
     "flemish": "nl",
@@ -126,11 +127,11 @@ ALIASES = {
     "valencian": "ca",
 }
 
-_CODES = {name: code for code, name in LANGUAGES.items()} | ALIASES
+_CODES = {name: code for code, name in LANGUAGES.items()} | _OTHER_NAMES
 
 
 def language_code(language: str) -> str:
-    """Return the code of a language given as code or English name; UsageError if unknown."""
+    """Return the code of a language, given by code or English name; UsageError if unknown."""
     lowered = language.strip().lower()
     if lowered in LANGUAGES:
         return lowered

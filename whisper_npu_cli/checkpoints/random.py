@@ -1,7 +1,7 @@
-"""Checkpoints of random weights, computed tensor by tensor: `random:base` needs no file.
+"""Checkpoints with random weights, computed tensor by tensor: `random:base` needs no file.
 
-The architecture is exact, so is the work of one window and one token; the text means nothing.
-For benchmarks and tests.
+They are for benchmarks and tests. The architecture is that of the published model, so a window
+and a token cost the same work; the text means nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.errors import CheckpointError
 
 RANDOM_PREFIX = "random:"
-# openai/whisper `__init__.py`: width, heads, encoder layers, decoder layers
+# (width, heads, encoder layers, decoder layers): config.json of openai/whisper-SIZE
 _ARCHITECTURES = {
     "tiny": (384, 6, 4, 4),
     "base": (512, 8, 6, 6),
@@ -40,7 +40,7 @@ RANDOM_SIZES = (*_ARCHITECTURES, *(f"{size}.en" for size in _ENGLISH_SIZES))
 
 
 def random_dims(size: str) -> ModelDims:
-    """Return the dimensions of a published model; CheckpointError if there is none so named."""
+    """Return the dimensions of the published model `size`; CheckpointError if there is none."""
     if size not in RANDOM_SIZES:
         raise CheckpointError(
             f"unknown model {RANDOM_PREFIX}{size}", hint=f"sizes: {', '.join(RANDOM_SIZES)}"
@@ -63,7 +63,7 @@ def random_dims(size: str) -> ModelDims:
 
 
 def random_checkpoint(dims: ModelDims, seed: int = 0, name: str = "random") -> Checkpoint:
-    """Return a checkpoint of `dims` whose tensors depend on `seed` and their names alone."""
+    """Return a checkpoint of `dims`; each tensor depends on `seed`, its name and its shape."""
     return Checkpoint(
         name=name,
         path=None,
@@ -72,7 +72,7 @@ def random_checkpoint(dims: ModelDims, seed: int = 0, name: str = "random") -> C
             is_multilingual=dims.n_vocab >= MULTILINGUAL_N_VOCAB,
             alignment_heads=default_alignment_heads(dims),
         ),
-        tokenizer_json=_synthetic_tokenizer(dims.n_vocab),
+        tokenizer_json=_build_tokenizer_json(dims.n_vocab),
         tensors=RandomTensors(expected_shapes(dims), seed),
     )
 
@@ -86,12 +86,13 @@ class RandomTensors(Mapping[str, NDArray[np.float32]]):
 
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         shape = self._shapes[name]
-        # Uniform takes a quarter of the time of normal numbers.
+        # Uniform numbers take a quarter of the time of normal ones.
         values = np.random.Generator(
             np.random.PCG64([self._seed, zlib.crc32(name.encode())])
         ).random(shape, dtype=np.float32)
         values -= 0.5
-        if len(shape) > 1:  # variance 1 / fan-in keeps activations near 1; that of values is 1/12
+        # A variance of 1 / fan-in keeps activations near 1; that of uniform numbers is 1/12.
+        if len(shape) > 1:
             values *= math.sqrt(12 / math.prod(shape[1:]))
         else:
             values *= 0.2
@@ -107,15 +108,18 @@ class RandomTensors(Mapping[str, NDArray[np.float32]]):
 
     @property
     def identity(self) -> str:
-        """Seed, shapes and the first tensor, which is another where the generator is."""
+        """A key that changes when any weight changes: seed, shapes and the first tensor.
+
+        The first tensor tells whether NumPy's generator gives other numbers, as versions may.
+        """
         name = next(iter(self._shapes))
         return repr((self._seed, self._shapes, zlib.crc32(self[name].tobytes())))
 
 
 def byte_alphabet() -> list[str]:
-    """Return the characters that stand for bytes in byte-level BPE, in GPT-2's order of tokens.
+    """Return the characters that stand for bytes in byte-level BPE, in the order of GPT-2's ids.
 
-    Printable bytes stand for themselves and come first; the others are moved to U+0100 and up.
+    Printable bytes come first and stand for themselves; the others are U+0100 and up.
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     n_others = 256 - len(printable)
@@ -123,9 +127,9 @@ def byte_alphabet() -> list[str]:
 
 
 def tokenizer_json(texts: Sequence[str], merges: Sequence[str], specials: Sequence[str]) -> bytes:
-    """Return a `tokenizer.json` as Hugging Face's of Whisper: texts first, then specials.
+    """Return a `tokenizer.json` like those of Whisper at Hugging Face: ids of `texts` come first.
 
-    `texts` are written in `byte_alphabet()`; a merge is two of them with a space between.
+    `texts` are written in `byte_alphabet()`. A merge is two texts with a space between them.
     """
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
     added = [
@@ -147,10 +151,10 @@ def tokenizer_json(texts: Sequence[str], merges: Sequence[str], specials: Sequen
     return json.dumps(fields, ensure_ascii=False).encode()
 
 
-def _synthetic_tokenizer(n_vocab: int) -> bytes:
-    """Return a tokenizer of `n_vocab` ids, or nothing where Whisper's special ones do not fit.
+def _build_tokenizer_json(n_vocab: int) -> bytes:
+    """Return a `tokenizer.json` of `n_vocab` ids, or b"" where the special tokens do not fit.
 
-    All texts but the bytes are fillers that decode to words and are never encoded.
+    The texts are single bytes and fillers. A filler decodes to a word; no text encodes to it.
     """
     specials = special_tokens(n_languages=100 if n_vocab > MULTILINGUAL_N_VOCAB else 99)
     n_fillers = n_vocab - 256 - len(specials)

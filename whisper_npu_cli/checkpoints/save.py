@@ -1,6 +1,6 @@
-"""A checkpoint -> a Hugging Face directory, so that other programs can load the same weights.
+"""A checkpoint -> a directory in Hugging Face's layout, which other programs can load.
 
-For tests and benchmarks: the peers are given the random weights that this program computes.
+Tests and benchmarks give other programs the random weights that this one computes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from whisper_npu_cli.checkpoints.checkpoint import CONFIG_NAMES, WEIGHTS_FILE, Checkpoint
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
+from whisper_npu_cli.checkpoints.huggingface import CONFIG_NAMES, WEIGHTS_FILE
 from whisper_npu_cli.checkpoints.safetensors import write_tensors
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.dims import (
@@ -24,13 +25,15 @@ from whisper_npu_cli.dims import (
 
 
 def save_checkpoint(checkpoint: Checkpoint, directory: Path, dtype: str = "F32") -> None:
-    """Write `checkpoint` to `directory` with weights of `dtype`: F32, F16 or BF16."""
+    """Write `checkpoint` to `directory`, its weights as `dtype`: "F32", "F16" or "BF16"."""
     directory.mkdir(parents=True, exist_ok=True)
     tokenizer = checkpoint.tokenizer()
     (directory / "tokenizer.json").write_bytes(checkpoint.tokenizer_json)
-    _write_json(directory / "config.json", _config(checkpoint, tokenizer))
-    _write_json(directory / "generation_config.json", _generation_config(checkpoint, tokenizer))
-    _write_json(directory / "preprocessor_config.json", _preprocessor_config(checkpoint))
+    _write_json(directory / "config.json", _build_config(checkpoint, tokenizer))
+    _write_json(
+        directory / "generation_config.json", _build_generation_config(checkpoint, tokenizer)
+    )
+    _write_json(directory / "preprocessor_config.json", _build_preprocessor_config(checkpoint))
     write_tensors(directory / WEIGHTS_FILE, checkpoint.tensors, dtype)
 
 
@@ -38,7 +41,7 @@ def _write_json(path: Path, fields: dict[str, Any]) -> None:
     path.write_text(json.dumps(fields, indent=2) + "\n")
 
 
-def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
+def _name_special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     return {
         "decoder_start_token_id": tokenizer.sot,
         "bos_token_id": tokenizer.eot,
@@ -47,7 +50,7 @@ def _special_ids(tokenizer: Tokenizer) -> dict[str, int]:
     }
 
 
-def _config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str, Any]:
+def _build_config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str, Any]:
     dims = checkpoint.dims
     return {
         "architectures": ["WhisperForConditionalGeneration"],
@@ -57,22 +60,23 @@ def _config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str, Any]:
         "decoder_ffn_dim": 4 * dims.n_text_state,
         "activation_function": "gelu",
         "scale_embedding": False,
-        **_special_ids(tokenizer),
+        **_name_special_ids(tokenizer),
     }
 
 
-def _generation_config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str, Any]:
+def _build_generation_config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str, Any]:
     settings = checkpoint.generation
     fields: dict[str, Any] = {
         "is_multilingual": settings.is_multilingual,
-        "suppress_tokens": [],  # other programs would have their defaults
+        # Without these two keys, other programs suppress tokens of their own choice.
+        "suppress_tokens": [],
         "begin_suppress_tokens": [],
         "alignment_heads": settings.alignment_heads,
         "max_initial_timestamp_index": TOKENS_PER_SECOND,  # 1 s, as in openai/whisper
         "max_length": checkpoint.dims.n_text_ctx,
         "no_timestamps_token_id": tokenizer.no_timestamps,
         "prev_sot_token_id": tokenizer.sot_prev,
-        **_special_ids(tokenizer),
+        **_name_special_ids(tokenizer),
     }
     if settings.is_multilingual:
         fields["lang_to_id"] = {f"<|{c}|>": i for c, i in tokenizer.language_ids.items()}
@@ -83,7 +87,7 @@ def _generation_config(checkpoint: Checkpoint, tokenizer: Tokenizer) -> dict[str
     return fields
 
 
-def _preprocessor_config(checkpoint: Checkpoint) -> dict[str, Any]:
+def _build_preprocessor_config(checkpoint: Checkpoint) -> dict[str, Any]:
     return {
         "feature_extractor_type": "WhisperFeatureExtractor",
         "processor_class": "WhisperProcessor",

@@ -1,8 +1,8 @@
 """Text <-> token ids, and the special tokens of Whisper by name.
 
-In: the bytes of a Hugging Face `tokenizer.json`. Ids below `eot` are byte-level BPE text, which
-the `tokenizers` library handles; everything else is a special token, kept here in plain
-dictionaries, so that special tokens written in a prompt are never taken for control.
+A tokenizer is made from the bytes of a Hugging Face `tokenizer.json`. The library `tokenizers`
+handles the ids below `eot`, which are text in byte-level BPE. All other ids are special tokens,
+kept here in plain dictionaries, so that text that spells one is never taken for it.
 Knows nothing of model files, logits or search.
 """
 
@@ -21,30 +21,31 @@ from whisper_npu_cli.checkpoints.languages import LANGUAGES
 from whisper_npu_cli.dims import CHUNK_S, TIME_PRECISION_S, TOKENS_PER_SECOND
 from whisper_npu_cli.errors import CheckpointError, UsageError
 
-TASKS = ("transcribe", "translate")
-NO_SPEECH_NAMES = ("<|nospeech|>", "<|nocaptions|>")  # since large-v3, and before
+_TASKS = ("transcribe", "translate")
+_NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # the name since large-v3, and the one before
 
-# Written without spaces between words, so words are cut where characters end
+# These languages are written without spaces, so each character counts as a word
 # (openai/whisper `split_to_word_tokens`).
-UNSPACED_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+_UNSPACED_LANGUAGES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
-# What openai/whisper keeps a transcript free of with suppress_tokens "-1": speaker tags and
-# descriptions of sounds ("[MUSIC]", "(laughs)", "♪"). Each with and without a space before it.
+# openai/whisper suppresses these by default, with and without a space before them, to keep
+# speaker tags and descriptions of sounds ("[MUSIC]", "(laughs)", "♪") out of transcripts.
 _NON_SPEECH = (
     *'"#()*+/:;<=>@[\\]^_`{|}~「」『』',
     *("<<", ">>", "<<<", ">>>", "--", "---", "-(", "-[", "('", '("', "((", "))", "(((", ")))"),
     *("[[", "]]", "{{", "}}", "♪♪", "♪♪♪"),
 )
-# U+2640 to U+267F share their first two UTF-8 bytes, so where one of these takes several tokens
-# the first can be suppressed without touching other text.
+# Where one of these takes several tokens, the first can be suppressed without touching other text:
+# its two bytes begin only U+2640 to U+267F, which are all symbols.
 _NON_SPEECH_NOTES = tuple("♩♪♫♬♭♮♯")
-_REPLACEMENT = "\ufffd"  # decoded where bytes are no complete character
+_REPLACEMENT = "\ufffd"  # the text of bytes that are no complete character
 
 
 def special_tokens(n_languages: int) -> list[str]:
     """Return Whisper's special tokens in the order of their ids, <|endoftext|> first.
 
-    `n_languages` is 99, or 100 since large-v3. Order: openai/whisper `tokenizer.py`.
+    Published vocabularies have 99 languages, or 100 since large-v3. The order is that of
+    openai/whisper `tokenizer.py`.
     """
     return [
         "<|endoftext|>",
@@ -61,15 +62,15 @@ def special_tokens(n_languages: int) -> list[str]:
 
 
 def timestamp_token(step: int) -> str:
-    """Return the name of a timestamp `step` steps of 20 ms into the window."""
+    """Return the name of the timestamp at `step` times 20 ms from the start of the window."""
     return f"<|{step * TIME_PRECISION_S:.2f}|>"
 
 
 class Tokenizer:
-    """The vocabulary of one checkpoint; ids of special tokens are attributes."""
+    """The vocabulary of one checkpoint. Its attributes are the ids of the special tokens."""
 
     def __init__(self, tokenizer_json: bytes, *, is_multilingual: bool, source: str) -> None:
-        """Read a `tokenizer.json`; CheckpointError naming `source` if it is none of Whisper's."""
+        """Read a `tokenizer.json`; CheckpointError, naming `source`, if it is not of a Whisper."""
         fields = _parse(tokenizer_json, source)
         self.is_multilingual = is_multilingual
         self._source = source
@@ -77,20 +78,20 @@ class Tokenizer:
             token["content"]: token["id"] for token in fields["added_tokens"]
         }
         self._special_names = {id_: name for name, id_ in self._special.items()}
-        # Without added tokens the library takes every text for text; its post-processor, which
-        # would wrap prompts in special tokens, goes too.
+        # Without added tokens the library never takes text for a special token, and without a
+        # post-processor it does not wrap prompts in special tokens.
         fields |= {"added_tokens": [], "post_processor": None}
         self._bpe = _build_bpe(fields, source)
 
-        self.eot = self._id("<|endoftext|>")
-        self.sot = self._id("<|startoftranscript|>")
-        self.transcribe = self._id("<|transcribe|>")
-        self.translate = self._id("<|translate|>")
-        self.sot_lm = self._id("<|startoflm|>")
-        self.sot_prev = self._id("<|startofprev|>")
-        self.no_speech = self._id(*NO_SPEECH_NAMES)
-        self.no_timestamps = self._id("<|notimestamps|>")
-        # Files of 2022 and 2023 leave timestamps out: there they follow <|notimestamps|> unnamed.
+        self.eot = self._find_id("<|endoftext|>")
+        self.sot = self._find_id("<|startoftranscript|>")
+        self.transcribe = self._find_id("<|transcribe|>")
+        self.translate = self._find_id("<|translate|>")
+        self.sot_lm = self._find_id("<|startoflm|>")
+        self.sot_prev = self._find_id("<|startofprev|>")
+        self.no_speech = self._find_id(*_NO_SPEECH)
+        self.no_timestamps = self._find_id("<|notimestamps|>")
+        # Files of 2022 and 2023 do not list the timestamps, whose ids follow <|notimestamps|>.
         self.timestamp_begin = self._special.get("<|0.00|>", self.no_timestamps + 1)
         self.language_ids = {
             name[2:-2]: id_ for name, id_ in self._special.items() if name[2:-2] in LANGUAGES
@@ -98,7 +99,7 @@ class Tokenizer:
         last_timestamp = self.timestamp_begin + CHUNK_S * TOKENS_PER_SECOND
         self.n_vocab = max(last_timestamp, *self._special.values()) + 1
 
-    def _id(self, *names: str) -> int:
+    def _find_id(self, *names: str) -> int:
         for name in names:
             if name in self._special:
                 return self._special[name]
@@ -115,9 +116,9 @@ class Tokenizer:
         return self._bpe.decode([i for i in ids if not self.is_special(i)])
 
     def decode_with_timestamps(self, ids: Sequence[int]) -> str:
-        """Return the text of `ids` with special tokens by name, timestamps as <|1.08|>."""
+        """Return the text of `ids`, with special tokens by name and timestamps as <|1.08|>."""
         return "".join(
-            "".join(map(self.name, run)) if special else self._bpe.decode(list(run))
+            "".join(map(self._name, run)) if special else self._bpe.decode(list(run))
             for special, run in groupby(ids, key=self.is_special)
         )
 
@@ -125,17 +126,17 @@ class Tokenizer:
         """Return whether `id_` is a timestamp or another token that is not text."""
         return id_ in self._special_names or id_ >= self.timestamp_begin
 
-    def name(self, id_: int) -> str:
+    def _name(self, id_: int) -> str:
         """Return the name of a special token."""
         return self._special_names.get(id_) or timestamp_token(id_ - self.timestamp_begin)
 
     def sot_sequence(self, language: str | None, task: str = "transcribe") -> tuple[int, ...]:
-        """Return the tokens that start a transcript: English-only models have just one.
+        """Return the tokens that start a transcript: one where the model is English-only.
 
-        `language` is a code; UsageError where the vocabulary does not have it.
+        `language` is a code. Raises UsageError where the model has no such language or task.
         """
-        if task not in TASKS:
-            raise UsageError(f"unknown task {task!r}", hint=f"one of {', '.join(TASKS)}")
+        if task not in _TASKS:
+            raise UsageError(f"unknown task {task!r}", hint=f"one of {', '.join(_TASKS)}")
         if not self.is_multilingual:
             if task != "transcribe" or language not in (None, "en"):
                 raise UsageError(
@@ -165,9 +166,9 @@ class Tokenizer:
     def split_to_word_tokens(
         self, ids: Sequence[int], language: str
     ) -> tuple[list[str], list[list[int]]]:
-        """Split `ids` into words; return their texts and their ids, both in order."""
+        """Split `ids` into words, as openai/whisper does; return their texts and their ids."""
         characters = self._split_on_characters(ids)
-        if language in UNSPACED_LANGUAGES:
+        if language in _UNSPACED_LANGUAGES:
             return [text for text, _ in characters], [tokens for _, tokens in characters]
         words: list[str] = []
         word_ids: list[list[int]] = []
@@ -182,10 +183,11 @@ class Tokenizer:
         return words, word_ids
 
     def _split_on_characters(self, ids: Sequence[int]) -> list[tuple[str, list[int]]]:
-        """Group `ids` so that each group is whole characters: a token may end inside of one.
+        """Group `ids` so that each group is whole characters, which may take several tokens.
 
-        Algorithm: openai/whisper `split_tokens_on_unicode`. A replacement character is waited
-        out, unless the whole text has it at that place too: then the bytes really are broken.
+        Algorithm: openai/whisper `split_tokens_on_unicode`. A group whose text has a replacement
+        character goes on, unless the whole text has one at that place too: then the bytes are
+        broken, and no further token completes them.
         """
         full = self.decode_with_timestamps(ids)
         groups: list[tuple[str, list[int]]] = []

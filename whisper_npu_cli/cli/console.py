@@ -60,7 +60,9 @@ def print_timings(timings: Timings) -> None:
 
 
 def _format_factor(speed: float) -> str:
-    """Return a factor with its significant digits: 27.9x, 2377x."""
+    """Return a factor with its significant digits: 27.9x, 2377x, >9999x."""
+    if speed > 9999:
+        return ">9999x"
     return f"{speed:.1f}x" if speed < 1000 else f"{speed:.0f}x"
 
 

@@ -40,7 +40,7 @@ class Leaf:
     @property
     def flag(self) -> str:
         """The option as a person types it."""
-        return self.about.flags[0] if self.about.flags else f"--{self.name.replace('_', '-')}"
+        return self.about.flag(self.name)
 
     def make_parameter(self) -> Parameter:
         """Return the parameter from which Typer makes the option."""

@@ -20,7 +20,8 @@ def list_models() -> None:
 
     Example: whisper-npu models list
     """
-    from whisper_npu_cli.checkpoints.names import ALIASES, DEMO, find_cached, find_local
+    from whisper_npu_cli.checkpoints.hub import find_cached
+    from whisper_npu_cli.checkpoints.names import ALIASES, DEMO, find_local
 
     rows = [(alias, repository, find_cached(repository)) for alias, repository in ALIASES.items()]
     rows.append((DEMO, "comes with whisper-npu", find_local(DEMO)))
@@ -38,11 +39,10 @@ def pull(name: _Name) -> None:
 
     Example: whisper-npu models pull base.en
     """
-    from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
-    from whisper_npu_cli.checkpoints.names import resolve
+    from whisper_npu_cli.checkpoints.names import open_checkpoint, resolve
 
     directory = resolve(name, offline=False)
-    load_checkpoint(directory, name)
+    open_checkpoint(name, offline=True)
     typer.echo(directory)
 
 

@@ -72,7 +72,7 @@ class Run:
         self.is_interrupted = False
         self._sources = sources
         self._options = options
-        self._outputs = outputs
+        self.outputs = outputs
 
     def has_input(self) -> bool:
         """Return whether there is anything to transcribe; if not, report every input."""
@@ -106,7 +106,7 @@ class Run:
         self.is_interrupted = interrupt.requested
 
     def _is_done(self, source: Input) -> bool:
-        return self._outputs.options.resume and self._outputs.are_complete(source)
+        return self.outputs.options.resume and self.outputs.are_complete(source)
 
     def _skip(self, source: Input) -> None:
         from whisper_npu_cli.writers.document import Skipped
@@ -167,15 +167,14 @@ class Run:
         """Transcribe, and print segments as they are decided."""
         with show_progress(source.name) as show:
             segments = iter(job)
-            first = next(
-                segments, None
-            )  # fails, before the title is printed, where the input is unreadable
-            is_text = not self._outputs.options.as_json
+            # An unreadable input fails here, before its title is printed.
+            first = next(segments, None)
+            is_text = not self.outputs.options.as_json
             if is_text and len(self._sources) > 1:
                 print(f"==> {source.name} <==", flush=True)
             for segment in chain([first] if first else [], segments):
                 if is_text:
-                    print_segment(segment, colours=self._outputs.options.print_colors)
+                    print_segment(segment, colours=self.outputs.options.print_colors)
                 show(job.progress)
 
     def _write(self, source: Input, job: Transcription) -> None:
@@ -183,7 +182,7 @@ class Run:
         result = job.result
         with job.stopwatch.measure("write"):
             if result.is_complete or job.progress:
-                self._outputs.write(source, result.transcript, complete=result.is_complete)
+                self.outputs.write(source, result.transcript, complete=result.is_complete)
         print_uncovered(source.name, result.uncovered)
         print_timings(job.stopwatch.read())
         print_device_times([window.proof for window in result.windows])

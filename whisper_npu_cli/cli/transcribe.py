@@ -75,8 +75,6 @@ def transcribe(
     """
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
-    from whisper_npu_cli.pipeline import Transcriber
-    from whisper_npu_cli.writers.document import to_plain
 
     if options.words is None:
         refuse_changed(layout, without="--word-timestamps")
@@ -84,23 +82,29 @@ def transcribe(
         options = replace(options, language=language_code(options.language))
     # An input that is named twice is transcribed once.
     sources = list({locate(source.path): source for source in find_audio(paths)}.values())
-    outputs = Outputs(sources, output, layout)
-    run = Run(sources, options, outputs)
-    transcriber = None
-    try:
-        if run.has_input():  # else no model is downloaded and loaded
-            outputs.check_folder()
-            with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
-                print_notice(f"loaded {model} in {transcriber.load_s:.2f} s")
-                run.add_all(transcriber)
-    finally:
-        if output.as_json and run.results:  # also after the failure of a device
-            print_json(to_plain(_describe_run(model, transcriber, run)))
+    run = Run(sources, options, Outputs(sources, output, layout))
+    _transcribe_all(run, model, engine, offline=offline)
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)
     if run.failed:
         raise typer.Exit(1)
+
+
+def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: bool) -> None:
+    from whisper_npu_cli.pipeline import Transcriber
+    from whisper_npu_cli.writers.document import to_plain
+
+    transcriber = None
+    try:
+        if run.has_input():  # else no model is downloaded and loaded
+            run.outputs.check_folder()
+            with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
+                print_notice(f"loaded {model} in {transcriber.load_s:.2f} s")
+                run.add_all(transcriber)
+    finally:
+        if run.outputs.options.as_json and run.results:  # also after the failure of a device
+            print_json(to_plain(_describe_run(model, transcriber, run)))
 
 
 def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache, partial
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
@@ -12,7 +12,6 @@ from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, loaded
 from whisper_npu_cli.engines.base import Decoder, Encoder
 from whisper_npu_cli.engines.fallback import FallbackEncoder
 from whisper_npu_cli.engines.turns import Turns
-from whisper_npu_cli.environment import n_physical_cores
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
 
@@ -64,16 +63,14 @@ def load_engines(
     Raises DeviceError for a device that cannot be used; `auto` then takes the next and says why.
     The encoder comes first: while it is loaded its weights are in memory twice.
     """
-    n = options.n_threads or n_physical_cores()
-    options = replace(options, n_threads=n)
     incidents: list[str] = []
     if options.device == AUTO:
         encoder, device, reason = _load_first_that_works(checkpoint, options, notice, incidents)
     else:
         device, reason = options.device, "asked for"
         encoder = load_encoder(checkpoint, options)
-    decoder = _decoder_beside(encoder, checkpoint, replace(options, device=device), notice)
-    return Engines(encoder, decoder, device, reason, n, incidents)
+    decoder = _decoder_beside(encoder, checkpoint, options.for_device(device), notice)
+    return Engines(encoder, decoder, device, reason, options.thread_count, incidents)
 
 
 def load_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
@@ -89,7 +86,7 @@ def _load_first_that_works(
     incidents: list[str],
 ) -> tuple[Encoder, str, str]:
     """Return the encoder of the NPU where it works, else of the CPU, its device, and why that."""
-    npu, cpu = (replace(options, device=name) for name in AUTO_ORDER)
+    npu, cpu = (options.for_device(name) for name in AUTO_ORDER)
 
     def on_failure(error: DeviceError) -> None:
         incidents.append(str(error))
@@ -119,7 +116,7 @@ def _decoder_beside(
     # Several kernels are compiled, which is one wait for the user.
     on_compile = cache(partial(notice, "compiling the decoder: about 45 s, once on this machine"))
     try:
-        with _DECODING, threads(options.n_threads or 1):
+        with _DECODING, threads(options.thread_count):
             compile_ranking(on_compile)
             load = loaded(find_device(options.device).decoder)
             decoder: Decoder = load(checkpoint, options, on_compile)

@@ -16,7 +16,8 @@ import pytest
 
 from tests.support.places import ROOT
 from tests.support.tiny_model import TINY_DIMS
-from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
@@ -40,7 +41,7 @@ MEL = np.random.default_rng(3).uniform(-1, 1, (DIMS.n_mels, N_FRAMES)).astype(np
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     folder = tmp_path_factory.mktemp("model")
     save_checkpoint(random_checkpoint(DIMS), folder)
-    return replace(load_checkpoint(folder), name=str(folder))
+    return replace(huggingface.load(folder), name=str(folder))
 
 
 def open_remote(
@@ -61,7 +62,7 @@ def test_no_worker_is_left_where_the_decoder_cannot_be_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str
 ) -> None:
     save_checkpoint(random_checkpoint(replace(DIMS, n_text_head=4)), tmp_path)
-    checkpoint = replace(load_checkpoint(tmp_path), name=str(tmp_path))
+    checkpoint = replace(huggingface.load(tmp_path), name=str(tmp_path))
     monkeypatch.setenv(STANDIN_VARIABLE, "1")
     before, notices = children(), list[str]()
     with pytest.raises(CheckpointError, match="heads of 32 channels"):
@@ -156,8 +157,8 @@ import sys
 from pathlib import Path
 from tests.engines.npu.test_remote import MEL, children
 from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
-from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
-checkpoint = load_checkpoint(Path(sys.argv[1]), sys.argv[1])
+from whisper_npu_cli.checkpoints import huggingface
+checkpoint = huggingface.load(Path(sys.argv[1]), sys.argv[1])
 remote = RemoteNpuEncoder(checkpoint, "sim")
 print(*children(), flush=True)
 remote.encode(MEL)

@@ -8,7 +8,7 @@ import openvino
 import pytest
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
-from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
@@ -79,7 +79,7 @@ def test_encoding_after_close_is_an_error() -> None:
 def test_stored_checkpoints_of_every_dtype_load(tmp_path: Path, dtype: str) -> None:
     """An fp32 file is shared with OpenVINO as it lies in memory; the others are converted."""
     save_checkpoint(CHECKPOINT, tmp_path, dtype)
-    stored = load_checkpoint(tmp_path)
+    stored = huggingface.load(tmp_path)
     mel = np.zeros((TINY_DIMS.n_mels, N_FRAMES), np.float32)
     with closing(OpenVinoEncoder(stored, precision="f32")) as encoder:
         states = encoder.encode(mel).states

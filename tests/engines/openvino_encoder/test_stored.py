@@ -14,7 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
-from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
@@ -49,12 +50,12 @@ def test_other_weights_in_the_same_file_are_another_encoder(folder: Path, tmp_pa
     """Of the same size, and with the time of modification set back, as copying tools do."""
     save_checkpoint(CHECKPOINT, tmp_path)
     weights = tmp_path / "model.safetensors"
-    before = encode(load_checkpoint(tmp_path))
+    before = encode(huggingface.load(tmp_path))
     times = weights.stat()
     save_checkpoint(random_checkpoint(TINY_DIMS, TINY_SEED + 1), tmp_path)
     assert weights.stat().st_size == times.st_size
     os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = encode(load_checkpoint(tmp_path))
+    after = encode(huggingface.load(tmp_path))
     assert np.abs(after - before).max() > 0.1
     np.testing.assert_array_equal(after, encode(random_checkpoint(TINY_DIMS, TINY_SEED + 1)))
     assert len(list(folder.iterdir())) == 3  # two from files, one computed

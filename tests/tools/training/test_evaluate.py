@@ -10,12 +10,12 @@ from tests.support.places import DEMO
 from tools.speech.clips import Clip, make_clips
 from tools.speech.voices import TEST_INDICES
 from tools.training.evaluate import WORD_S, Model, make_quiet_clips, score_clip, score_clips
-from whisper_npu_cli.checkpoints.checkpoint import load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model(load_checkpoint(DEMO))
+    return Model(huggingface.load(DEMO))
 
 
 @pytest.fixture(scope="module")

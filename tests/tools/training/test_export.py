@@ -11,12 +11,13 @@ from tests.support.places import DEMO
 from tools.training.average import average
 from tools.training.export import export
 from tools.training.spec import TOKENIZER, WORD_IDS
-from whisper_npu_cli.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")
 def demo() -> Checkpoint:
-    return load_checkpoint(DEMO)
+    return huggingface.load(DEMO)
 
 
 def test_the_vocabulary_is_the_bundled_one(demo: Checkpoint) -> None:
@@ -32,7 +33,7 @@ def test_exported_weights_load_as_the_bundled_checkpoint(demo: Checkpoint, tmp_p
     folder.mkdir()
     (folder / "README.md").write_text("kept")
     export({name.removeprefix("model."): demo.array(name) for name in demo.tensors}, folder)
-    made = load_checkpoint(folder)
+    made = huggingface.load(folder)
     assert (made.dims, made.generation) == (demo.dims, demo.generation)
     for name in demo.tensors:  # fp16 in the bundle, so nothing is rounded
         np.testing.assert_array_equal(made.array(name), demo.array(name))
@@ -47,6 +48,6 @@ def test_the_mean_of_checkpoints_is_rounded_once(demo: Checkpoint, tmp_path: Pat
         changed = {name.removeprefix("model."): np.full(demo.array(name).shape, np.float32(value))}
         export(weights | changed, tmp_path / folder)
     average(tmp_path / "mean", [tmp_path / folder for folder in "abc"])
-    made = load_checkpoint(tmp_path / "mean")
+    made = huggingface.load(tmp_path / "mean")
     assert np.unique(made.array(name)) == [np.float16(5 / 3)]
     assert made.generation == demo.generation

@@ -95,7 +95,7 @@ def load(checkpoint: Checkpoint, options: EngineOptions) -> OpenVinoEncoder:
     """Load the encoder of `--device cpu` or `openvino:NAME`."""
     device = options.device.removeprefix(OPENVINO) if options.device.startswith(OPENVINO) else "CPU"
     return OpenVinoEncoder(
-        checkpoint, precision=options.precision, n_threads=options.n_threads, device=device
+        checkpoint, precision=options.precision, n_threads=options.thread_count, device=device
     )
 
 

@@ -1,0 +1,193 @@
+"""A directory in Hugging Face's layout -> a checkpoint.
+
+The layout is `config.json`, `generation_config.json`, `tokenizer.json` and `model.safetensors`,
+or instead of the last several shards with an index. Everything is checked here, once: whoever
+holds a `Checkpoint` need not check it again. Knows nothing of aliases, caches and downloads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from whisper_npu_cli.checkpoints.checkpoint import (
+    MULTILINGUAL_N_VOCAB,
+    Checkpoint,
+    GenerationSettings,
+    Head,
+    default_alignment_heads,
+    expected_shapes,
+)
+from whisper_npu_cli.checkpoints.safetensors import (
+    DTYPES,
+    StoredTensor,
+    StoredTensors,
+    read_header,
+    read_index,
+)
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.errors import CheckpointError
+
+WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+_UNREAD_SUFFIXES = frozenset({".bin", ".pt", ".h5", ".msgpack"})  # weights in other formats
+# The key in config.json of each field of ModelDims.
+CONFIG_NAMES = {
+    "n_mels": "num_mel_bins",
+    "n_audio_ctx": "max_source_positions",
+    "n_audio_state": "d_model",
+    "n_audio_head": "encoder_attention_heads",
+    "n_audio_layer": "encoder_layers",
+    "n_vocab": "vocab_size",
+    "n_text_ctx": "max_target_positions",
+    "n_text_state": "d_model",
+    "n_text_head": "decoder_attention_heads",
+    "n_text_layer": "decoder_layers",
+}
+_NOT_WHISPER = "give a directory of Hugging Face Whisper, for example of openai/whisper-base"
+_NOT_SAFETENSORS = "convert the weights with transformers: model.save_pretrained(DIRECTORY)"
+
+
+def load(path: Path, name: str | None = None) -> Checkpoint:
+    """Return the checkpoint in directory `path`; CheckpointError says what is wrong with it.
+
+    Results call the model `name`, or as the directory is called where `name` is None.
+    """
+    dims = _read_dims(path)
+    return Checkpoint(
+        name=name or path.resolve().name,
+        path=path,
+        dims=dims,
+        generation=_read_generation(path / "generation_config.json", dims),
+        tokenizer_json=_read_file(path / "tokenizer.json"),
+        tensors=_read_tensors(path, dims),
+    )
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path.parent} is no Whisper checkpoint: cannot read {path.name} ({error.strerror})",
+            hint=_NOT_WHISPER,
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(_read_file(path))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: expected JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path}: expected a JSON object, found {type(fields).__name__}")
+    return fields
+
+
+def _read_dims(path: Path) -> ModelDims:
+    config = _read_json(path / "config.json")
+    if config.get("model_type") != "whisper":
+        raise CheckpointError(
+            f"{path} is no Whisper checkpoint: config.json says model_type"
+            f" {config.get('model_type')!r}, expected 'whisper'",
+            hint=_NOT_WHISPER,
+        )
+    for key in CONFIG_NAMES.values():
+        if type(config.get(key)) is not int or config[key] <= 0:
+            raise CheckpointError(
+                f"{path}: config.json: expected a positive whole number for {key},"
+                f" found {config.get(key)!r}"
+            )
+    dims = ModelDims(**{field: config[key] for field, key in CONFIG_NAMES.items()})
+    _check_architecture(path, config, dims)
+    return dims
+
+
+def _check_architecture(path: Path, config: dict[str, Any], dims: ModelDims) -> None:
+    """Raise CheckpointError unless `config` is of an architecture that the engines compute.
+
+    Every published checkpoint has it.
+    """
+    expected = {
+        "max_source_positions": N_FRAMES // 2,
+        "encoder_ffn_dim": 4 * dims.n_audio_state,
+        "decoder_ffn_dim": 4 * dims.n_text_state,
+        "activation_function": "gelu",
+        "scale_embedding": False,
+        "tie_word_embeddings": True,
+    }
+    for key, value in expected.items():
+        if config.get(key, value) != value:
+            raise CheckpointError(
+                f"{path}: config.json: expected {value!r} for {key}, found {config[key]!r}"
+            )
+    if dims.n_audio_state % dims.n_audio_head or dims.n_text_state % dims.n_text_head:
+        raise CheckpointError(
+            f"{path}: config.json: expected d_model {dims.n_text_state} to be a multiple of the"
+            f" attention heads, found {dims.n_audio_head} and {dims.n_text_head}"
+        )
+
+
+def _read_generation(file: Path, dims: ModelDims) -> GenerationSettings:
+    """Read generation_config.json; checkpoints of 2022 have none, and get defaults."""
+    fields = _read_json(file) if file.exists() else {}
+    fields = {key: value for key, value in fields.items() if value is not None}
+    try:
+        return GenerationSettings(
+            is_multilingual=bool(
+                fields.get("is_multilingual", dims.n_vocab >= MULTILINGUAL_N_VOCAB)
+            ),
+            alignment_heads=_choose_heads(fields.get("alignment_heads", ()), dims),
+        )
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{file}: expected pairs of numbers: {error}") from error
+
+
+def _choose_heads(pairs: Sequence[Sequence[int]], dims: ModelDims) -> tuple[Head, ...]:
+    """Return those of the listed heads that exist, or the default heads if none does.
+
+    A distilled model has fewer layers, and its list may be that of the model it comes from.
+    """
+    heads = ((int(layer), int(head)) for layer, head in pairs)
+    existing = tuple(h for h in heads if h[0] < dims.n_text_layer and h[1] < dims.n_text_head)
+    return existing or default_alignment_heads(dims)
+
+
+def _read_tensors(path: Path, dims: ModelDims) -> StoredTensors:
+    stored = _find_tensors(path)
+    for name, shape in expected_shapes(dims).items():
+        if name not in stored:
+            raise CheckpointError(f"{path}: missing tensor {name}, expected shape {shape}")
+        _check_tensor(name, stored[name], shape)
+    return StoredTensors(stored)
+
+
+def _find_tensors(path: Path) -> dict[str, StoredTensor]:
+    if (path / WEIGHTS_FILE).is_file():
+        return read_header(path / WEIGHTS_FILE)
+    if (path / INDEX_FILE).is_file():
+        return read_index(path / INDEX_FILE)
+    found = describe_unread(file.name for file in path.iterdir())
+    raise CheckpointError(
+        f"{path}: no weights: expected {WEIGHTS_FILE}{found}", hint=_NOT_SAFETENSORS
+    )
+
+
+def describe_unread(files: Iterable[str]) -> str:
+    """Return for an error which of `files` are weights in other formats; "" where none are."""
+    others = sorted(file for file in files if Path(file).suffix in _UNREAD_SUFFIXES)
+    return f", found {', '.join(others)}" if others else ""
+
+
+def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise CheckpointError(
+            f"{tensor.path}: tensor {name}: expected shape {shape}, found {tensor.shape}"
+        )
+    if tensor.dtype not in DTYPES:
+        raise CheckpointError(
+            f"{tensor.path}: tensor {name}: expected dtype {', '.join(DTYPES)},"
+            f" found {tensor.dtype}"
+        )
