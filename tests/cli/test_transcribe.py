@@ -194,9 +194,8 @@ def test_bad_input_is_reported_and_the_others_go_on(
     path = bad.make(tmp_path / bad.name)
     tmp_path.chmod(0o755)
     if bad.unprivileged:
-        cli(
-            "transcribe", sample, "--model", "demo"
-        )  # which stores compiled code that nobody may not store
+        # This run stores the compiled code, which the user "nobody" could not do.
+        cli("transcribe", sample, "--model", "demo")
     with unprivileged(bad.unprivileged):
         result = cli("transcribe", path, sample, "--model", "demo", "--json")
     assert result.status == 1

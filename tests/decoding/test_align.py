@@ -184,9 +184,7 @@ def test_words_cover_the_tokens_and_stay_in_the_content(
     @settings(max_examples=20)
     @given(st.integers(2, 3000), st.text(min_size=1, max_size=12))
     def check(n_frames: int, text: str) -> None:
-        tokens = tokenizer.encode(
-            text
-        )  # of whole characters: broken ones at the end would be no word
+        tokens = tokenizer.encode(text)  # whole characters; incomplete ones would be no word
         spoken = Spoken(tokens, "en", "transcribe", n_frames)
         words = align_words(decoder, window, tokenizer, spoken)
         assert [token for word in words for token in word.tokens] == tokens

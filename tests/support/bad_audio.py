@@ -1,6 +1,6 @@
-"""Inputs that cannot be transcribed, with what the user must be told of each.
+"""Inputs that cannot be transcribed, with the words of the error of each.
 
-Used by the tests of `audio` and by those of the command line.
+The tests of `audio` and of the command line use them.
 """
 
 from __future__ import annotations

@@ -24,7 +24,6 @@ class Copy:
     """Host -> memory tile -> core, which copies -> memory tile -> host; every part replaceable."""
 
     def __init__(self, **changes: Any) -> None:
-        self.n_turns = 1
         self.stack = 1024
         self.depth = 2
         self.core_tile = Tile(0, 2)
@@ -37,12 +36,11 @@ class Copy:
         self.data_type: Any = words(N * WORDS)
         self.n_fills = 1
         self.await_drain = True
-        self.finish_first = False
         self.core: Callable[..., None] | None = None
         self.__dict__.update(changes)
 
     def program(self) -> Program:
-        """Return the program."""
+        """Make the program of the design."""
         element = words(WORDS)
         source, sink = ObjectFifo(element, self.depth, "in"), ObjectFifo(element, 2, "out")
         inner = source.cons().forward(tile=self.memory_tile, name="in_core")

@@ -30,9 +30,9 @@ DIMS = ModelDims(
     n_text_layer=2,
 )
 SEED = 12
-TEXT = " The quick brown fox"  # a prompt; fox and w1 differ: fillers are never encoded
+TEXT = " The quick brown fox"  # a prompt; it becomes bytes, as no text encodes to a filler
 
-# Options of one window that openai-whisper and this program name alike.
+# Options for one window, under names that openai-whisper and this program share.
 WINDOW_CASES: dict[str, dict[str, Any]] = {
     "greedy": {"beam_size": None},
     "beam 5": {"beam_size": 5},
@@ -77,7 +77,7 @@ LONG_CASES: dict[str, dict[str, Any]] = {
     },
 }
 
-# Recordings of spoken digits: seconds, longest gap in seconds.
+# Recordings of spoken digits: their length and their longest gap in seconds.
 DEMO_RECORDINGS = {
     "1 min, no gaps": (60.0, 0.0),
     "3 min, gaps to 10 s": (180.0, 10.0),

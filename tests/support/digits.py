@@ -1,4 +1,4 @@
-"""Clips of spoken digits, the same wherever they are made: by the goldens' script and by tests.
+"""Clips of spoken digits, the same for the makers of the goldens and for the tests.
 
 `data/digits.flac` holds the test split (indices 0 to 4) of the Free Spoken Digit Dataset one
 after the other, `data/digits.json` the name and length of each: 0_george_0 is speaker George
@@ -31,7 +31,7 @@ class DigitClip:
 
     samples: NDArray[np.float32]  # (n,) at SAMPLE_RATE
     text: str
-    starts: tuple[float, ...]  # of each digit's recording, in seconds
+    starts: tuple[float, ...]  # start of each digit's recording in seconds
 
     def mel(self, n_mels: int) -> NDArray[np.float32]:
         """Return the only window of the clip, (n_mels, N_FRAMES), zero beyond the content."""

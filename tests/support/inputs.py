@@ -1,4 +1,4 @@
-"""One encoded recording in each form that a source takes, and all its samples."""
+"""Forms in which a source takes an encoded recording, and the reading of all its samples."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whisper_npu_cli.audio.sources import Audio, open_source
 
 
 class Pipe(io.RawIOBase):
-    """What can only be read once, in pieces of a few bytes or many, as sockets give them."""
+    """A stream that can be read only once, in pieces of any size, like a socket."""
 
     def __init__(self, data: bytes, most_bytes: int = 1 << 20) -> None:
         self._data = io.BytesIO(data)
@@ -27,7 +27,7 @@ class Pipe(io.RawIOBase):
 
 
 class ShortReads(io.BytesIO):
-    """A stream that can seek, and gives fewer bytes than it is asked for."""
+    """A stream that can seek, and gives fewer bytes than requested."""
 
     def read(self, size: int | None = -1) -> bytes:
         return super().read(min(size or 0, 100))
@@ -48,7 +48,7 @@ class Breaking(io.BytesIO):
 
 
 def at_offset(data: bytes) -> IO[bytes]:
-    """A stream that stands behind something else."""
+    """Return a stream whose data begins after other bytes."""
     stream = io.BytesIO(b"RIFF, which is not of it" + data)
     stream.seek(len(stream.getvalue()) - len(data))
     return stream
@@ -64,7 +64,7 @@ FORMS: dict[str, Callable[[bytes], Audio]] = {
 
 
 def read_samples(audio: Audio) -> NDArray[np.float32]:
-    """All samples (n,) at 16 kHz of anything that `open_source` takes."""
+    """Return all samples (n,) at 16 kHz of anything that `open_source` takes."""
     source = open_source(audio)
     try:
         return np.concatenate(list(source.blocks()))

@@ -14,7 +14,7 @@ from whisper_npu_cli.dims import SAMPLE_RATE
 
 
 def compose_long_file(path: Path, minutes: float, seed: int = 0) -> list[str]:
-    """Write digits in phrases of one speaker, 3 to 10 each, and up to 5 s between them."""
+    """Write phrases of 3 to 10 digits with up to 5 s between them; return the words."""
     rng = np.random.default_rng(seed)
     recordings, rate = load_recordings()
     words: list[str] = []
@@ -44,14 +44,14 @@ def _hum(t: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _music(t: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Chords struck twice a second, which fade, in a round of four."""
+    """Fading chords, struck twice a second, in a round of four."""
     thirds = np.array([[262, 330, 392], [220, 262, 330], [175, 220, 262], [196, 247, 294]])
     pitches = thirds[(t / 2).astype(int) % len(thirds)]  # (n, 3) Hz
     chord = sum(np.sin(2 * np.pi * pitch * t) for pitch in pitches.T)
     return (0.15 * chord * np.exp(-4 * (t % 0.5))).astype(np.float32)
 
 
-# seconds (n,) of at most a minute -> samples (n,) at SAMPLE_RATE without speech; minutes repeat
+# Times (n,) in seconds, up to a minute -> samples (n,) at SAMPLE_RATE without speech.
 NO_SPEECH: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "silence": np.zeros_like,
     "noise": _noise,

@@ -1,4 +1,4 @@
-"""Machines made of files: a healthy one, and what can be wrong with it, one thing at a time.
+"""Machines made of files: a healthy one, and one for each fault that it can have.
 
 `python tests/support/machines.py FOLDER` makes all of them, for `whisper-npu doctor --root FOLDER/bios`.
 """
@@ -22,7 +22,7 @@ NODE = "dev/accel/accel0"
 
 @dataclass(frozen=True)
 class Case:
-    """A machine, the check that must name its cause, and words of cause and fix."""
+    """A faulty machine, the check that must find the cause, and words of the cause and the fix."""
 
     name: str
     change: Callable[[Path], object]

@@ -1,4 +1,4 @@
-"""A decoder whose logits are written down: for a window and the tokens so far, what comes next."""
+"""A decoder whose logits come from a script, given the window and the tokens so far."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Script: TypeAlias = Callable[[int, tuple[int, ...]], Mapping[int, float]]
 
 
 def window(index: int) -> CrossKV:
-    """A window that is only its number."""
+    """Return an encoded window that holds only its number."""
     number = np.full(1, index)
     return CrossKV(number, number)
 
 
 class ScriptedDecoder:
-    """Probabilities by token, as `script` gives them; all others are tiny, and equal."""
+    """Give tokens the probabilities of `script`, and all others an equal, tiny one."""
 
     name = "scripted"
 
     def __init__(self, script: Script, n_text_ctx: int = 64, n_vocab: int = N_VOCAB) -> None:
         self.dims = replace(DIMS, n_text_ctx=n_text_ctx, n_vocab=n_vocab)
         self.script = script
-        self.started: list[list[int]] = []  # windows of each session
-        self.n_rows: list[int] = []  # of each step
+        self.started: list[list[int]] = []  # numbers of the windows of each session
+        self.n_rows: list[int] = []  # number of rows in each step
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
         return CrossKV(window.cross_keys, window.cross_values)

@@ -22,7 +22,7 @@ def transcribe_samples(
     samples: NDArray[np.float32],  # (n,)
     options: TranscribeOptions,
 ) -> list[Segment]:
-    """Return the segments, numbered in each window."""
+    """Return the segments, numbered within each window."""
     stats = scan([samples], engines.encoder.dims.n_mels)
     stages = Stages(engines, tokenizer, options, Stopwatch())
     clips = plan_clips(options.clip_timestamps, stats.n_frames)

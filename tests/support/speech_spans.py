@@ -1,4 +1,4 @@
-"""Probabilities of speech and options for them, of which properties are tested."""
+"""Strategies for probabilities of speech and options, and the spans found with them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def track(probabilities: list[float], options: VadOptions) -> list[tuple[int, in
 
 
 def track_frames(probabilities: list[float], options: VadOptions) -> list[Span]:
-    """Chunks of 32 ms as mel frames, without rounding trouble: multiples of 16 frames."""
+    """Return the spans in mel frames; 5 chunks of 32 ms are 16 frames."""
     spans = track(probabilities, options)
     return [Span(start * 16 // 5, end * 16 // 5) for start, end in spans]

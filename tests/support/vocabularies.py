@@ -1,4 +1,4 @@
-"""Whisper's published vocabularies as `tokenizer.json`, and the smallest one that there is."""
+"""Whisper's published vocabularies as `tokenizer.json`, and the smallest possible one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.places import GOLDEN
 from whisper_npu_cli.checkpoints.random import byte_alphabet, tokenizer_json
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer, special_tokens
 
-# A token a byte, no merges, and every special token of the multilingual models
+# A token for each byte, no merges, and every special token of the multilingual models.
 BYTES = Tokenizer(
     tokenizer_json(byte_alphabet(), [], special_tokens(99)), is_multilingual=True, source="test"
 )
@@ -19,7 +19,7 @@ BYTES = Tokenizer(
 
 @cache
 def published_tokenizer_json(vocabulary: str) -> bytes:
-    """Return that of openai/whisper-base ("multilingual"), base.en ("english") or "large-v3"."""
+    """Return the file of whisper-base ("multilingual"), base.en ("english") or "large-v3"."""
     # The merges are in `golden/`.
     file = "gpt2" if vocabulary == "english" else "multilingual"
     packed = (GOLDEN / f"{file}.merges.xz").read_bytes()

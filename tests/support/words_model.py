@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-# Aligned with the windows of `decoding_model`, one after the other.
+# Texts to align with the windows of `decoding_model`, one with each.
 TEXTS = (
     ' "One, two (three) -- four!" he said. ¿Qué?',
     " a",
     " It's 5 o'clock. Well... [no] maybe-not: 100,000 times",
     " Müßiggang, мир",
 )
-N_FRAMES = (3000, 3000, 1234, 501)  # of each window that are content
+N_FRAMES = (3000, 3000, 1234, 501)  # frames of content in each window
 
-# Options of a whole transcription of spoken digits by the demo checkpoint, and its recording:
-# seconds, and seconds of its longest gap.
+# Options of a transcription of spoken digits by the demo checkpoint, and the recording: its length
+# and its longest gap in seconds.
 _GREEDY: dict[str, Any] = {"beam_size": None, "temperature_increment_on_fallback": None}
 WORD_CASES: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     "gaps to 2 s": (_GREEDY, (60.0, 2.0)),
@@ -24,7 +24,7 @@ WORD_CASES: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     "skip short silence": (_GREEDY | {"hallucination_silence_threshold": 0.5}, (60.0, 4.0)),
 }
 
-# Layouts of subtitles, by openai-whisper's names.
+# Layouts of subtitles, under openai-whisper's names.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "highlight": {"highlight_words": True},
@@ -50,7 +50,7 @@ _SENTENCES: tuple[tuple[float, str], ...] = (  # where each begins, in seconds
 
 
 def spoken_segments() -> list[dict[str, Any]]:
-    """Return segments with words, as openai-whisper has them: steady speech, pauses between."""
+    """Return segments with words, in openai-whisper's form: steady speech with pauses between."""
     segments: list[dict[str, Any]] = []
     for start, sentence in _SENTENCES:
         words: list[dict[str, Any]] = []

@@ -163,9 +163,7 @@ def _find_steps(cost):  # type: ignore[no-untyped-def]
     n_rows, n_columns = cost.shape
     steps = np.empty((n_rows + 1, n_columns + 1), np.int8)
     steps[:, 0], steps[0, :] = _NEXT_ROW, _NEXT_COLUMN
-    before = np.full(
-        n_columns + 1, np.float32(np.inf)
-    )  # costs of the cheapest paths to the row above
+    before = np.full(n_columns + 1, np.float32(np.inf))  # costs of paths to the row above
     before[0] = 0
     here = np.empty_like(before)
     for i in range(1, n_rows + 1):
