@@ -215,7 +215,7 @@ class Core:
 # ----------------------------------------------------------------- run-time parameters of a stream
 
 
-def parameters(spec: StreamSpec) -> dict[int, int]:
+def choose_parameters(spec: StreamSpec) -> dict[int, int]:
     """Return the run-time parameters that matter; the counts of the other operations are 0."""
     none = {TILES: 0, QUERIES: 0, STRIPES: 0}
     blocks = (spec.m // PASS) * (spec.n // PASS)
@@ -245,7 +245,7 @@ def parameters(spec: StreamSpec) -> dict[int, int]:
 # --------------------------------------------------------------------------------- program
 
 
-def program(spec: StreamSpec) -> Program:
+def make_program(spec: StreamSpec) -> Program:
     """Return the array with the sequence of `spec`."""
     a_in, b_in, c_out, cores = make_fifos()
     kernels = {name: Kernel(name, *rest) for name, rest in KERNELS.items()}
@@ -263,7 +263,7 @@ def program(spec: StreamSpec) -> Program:
         core = Core(column, kernels)
         workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
 
-    values = parameters(spec)
+    values = choose_parameters(spec)
 
     def set_parameters(*all_rtps: Buffer) -> None:
         for rtp in all_rtps:
@@ -281,17 +281,17 @@ def program(spec: StreamSpec) -> Program:
         for barrier in barriers:
             runtime.set_barrier(barrier, 1)
         groups = []
-        for i, j in movement.blocks():
+        for i, j in movement.list_blocks():
             group = runtime.task_group()
             groups.append(group)
             for row, fifo in enumerate(a_in):
-                for role, tap in movement.a(i, j, row):
+                for role, tap in movement.feed_a(i, j, row):
                     runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(row, 0))
             for column, fifo in enumerate(b_in):
-                role, tap = movement.b(j, column)
+                role, tap = movement.feed_b(j, column)
                 runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(column, 0))
             for column, fifo in enumerate(c_out):
-                role, tap = movement.c(i, j, column)
+                role, tap = movement.collect_c(i, j, column)
                 runtime.drain(fifo.cons(), data[role], tap, group, wait=True, tile=Tile(column, 0))
             if len(groups) == IN_FLIGHT:
                 runtime.finish_task_group(groups.pop(0))
@@ -301,4 +301,4 @@ def program(spec: StreamSpec) -> Program:
 
 
 if __name__ == "__main__":
-    print(program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())
+    print(make_program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())

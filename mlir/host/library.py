@@ -55,7 +55,7 @@ class KernelLibrary:
         self._begin(*self._where, n_arrays)
         getattr(self._library, name)(*values)
 
-    def counts(self) -> dict[str, int]:
+    def read_counts(self) -> dict[str, int]:
         """Return how often the last call used each slot of a bundle."""
         out = np.zeros(len(SLOTS), np.uint64)
         self._library.host_counts(ctypes.c_void_p(out.ctypes.data))

@@ -118,8 +118,8 @@ void finish_attention(const float* acc, const float* state, bfloat16* out) {
         for (unsigned j = 0; j < STRIPS; j += 2) {
             const float* from = acc + i * STRIP + j * BLOCK;
             store_a(out + i * TILE * 4 + j * BLOCK,
-                    to_half(times(Split(aie::load_v<BLOCK>(from)), factor)),
-                    to_half(times(Split(aie::load_v<BLOCK>(from + BLOCK)), factor)));
+                    to_half(multiply(Split(aie::load_v<BLOCK>(from)), factor)),
+                    to_half(multiply(Split(aie::load_v<BLOCK>(from + BLOCK)), factor)));
         }
     }
 }

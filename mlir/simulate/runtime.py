@@ -161,7 +161,7 @@ class Program:
         self.device = device
         self.runtime = rt
 
-    def fifos(self) -> list[ObjectFifo]:
+    def find_fifos(self) -> list[ObjectFifo]:
         """Return every fifo that workers or the sequence reach, by name."""
         found: dict[str, ObjectFifo] = {}
 

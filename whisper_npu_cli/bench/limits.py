@@ -40,7 +40,7 @@ class Gemm:
         model = ov.Model([ops.matmul(*operands, False, False)], [x])
         self._request = ov.Core().compile_model(model, "CPU", config).create_infer_request()
 
-    def gflops(self) -> float:
+    def measure_gflops(self) -> float:
         """Return the rate of one product in GFLOP/s."""
         start = perf_counter()
         self._request.infer([self._x], share_inputs=True)
@@ -68,7 +68,7 @@ class MemoryRead:
         self._values: NDArray[np.float32] = np.ones(READ_BYTES // 4, np.float32)
         _sum(self._values)  # compiled here
 
-    def gb_s(self) -> float:
+    def measure_gb_s(self) -> float:
         """Return the rate of one pass in GB/s."""
         start = perf_counter()
         _sum(self._values)

@@ -72,6 +72,14 @@ def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:
         raise ValueError(f"mel has shape {mel.shape}, expected {(dims.n_mels, N_FRAMES)}")
 
 
+def relative_l2(values: NDArray[np.float32], oracle: NDArray[np.float32]) -> float:
+    """Return the distance of an engine's `values` from the oracle's, relative to the oracle's norm.
+
+    Both arrays have the same shape.
+    """
+    return float(np.linalg.norm(values - oracle) / np.linalg.norm(oracle))
+
+
 @dataclass(frozen=True)
 class CrossKV:
     """A window's cross-attention keys and values as one decoder keeps them.

@@ -31,11 +31,6 @@ Array = NDArray[np.float32]
 LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default, with which Whisper was trained
 
 
-def relative_l2(values: Array, oracle: Array) -> float:
-    """Return the distance of `values` from the oracle's, relative to the length of these."""
-    return float(np.linalg.norm(values - oracle) / np.linalg.norm(oracle))
-
-
 def gelu(x: Array) -> Array:
     """Return the exact GELU, x times the normal distribution function (no tanh approximation)."""
     normal_cdf: Array = np.float32(0.5) * (1 + erf(x / np.float32(np.sqrt(2))))

@@ -22,14 +22,14 @@ from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
     CROSS,
+    PATCHES,
     STATES,
-    WINDOWS,
     plan_encoder,
 )
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
 from whisper_npu_cli.engines.npu.spec import TILE, StreamSpec
 from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
-from whisper_npu_cli.engines.npu.weights import packed_weights
+from whisper_npu_cli.engines.npu.weights import pack_encoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
 from whisper_npu_cli.transcript import DeviceProof
 
@@ -74,7 +74,7 @@ class NpuEncoder:
         ]
 
     def _load_weights(self, checkpoint: Checkpoint) -> None:
-        for name, packed in packed_weights(self._plan, checkpoint):
+        for name, packed in pack_encoder(self._plan, checkpoint):
             self._buffers[name].host[:] = packed
             self._buffers[name].to_device()
             if name.startswith(CROSS):
@@ -92,8 +92,8 @@ class NpuEncoder:
         """Encode into the arrays of `window`; DeviceError where the device fails or lies."""
         check_mel(mel, self.dims)
         start = thread_time()
-        windows = self._buffers[WINDOWS]
-        windows.host[:] = conv_windows(mel, *self._plan.buffers[WINDOWS].shape).view(np.uint8)
+        windows = self._buffers[PATCHES]
+        windows.host[:] = extract_patches(mel, *self._plan.buffers[PATCHES].shape).view(np.uint8)
         windows.to_device()
         results = [self._buffers[part.buffer] for part in self._plan.cross]
         for buffer in (self._buffers[STATES], *results):
@@ -182,7 +182,7 @@ class _Probe:
             raise DeviceError("the NPU returned keys or values that do not follow from its states")
 
 
-def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:
+def extract_patches(mel: F32, rows: int, cols: int) -> layout.U16:
     """Return the first convolution's operand in layout `a`, for its outputs as three parts.
 
     Part p holds output rows 2t + p - 1: what tap p of the second convolution reads. A row is
@@ -208,7 +208,7 @@ def _choose_overlay(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> Overla
     for overlay in manifest.overlays:
         try:
             for spec in specs:
-                overlay.stream(spec)
+                overlay.find_stream(spec)
         except OverlayError as error:
             refusal = error
         else:

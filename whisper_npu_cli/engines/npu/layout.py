@@ -113,13 +113,13 @@ def store_kv_half(packed: U16, matrix: U16, *, keys: bool) -> None:
     square = matrix.reshape(n // TILE, TILE, cols // TILE, TILE).transpose(2, 0, 1, 3)
     square = square.swapaxes(2, 3) if keys else square
     half = _pack(square.reshape(-1, TILE), B_BLOCK).reshape(square.shape)
-    _kv_tiles(packed)[:, :, 0 if keys else 1] = half
+    _view_kv(packed)[:, :, 0 if keys else 1] = half
 
 
 def unpack_kv(packed: U16) -> tuple[U16, U16]:
     """Restore keys and values (positions, heads * TILE) bf16 from layout `kv`."""
     rows, cols = packed.shape
-    keys, values = np.moveaxis(_kv_tiles(packed), 2, 0)
+    keys, values = np.moveaxis(_view_kv(packed), 2, 0)
     halves = []
     for tiles, transposed in ((keys, True), (values, False)):
         plain = _unpack(np.ascontiguousarray(tiles).reshape(-1, TILE), B_BLOCK)
@@ -129,7 +129,7 @@ def unpack_kv(packed: U16) -> tuple[U16, U16]:
     return halves[0], halves[1]
 
 
-def _kv_tiles(packed: U16) -> U16:
+def _view_kv(packed: U16) -> U16:
     """View layout `kv` as (heads, position tiles, 2, TILE, TILE): [..., 0] keys, 1 values."""
     rows, cols = packed.shape
     return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)

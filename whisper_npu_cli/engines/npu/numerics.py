@@ -5,7 +5,7 @@ Every operation is one fp32 operation rounded to nearest even, in the order writ
 compiled kernels of `mlir/kernels` give the same bits, and the stand-in for pyxrt computes with
 this file. It knows no layout and no device.
 
-AIE2 multiplies bf16 by bf16 and adds in fp32; it has no fp32 multiplier. `times` is the product
+AIE2 multiplies bf16 by bf16 and adds in fp32; it has no fp32 multiplier. `multiply` is the product
 of two fp32 numbers from three such multiplications, good to 2^-16. Only the few numbers per row
 of LayerNorm and softmax use true fp32 products, which `aie::mul` emulates with nine.
 """
@@ -47,7 +47,7 @@ def round_bf16(x: Matrix) -> Matrix:
 _EXP2_TOP = round_bf16(np.asarray(EXP2[3:], np.float32))  # (1,)
 
 
-def times(a: Matrix, b: Matrix) -> Matrix:
+def multiply(a: Matrix, b: Matrix) -> Matrix:
     """Multiply fp32 numbers by way of bf16: hi * hi + hi * lo + lo * hi."""
     a_hi, b_hi = round_bf16(a), round_bf16(b)
     a_lo, b_lo = round_bf16(a - a_hi), round_bf16(b - b_hi)
@@ -85,14 +85,14 @@ def gelu(x: Matrix) -> Matrix:
     c = np.asarray(GELU, np.float32)[piece]
     u = t - np.asarray(GELU_CENTRES, np.float32)[piece]
     y = c[..., 2] + round_bf16(u) * round_bf16(c[..., 3])
-    y = c[..., 1] + times(u, y)
-    y = c[..., 0] + times(u, y)
+    y = c[..., 1] + multiply(u, y)
+    y = c[..., 0] + multiply(u, y)
     n = round_integer(y)
     f = y - n
     p = np.float32(EXP2[2]) + round_bf16(f) * _EXP2_TOP
     p = np.float32(EXP2[1]) + round_bf16(f) * round_bf16(p)
-    p = np.float32(EXP2[0]) + times(f, p)
-    tail = times(t, scale_exponent(p, n.astype(np.int32)))
+    p = np.float32(EXP2[0]) + multiply(f, p)
+    tail = multiply(t, scale_exponent(p, n.astype(np.int32)))
     return round_bf16(np.where(x < 0, np.float32(0), x) - tail)
 
 
@@ -126,7 +126,7 @@ def attention(q: Matrix, k: Matrix, v: Matrix, valid: int) -> Matrix:
         _accumulate(out, p, v[start : start + keys])
         _accumulate(total, p, np.ones((keys, 1), np.float32))
         maximum = new
-    return round_bf16(times(out, np.broadcast_to(reciprocal(total), out.shape)))
+    return round_bf16(multiply(out, np.broadcast_to(reciprocal(total), out.shape)))
 
 
 def layernorm(x: Matrix, valid: int) -> Matrix:
@@ -150,7 +150,7 @@ def layernorm(x: Matrix, valid: int) -> Matrix:
     mean = _add_strands(sums) * per_column
     variance = np.fmax(_add_strands(squares) * per_column - mean * mean, np.float32(0))
     scale = reciprocal_root(variance + np.float32(EPSILON))
-    return round_bf16(times(centred - mean, np.broadcast_to(scale, x.shape)))
+    return round_bf16(multiply(centred - mean, np.broadcast_to(scale, x.shape)))
 
 
 def round_integer(x: Matrix) -> Matrix:

@@ -27,7 +27,7 @@ from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.shared import WindowPool
-from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, folder_prefix
+from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, make_prefix
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions
@@ -115,7 +115,7 @@ class _Worker:
     """One worker process and the socket to it."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        module, cwd = _worker_module(options)
+        module, cwd = _choose_module(options)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", module, str(theirs.fileno())]
         with theirs:
@@ -158,7 +158,7 @@ class _Worker:
                 raise DeviceError("the NPU's worker process died", hint=HINT_GONE)
             message = json.loads(data)
             if message["kind"] == "failed":
-                raise _as_error(message)
+                raise _rebuild_error(message)
             if message["kind"] == kind:
                 return dict(message)
             patience_s = PATIENCE_S
@@ -171,11 +171,11 @@ class _Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for folder in Path(gettempdir()).glob(f"{folder_prefix(self._process.pid)}*"):
+        for folder in Path(gettempdir()).glob(f"{make_prefix(self._process.pid)}*"):
             shutil.rmtree(folder)
 
 
-def _worker_module(options: WorkerOptions) -> tuple[str, Path | None]:
+def _choose_module(options: WorkerOptions) -> tuple[str, Path | None]:
     """Return the module that a worker runs and the folder to start it in (None: this one)."""
     if not options.exact:
         return "whisper_npu_cli.engines.npu.worker", None
@@ -184,6 +184,6 @@ def _worker_module(options: WorkerOptions) -> tuple[str, Path | None]:
     return "mlir.simulate.worker", CHECKOUT
 
 
-def _as_error(message: dict[str, Any]) -> WhisperNpuError:
+def _rebuild_error(message: dict[str, Any]) -> WhisperNpuError:
     error: type[WhisperNpuError] = getattr(errors, message["type"])
     return error(message["message"], hint=message["hint"])

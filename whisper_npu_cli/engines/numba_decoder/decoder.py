@@ -23,7 +23,7 @@ from whisper_npu_cli.engines.numba_decoder.compiling import Notice, compile_once
 from whisper_npu_cli.engines.numba_decoder.forward import forward, linear
 from whisper_npu_cli.engines.numba_decoder.kernels import LINE
 from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
-from whisper_npu_cli.engines.numba_decoder.team import new_team
+from whisper_npu_cli.engines.numba_decoder.team import make_team
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.options import EngineOptions
 
@@ -77,7 +77,7 @@ class NumbaDecoder:
                 f"cross-attention keys and values of {keys.shape} and {values.shape},"
                 f" expected {expected}"
             )
-        kept = self._window()
+        kept = self._make_window()
         if self._cross_dtype == np.int8:
             quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
             quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
@@ -104,14 +104,14 @@ class NumbaDecoder:
 
     def _compile(self, notice: Notice) -> None:
         """Compile what is called from here, or load it from disk."""
-        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _rounded(1, 1)
-        caches, s, weights = self.caches([self._window()]), self.scratch, self.weights
+        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _make_rounded(1, 1)
+        caches, s, weights = self.make_caches([self._make_window()]), self.scratch, self.weights
         compile_once(linear, (1, s.team, weights.vocabulary, x, rounded, x), notice)
         compile_once(forward, (1, tokens, caches, s, tokens, 0, x, *weights), notice)
         codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
         compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
 
-    def caches(self, windows: Sequence[CrossKV]) -> Caches:
+    def make_caches(self, windows: Sequence[CrossKV]) -> Caches:
         """Return the caches of a session over `windows`, which has to keep them in memory."""
         dims = self.dims
         shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
@@ -124,7 +124,7 @@ class NumbaDecoder:
         cross = np.array([[a.ctypes.data for a in window] for window in arrays], np.int64)
         return Caches(self.self_keys, self.self_values, cross, *arrays[0])
 
-    def _window(self) -> CrossKV:
+    def _make_window(self) -> CrossKV:
         """Return a window of zeros."""
         dims, head_size = self.dims, self.dims.text_head_size
         heads = dims.n_text_layer, dims.n_text_head
@@ -156,7 +156,7 @@ class NumbaDecoder:
             head_scale=_zeros(n_head, n_x),
             capture_index=np.full((n_layer, n_head), -1),
             captured=_zeros(0, 0, dims.n_audio_ctx),
-            team=new_team(),
+            team=make_team(),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
         self._allocate_positions(n_positions)
@@ -208,7 +208,7 @@ def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
 
-def _rounded(*shape: int) -> Rounded:
+def _make_rounded(*shape: int) -> Rounded:
     return Rounded(np.zeros(shape, np.int16), np.zeros(shape[:-1], np.float32))
 
 
@@ -222,7 +222,7 @@ class NumbaSession:
         self._decoder = decoder
         self._number = decoder.n_sessions
         self._windows = tuple(windows)  # of whose arrays the caches have addresses
-        self._caches = decoder.caches(windows)
+        self._caches = decoder.make_caches(windows)
         self._rows = np.stack([np.arange(len(windows))] * 2)  # (2, n_rows) i64
         self._n_slots = n_slots
         self._length = 0  # positions cached, of every row
@@ -241,7 +241,7 @@ class NumbaSession:
         vocabulary = decoder.weights.vocabulary
         x, out = (array.reshape(-1, array.shape[-1]) for array in (chosen, logits))
         team = decoder.scratch.team
-        linear(get_num_threads(), team, vocabulary, x, _rounded(*x.shape), out)
+        linear(get_num_threads(), team, vocabulary, x, _make_rounded(*x.shape), out)
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
@@ -297,5 +297,5 @@ class NumbaSession:
             raise ValueError(f"the context of {n_text_ctx} tokens is full")
         while self._length + n_new > self._caches.self_keys.shape[3]:
             self._decoder.lengthen()
-            self._caches = self._decoder.caches(self._windows)
+            self._caches = self._decoder.make_caches(self._windows)
         return self._decoder

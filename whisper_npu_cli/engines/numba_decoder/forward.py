@@ -16,17 +16,17 @@ from whisper_npu_cli.engines.numba_decoder.kernels import (
     add_and_norm_row,
     cross_attend_head,
     embed_row,
-    linear_block,
+    project_block,
     round_row,
     self_attend_head,
 )
-from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, begin, together
+from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, begin, make_phase
 
 BLOCK_BYTES = 65_536  # of weights, that one task reads at most; 32 KB took 1.05 times as long
 
-_embed, _norm, _round = together(embed_row), together(add_and_norm_row), together(round_row)
-_self_attend, _cross_attend = together(self_attend_head), together(cross_attend_head)
-_linear_blocks = together(linear_block)
+_embed, _norm, _round = make_phase(embed_row), make_phase(add_and_norm_row), make_phase(round_row)
+_self_attend, _cross_attend = make_phase(self_attend_head), make_phase(cross_attend_head)
+_linear_blocks = make_phase(project_block)
 
 
 @serial

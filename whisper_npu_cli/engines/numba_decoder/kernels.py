@@ -39,7 +39,7 @@ AHEAD = 2048  # bytes between what is read and what is asked for; 1024 and 4096 
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 
 
-def _dot_tile(n_x: int) -> Any:
+def _make_dot_tile(n_x: int) -> Any:
     """Return a compiled function of one row of int8 and `n_x` of int16.
 
     `tile(rows, i, x, j, n, out)` sets out[j + b, i] = rows[i, :n] . x[j + b, :n] for b < n_x.
@@ -61,16 +61,16 @@ def _dot_tile(n_x: int) -> Any:
             int32 = ir.IntType(32)
             sums, products = ir.VectorType(int32, LANES // 2), ir.VectorType(int32, LANES)
 
-            def item(array: int, *index: Any) -> Any:
+            def point_at(array: int, *index: Any) -> Any:
                 kind = signature.args[array]
                 made = context.make_array(kind)(context, builder, args[array])
                 return cgutils.get_item_pointer(context, builder, kind, made, index)
 
-            def after(value: Any, count: int) -> Any:
+            def advance(value: Any, count: int) -> Any:
                 return builder.add(value, context.get_constant(types.intp, count))
 
-            def widened(array: int, row: Any, k: Any) -> Any:
-                pointer = item(array, row, k)
+            def load_widened(array: int, row: Any, k: Any) -> Any:
+                pointer = point_at(array, row, k)
                 lanes = ir.VectorType(pointer.type.pointee, LANES).as_pointer()
                 loaded = builder.load(builder.bitcast(pointer, lanes), align=1)
                 return builder.sext(loaded, products)
@@ -83,12 +83,12 @@ def _dot_tile(n_x: int) -> Any:
             totals = [cgutils.alloca_once_value(builder, sums(None)) for _ in range(n_x)]
             even, odd = (ir.Constant(sums, list(range(first, LANES, 2))) for first in (0, 1))
             with cgutils.for_range_slice(builder, zero, n, step) as (first, _):
-                later = builder.gep(item(0, i, first), [int32(AHEAD)])
+                later = builder.gep(point_at(0, i, first), [int32(AHEAD)])
                 builder.call(prefetch, [later, int32(0), int32(3), int32(1)])
-                for k in (after(first, offset) for offset in range(0, LINE, LANES)):
-                    weights = widened(0, i, k)
+                for k in (advance(first, offset) for offset in range(0, LINE, LANES)):
+                    weights = load_widened(0, i, k)
                     for b, total in enumerate(totals):
-                        product = builder.mul(weights, widened(2, after(j, b), k))
+                        product = builder.mul(weights, load_widened(2, advance(j, b), k))
                         halves = (builder.shuffle_vector(product, product, h) for h in (even, odd))
                         added = builder.add(builder.load(total), builder.add(*halves))
                         builder.store(added, total)
@@ -97,7 +97,7 @@ def _dot_tile(n_x: int) -> Any:
             )
             for b, total in enumerate(totals):
                 result = builder.call(add_lanes, [builder.load(total)])
-                builder.store(builder.sitofp(result, ir.FloatType()), item(5, after(j, b), i))
+                builder.store(builder.sitofp(result, ir.FloatType()), point_at(5, advance(j, b), i))
             return context.get_dummy_value()
 
         return types.void(rows, types.intp, x, types.intp, types.intp, out), build
@@ -105,7 +105,7 @@ def _dot_tile(n_x: int) -> Any:
     return tile
 
 
-_tile_of_1, _tile_of_4, _tile_of_5, _tile_of_8 = map(_dot_tile, (1, 4, 5, 8))
+_tile_of_1, _tile_of_4, _tile_of_5, _tile_of_8 = map(_make_dot_tile, (1, 4, 5, 8))
 
 
 @serial
@@ -308,7 +308,7 @@ def _attend_window(queries, keys, values, n_keys, scores, rounded):  # type: ign
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def array_at(typing: Any, address: Any, like: Any) -> Any:
+def view_array(typing: Any, address: Any, like: Any) -> Any:
     """Return the array that lies at `address`, with the shape, strides and type of `like`."""
     del typing
 
@@ -324,7 +324,7 @@ def array_at(typing: Any, address: Any, like: Any) -> Any:
 
 
 @serial
-def linear_block(block, n_block, product, layer, x, out):  # type: ignore[no-untyped-def]
+def project_block(block, n_block, product, layer, x, out):  # type: ignore[no-untyped-def]
     """Compute `n_block` outputs of a `Linear` of x, which is `Rounded`, with GELU where it asks."""
     first = block * n_block
     last = min(product.weight.shape[1], first + n_block)
@@ -384,10 +384,10 @@ def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-u
         scores = s.scores[head, row * n_new : end * n_new]
         rounded = Rounded(s.head_codes[head], s.head_scale[head])
         at = caches.cross[window]
-        keys = array_at(at[0], caches.cross_keys)[layer, head]
-        values = array_at(at[1], caches.cross_values)[layer, head]
-        key_scale = array_at(at[2], caches.key_scale)[layer, head]
-        value_scale = array_at(at[3], caches.value_scale)[layer, head]
+        keys = view_array(at[0], caches.cross_keys)[layer, head]
+        values = view_array(at[1], caches.cross_values)[layer, head]
+        key_scale = view_array(at[2], caches.key_scale)[layer, head]
+        value_scale = view_array(at[3], caches.value_scale)[layer, head]
         for j in range(queries.shape[0]):
             q = s.qkv[row * n_new + j, start:]
             for d in range(head_size):

@@ -99,7 +99,7 @@ class _EncoderGraph:
         if self._int8_steps is None:
             product = ops.matmul(x, self._constant(f"{name}.weight"), False, True)
         else:
-            product = _int8_product(x, self._checkpoint.array(f"{name}.weight"), self._int8_steps)
+            product = _multiply_int8(x, self._checkpoint.array(f"{name}.weight"), self._int8_steps)
         if name.endswith(".k_proj"):
             return product
         return ops.add(product, self._constant(f"{name}.bias"))
@@ -113,7 +113,7 @@ class _EncoderGraph:
         return ops.constant(self._checkpoint.array(name), shared_memory=True)
 
 
-def _int8_product(x: ov.Node, weight: NDArray[np.float32], n_steps: int) -> ov.Node:
+def _multiply_int8(x: ov.Node, weight: NDArray[np.float32], n_steps: int) -> ov.Node:
     """Return x W^T of int8 operands, for x (n, n_in) and W (n_out, n_in).
 
     Every row of x and of W has a scale of its own, as in CTranslate2: that of x is found while it

@@ -53,12 +53,12 @@ class Target:
         return core.compile_model(model, self.device, self.config)
 
 
-def compiled_encoder(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
+def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
     """Return the encoder compiled for `target`, from disk where it is stored or can be.
 
     Raises RuntimeError, as OpenVINO does, where the device cannot take it.
     """
-    path = _path(core, checkpoint, target)
+    path = _make_path(core, checkpoint, target)
     if path:
         _delete_unused(path)
     # Unlike Path.exists, this is no error in a folder that cannot be read.
@@ -76,7 +76,7 @@ def compiled_encoder(core: ov.Core, checkpoint: Checkpoint, target: Target) -> C
     return CompiledEncoder(target.compile(core, checkpoint))
 
 
-def _path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
+def _make_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
     """Return where the encoder is stored, or None where that is not possible.
 
     The name follows from all that the compiled encoder depends on: another file of weights,
@@ -98,10 +98,10 @@ def _path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
         target.int8_steps,
         identity,
     )
-    return _folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
+    return _find_folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
 
 
-def _folder() -> Path:
+def _find_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "whisper-npu" / "openvino"
 
@@ -153,21 +153,21 @@ def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO asks for writable
     tensor = ov.Tensor(np.frombuffer(pages, np.uint8), shared_memory=True)
-    with _letting_go(pages):
+    with _release_pages(pages):
         model = core.import_model(tensor, target.device, target.config)
     return CompiledEncoder(model, pages)
 
 
 @contextmanager
-def _letting_go(pages: mmap.mmap) -> Iterator[None]:
+def _release_pages(pages: mmap.mmap) -> Iterator[None]:
     """Let `pages` go every 10 ms, and at the end; what is read again comes back from the file."""
     is_done = Event()
 
-    def let_go() -> None:
+    def release() -> None:
         while not is_done.wait(0.01):
             pages.madvise(mmap.MADV_DONTNEED)
 
-    thread = Thread(target=let_go)
+    thread = Thread(target=release)
     thread.start()
     try:
         yield

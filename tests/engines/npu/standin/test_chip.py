@@ -28,7 +28,7 @@ class Session:
         uuid = self.device.register_xclbin(pyxrt.xclbin(str(folder / overlay.xclbin)))
         self.context = pyxrt.hw_context(self.device, uuid)
         self.kernel = pyxrt.kernel(self.context, overlay.kernel)
-        words = (folder / overlay.stream(SMALL).insts).read_bytes()
+        words = (folder / overlay.find_stream(SMALL).insts).read_bytes()
         self.instructions = pyxrt.bo(
             self.device, len(words), pyxrt.bo.cacheable, self.kernel.group_id(1)
         )
