@@ -1,9 +1,9 @@
-"""Why the NPU cannot be used: one check a cause, in the order in which one hides the next.
+"""Why the NPU cannot be used: one check for each cause, ordered so that one may hide the next.
 
 Pure judgement over `machine.py`. A check says what it saw, why that is so and what to do; it
 never raises. After the first failure the checks that depend on it are skipped, so the first
-failure is the cause. What must be right before the driver accepts the device is not doubted once
-it has: a container lacks the firmware's files, and the kernel's log remembers what was repaired.
+failure is the cause. Once the driver has accepted the device, what it needed before is not doubted:
+a container lacks the firmware's files, and the kernel's log still has what was repaired.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Judge = Callable[[Machine], Check]
 
 
 def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]:
-    """Yield a finding for every cause that is known, the hidden ones as skipped."""
+    """Yield a finding for every known cause; those that an earlier one hides are skipped."""
     judges: list[tuple[str, Judge]] = [
         ("npu.pci", _check_pci),
         ("npu.generation", _check_generation),
@@ -210,7 +210,7 @@ def _check_firmware_version(machine: Machine) -> Check:
 
 
 def _check_kernel_log(machine: Machine) -> Check:
-    """A fault in the log fails where the device is gone; else it may have been repaired."""
+    """Fail for a logged fault where the device is gone; else warn, as it may have been repaired."""
     logged = _find_in_log(machine, r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003")
     if logged:
         status = WARNING if machine.node else FAILED
@@ -324,7 +324,7 @@ def _check_pyxrt(machine: Machine) -> Check:
 
 
 def _check_overlay(xclbins: Path | None) -> Check:
-    """Not built is an ordinary state; built and wrong is a failure."""
+    """Report an overlay that is not built as absent, and one that is wrong as failed."""
     try:
         path = find_manifest(xclbins)
         if path is None:

@@ -1,8 +1,9 @@
 """Between ordinary arrays and the overlay's device layouts: pure, exact, at memory speed.
 
 The layouts are defined in `spec.py`. Every block row of a tile is 16 bytes (layouts `a` and
-`c`) or 8 bytes (`weights`, `kv`) long, so whole rows are moved as single elements: 8 GB/s where
-moving numbers makes 2.3 and a plain copy 9 (read and written bytes, one Zen 3 core, 38 MB).
+`c`) or 8 bytes (`weights`, `kv`) long, so whole rows are moved as single elements. That makes
+8 GB/s; moving single numbers makes 2.3, a plain copy 9 (bytes read and written, one Zen 3 core,
+38 MB).
 bf16 is held in uint16.
 """
 
@@ -20,7 +21,7 @@ F32 = NDArray[np.float32]
 U16 = NDArray[np.uint16]
 Number = TypeVar("Number", np.float32, np.uint16)
 
-CARRIERS = {16: np.complex128, 8: np.float64}  # moved, never computed with
+CARRIERS = {16: np.complex128, 8: np.float64}  # types of 16 and 8 bytes: moved, never computed with
 
 
 def round_up(size: int, multiple: int) -> int:
@@ -136,9 +137,9 @@ def _view_kv(packed: U16) -> U16:
 
 
 def im2col(signal: U16, size: int) -> U16:
-    """Return every stretch of `size` rows of signal (rows, channels), flattened one a row."""
-    windows = sliding_window_view(signal, size, axis=0)  # (n, channels, size)
-    return np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(len(windows), -1)
+    """Return every stretch of `size` rows of signal (rows, channels), flattened to a row each."""
+    patches = sliding_window_view(signal, size, axis=0)  # (n, channels, size)
+    return np.ascontiguousarray(patches.transpose(0, 2, 1)).reshape(len(patches), -1)
 
 
 def _pack(matrix: NDArray[Number], block: tuple[int, int]) -> NDArray[Number]:

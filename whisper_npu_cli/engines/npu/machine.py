@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AMD = "0x1022"
-CAP_IPC_LOCK = 1 << 14  # of capabilities(7): the limit does not hold
+CAP_IPC_LOCK = 1 << 14  # capabilities(7): a process with this one has no limit of locked memory
 ACCEL = "dev/accel/accel0"
 XDNA_XRT = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64", "opt/xilinx/xrt/lib")
 
@@ -26,7 +26,7 @@ class PciDevice:
     vendor: str  # 0x1022
     device: str  # 0x1502
     revision: int
-    driver: str | None  # the bound one
+    driver: str | None  # the one bound to it
 
 
 class Machine:
@@ -126,7 +126,7 @@ class Machine:
         return described, self._may_use(found.st_mode, found.st_uid, found.st_gid)
 
     def _may_use(self, mode: int, owner: int, group: int) -> bool:
-        """Judge by numbers alone: the root may be a captured one."""
+        """Judge by user and group numbers alone: the root may be a captured machine's."""
         status = self.read("proc/self/status")
         user = re.search(r"^Uid:\s+\d+\s+(\d+)", status, re.MULTILINE)
         groups = re.search(r"^Groups:\s*(.*)$", status, re.MULTILINE)
@@ -176,7 +176,7 @@ class Machine:
         return done.stdout
 
     def find_library(self, name: str) -> str | None:
-        """The path of a shared library of XRT, with its version; None where it is absent."""
+        """Return the path of a shared library of XRT, with its version; None where it is absent."""
         for folder in XDNA_XRT:
             for path in sorted(self.root.glob(f"{folder}/{name}.so*"), reverse=True):
                 return str(path.relative_to(self.root))

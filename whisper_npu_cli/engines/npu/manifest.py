@@ -61,27 +61,20 @@ class Manifest:
     toolchain: dict[str, str]
     overlays: tuple[Overlay, ...]
 
-    def overlay(self, name: str) -> Overlay:
-        """Return the overlay called `name`; OverlayError if it was not built."""
-        for overlay in self.overlays:
-            if overlay.name == name:
-                return overlay
-        raise OverlayError(f"{self.path}: no overlay {name!r}", hint=HINT_BUILD)
-
     def to_json(self) -> str:
         """Return the text of manifest.json."""
         content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         del content["path"]
         for overlay, built in zip(content["overlays"], self.overlays, strict=True):
-            for stream, of in zip(overlay["streams"], built.streams, strict=True):
-                stream["arguments"] = _describe_arguments(of.spec)
+            for stream, source in zip(overlay["streams"], built.streams, strict=True):
+                stream["arguments"] = _describe_arguments(source.spec)
         return json.dumps(content, indent=1) + "\n"
 
 
 def find_manifest(explicit: Path | None = None) -> Path | None:
     """Return the first manifest.json of --xclbins, environment, package, checkout.
 
-    None says "not built", an ordinary state. OverlayError where a named folder has none.
+    None means that none is built, an ordinary state. OverlayError where a named folder has none.
     """
     package = Path(__file__).resolve().parents[2]
     named = explicit or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)

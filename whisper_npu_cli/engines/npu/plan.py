@@ -26,11 +26,11 @@ from whisper_npu_cli.errors import OverlayError
 CONV_TAPS = 3  # both convolutions have three taps
 BIAS_COLUMNS = 2  # conv1's bias as high and low bf16 parts, see `Plan`
 MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the rounding noise
-HOST_MEL_MS = 9.4  # a window by mel.py, for its peak and again, on one Zen 3 core, measured
+HOST_MEL_MS = 9.4  # mel.py computes a window twice, first for the peak: one Zen 3 core, measured
 HOST_FRAMING_MS = 9.0  # framing, splitting, packing and adding squares for the device, measured
-CROSS = "cross."  # what the names of cross-attention buffers begin with
-PATCHES = "windows"  # the host's input: im2col of the mel window
-STATES = "states"  # normalised; a buffer of its own, so that one left unwritten is noticed
+CROSS = "cross."  # prefix of the names of cross-attention buffers
+PATCHES = "patches"  # the host's input: im2col of the mel window
+STATES = "states"  # normalised; in a buffer that nothing else uses, to notice it left unwritten
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class CrossSlice:
 
 @dataclass(frozen=True)
 class Decision:
-    """What computes a part of a window, and what would take longer; milliseconds."""
+    """How a part of a window is computed, and another way that would take longer."""
 
     part: str
     chosen: str
@@ -104,9 +104,9 @@ class Plan:
         return sum(LIST_MS + predict_stream_ms(step.spec, clock_mhz) for step in self.steps)
 
     def decide(self, clock_mhz: float) -> list[Decision]:
-        """Return what was chosen where there was a choice, with the predicted times that decide.
+        """Return what is chosen where there is a choice, with the predicted times that decide.
 
-        All of it holds for every published model at every clock of the chip.
+        The choices are the same for every published model at every clock of the chip.
         """
         specs = {step.spec.op: step.spec for step in self.steps}
         norm, attention = specs["layernorm"], specs["attention"]
@@ -147,7 +147,7 @@ class _Sizes:
     mel_columns: int
     state: int
     valid_state: int
-    heads: int  # columns of all heads, TILE a head
+    heads: int  # columns of all heads, TILE for each
     hidden: int
 
     @classmethod
@@ -183,7 +183,7 @@ def _plan_front(sizes: _Sizes) -> tuple[Step, ...]:
 
 
 def _plan_layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
-    """One transformer block; the residual stream alternates between `x` and `y`."""
+    """Plan one transformer block; the residual stream alternates between `x` and `y`."""
     state, heads, hidden = sizes.state, sizes.heads, sizes.hidden
     attention = StreamSpec("attention", sizes.n_ctx, sizes.n_ctx, heads, valid=sizes.valid_ctx)
     rows = (

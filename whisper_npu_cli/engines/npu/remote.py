@@ -34,8 +34,8 @@ from whisper_npu_cli.options import EngineOptions
 from whisper_npu_cli.transcript import DeviceProof
 
 PATIENCE_S = 4.0  # beats come twice a second
-START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
-END_S = 2.0  # for a worker to go by itself
+START_S = 30.0  # until the first message: interpreter and imports on a busy machine
+END_S = 2.0  # a worker has so long to end by itself
 CHECKOUT = Path(__file__).parents[3]
 HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
 
@@ -164,7 +164,7 @@ class _Worker:
             patience_s = PATIENCE_S
 
     def close(self) -> None:
-        """Hang up, see the process out, and remove what it could not if it was killed."""
+        """Hang up, await the process, and remove the folders that a killed one leaves behind."""
         self._channel.close()
         try:
             self._process.wait(END_S if self._process.returncode is None else 0)

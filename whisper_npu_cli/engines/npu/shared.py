@@ -58,7 +58,7 @@ class WindowPool:
         self._free: list[int] = []
 
     def lend(self) -> tuple[int, int, SharedWindow]:
-        """Return number, file and mapping of a window that nobody looks at."""
+        """Return number, file and mapping of a window that nobody holds."""
         if not self._free:
             self._free.append(len(self._files))
             self._files.append(os.memfd_create("whisper-npu", os.MFD_CLOEXEC))

@@ -2,7 +2,7 @@
 
 Each constant is fitted to a figure that others published, and says to which; the stand-in's clock
 and `mlir/simulate` use the same. A command takes its dispatch plus the longest of computing, device
-memory, streams and control. Everything made of these numbers must be shown as `predicted`.
+memory, streams and control. Whatever is derived from these numbers must be shown as `predicted`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,13 @@ HOST_LAYERNORM_MS = 3.6e-6  # NumPy, an element: 2.8 ms for 1536 x 512 (inferred
 
 @dataclass(frozen=True)
 class Gemm:
-    """A product as the model sees it; published ones differ in tile and layout from ours."""
+    """A product as the model sees it; published ones differ from ours in their tile."""
 
     m: int
     k: int
     n: int
     tile: tuple[int, int, int] = (TILE, TILE, TILE)
     out_bytes: int = 4  # bytes of an element of the result
-    pretiled: bool = True  # tiles are contiguous in device memory
     extra_bytes: int = 0  # residual operand
 
     def predict_ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
@@ -56,18 +55,9 @@ class Gemm:
         control = groups * COLUMNS * (5 * DESCRIPTOR_MS + AWAIT_MS)
         return max(
             convert_cycles(max(compute, operands), clock_mhz),
-            moved / self._bandwidth(2 * tile_n, 2 * cols) / 1e6,
+            moved / PRETILED_GBPS / 1e6,
             control,
         )
-
-    def _bandwidth(self, run_bytes: int, stride_bytes: int) -> float:
-        """Return GB/s by contiguous run and row stride of the operands (fit to whisper-xdna)."""
-        if self.pretiled:
-            return PRETILED_GBPS
-        if run_bytes < 64:
-            return 16.0
-        stride = min(max(stride_bytes, 1024), 2560)
-        return 25.0 - 6.0 * (stride - 1024) / (2560 - 1024)
 
 
 def predict_stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
@@ -88,7 +78,7 @@ def predict_stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
 
 
 def predict_chain_ms(spec: StreamSpec, clock_mhz: float) -> float:
-    """Return what `spec` would take as two products a head, exponentials between, in a run list."""
+    """Predict `spec` as two products for each head with exponentials between, in a run list."""
     scores = Gemm(spec.m, TILE, spec.k, out_bytes=2).predict_ms(clock_mhz)
     exponentials = convert_cycles(spec.m * spec.k * EXP_CYCLES / N_CORES, clock_mhz)
     values = Gemm(spec.m, spec.k, TILE, out_bytes=2).predict_ms(clock_mhz)
@@ -119,9 +109,9 @@ def predict_sync_ms(size_bytes: float) -> float:
 
 
 def _predict_attention_ms(spec: StreamSpec, clock_mhz: float) -> float:
-    """Fused: each core keeps its queries, all keys and values pass down its column."""
+    """Predict fused attention: a core keeps its queries; keys and values pass down its column."""
     heads = spec.n // TILE
-    scores = heads * spec.m * spec.k / N_CORES  # of one core
+    scores = heads * spec.m * spec.k / N_CORES  # scores of one core
     compute = scores * (2 * TILE / ATTENTION_MACS + EXP_CYCLES)
     passes = ceil(heads / COLUMNS) * ceil(spec.m / (COLUMNS * 6 * TILE))  # six query tiles a core
     streamed = passes * 2 * spec.k * TILE * 2 / STREAM_BYTES

@@ -1,4 +1,4 @@
-"""The known-answer test: an overlay is trusted only after each stream computed right, here, now.
+"""The known-answer test: an overlay is trusted only after each of its streams has computed right.
 
 Devices report success for stale instructions, wrong block orders and unwritten results. So every
 stream runs once on noise, its output is filled with NaN before, and one row of every tile is
@@ -23,8 +23,10 @@ F32 = NDArray[np.float32]
 
 TIMEOUT_S = 5.0
 SENTINEL = 0xFF  # bytes of a NaN, in bf16 and in fp32
-TOLERANCE = 0.02  # of the largest value: twice what bf16 results and exponentials may lose
-NOISE = np.random.default_rng(1).uniform(-1, 1, 99_991).astype(np.float32)  # prime: rows differ
+TOLERANCE = 0.02  # share of the largest value: twice what bf16 results and exponentials may lose
+NOISE = (
+    np.random.default_rng(1).uniform(-1, 1, 99_991).astype(np.float32)
+)  # a prime length: rows differ
 
 
 def check_streams(runtime: DeviceRuntime, program: Program, specs: Iterable[StreamSpec]) -> float:
@@ -67,7 +69,7 @@ def _make_noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tup
     rows, cols = argument.shape
     if argument.layout == "weights":
         weights = layout.to_bf16(_make_matrix(rows - TILE, cols, scale=spec.k**-0.5))
-        bias = NOISE[:cols] if cols <= NOISE.size else np.resize(NOISE, cols)
+        bias = NOISE[:cols]  # a stream has at most MAX_N columns, fewer than the noise
         return layout.pack_weights(weights, bias), (layout.from_bf16(weights), bias)
     if argument.layout == "kv":
         keys, values = (layout.to_bf16(_make_matrix(rows // 2, cols, shift=i)) for i in range(2))

@@ -25,10 +25,8 @@ Linear = tuple[F32, F32]  # (k, n) and (n,)
 def pack_encoder(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield name and bytes of every buffer that stays resident, one after the other."""
     arguments = plan.buffers
-    yield (
-        "positions",
-        _view_bytes(pack_c(pad(_positions(checkpoint), *arguments["positions"].shape))),
-    )
+    positions = checkpoint.array("model.encoder.embed_positions.weight")
+    yield "positions", _view_bytes(pack_c(pad(positions, *arguments["positions"].shape)))
     yield "conv1.weights", _pack_conv1(checkpoint, arguments["conv1.weights"])
     yield "conv2.weights", _pack_conv2(checkpoint, arguments["conv2.weights"])
     for index in range(plan.dims.n_audio_layer):
@@ -39,12 +37,8 @@ def pack_encoder(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDAr
         yield name, _pack(_fold_cross(checkpoint, part), arguments[name])
 
 
-def _positions(checkpoint: Checkpoint) -> F32:
-    return checkpoint.array("model.encoder.embed_positions.weight")
-
-
 def _pack_conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
-    """(state, n_mels, taps) -> (taps * n_mels, state), and below it the bias for the ones."""
+    """Pack (state, n_mels, taps) as (taps * n_mels, state), with the bias below for the ones."""
     kernel = checkpoint.array("model.encoder.conv1.weight")
     rows = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
     bias = np.stack(split_bf16(checkpoint.array("model.encoder.conv1.bias")))
@@ -54,7 +48,7 @@ def _pack_conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]
 
 
 def _pack_conv2(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
-    """(state, state, taps) -> tap by tap (padded state, state)."""
+    """Pack (state, state, taps) tap by tap, each (padded state, state)."""
     kernel = checkpoint.array("model.encoder.conv2.weight")
     k, n = (argument.shape[0] - TILE) // CONV_TAPS, argument.shape[1]
     taps = [pad(np.ascontiguousarray(kernel[:, :, tap].T), k, n) for tap in range(CONV_TAPS)]
@@ -81,7 +75,7 @@ def _fold_layer(checkpoint: Checkpoint, index: int) -> Iterator[tuple[str, Linea
 
 
 def _fold_cross(checkpoint: Checkpoint, part: CrossSlice) -> Linear:
-    """Keys and values of some decoder layers side by side."""
+    """Return the products for keys and values of a slice of decoder layers, side by side."""
     linears = [
         _fold_norm(
             checkpoint,

@@ -1,10 +1,10 @@
 """The process that owns the NPU: `python -m … SOCKET`, started by `remote.py`.
 
-With `--exact` that is `mlir.simulate.worker`, which opens another stand-in and serves as this one.
+With `--exact` it is `mlir.simulate.worker`, which opens another stand-in and serves likewise.
 
-pyxrt holds the interpreter lock while the device works, so nobody else can live in this process.
-A thread of its own sends a beat twice a second; where the device freezes the process, the beats
-stop, the parent notices, and if that is gone too, the kernel's alarm ends the process.
+pyxrt holds the interpreter lock while the device works, so nothing else can run in this process.
+A thread sends a beat twice a second. Where the device freezes the process, the beats stop and the
+parent notices; if the parent is gone too, the kernel's alarm ends the process.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class _Mapping:
     """Lends a mapped buffer object to NumPy, which keeps this object and so the buffer alive."""
 
     def __init__(self, bo: Any) -> None:
-        self._bo = bo  # freed under its map(), views of it would crash the process
+        self._bo = bo  # keeps it: a view of the map() of a freed buffer would crash the process
         view = np.frombuffer(bo.map(), np.uint8)
         self.__array_interface__ = view.__array_interface__
 
@@ -170,7 +170,7 @@ class XrtProgram:
             return XrtRunList(self._runtime, self._context, runs)
 
     def _bind(self, command: Command) -> Any:
-        """Make a run; the arguments are typed here, for pyxrt skips what it cannot convert."""
+        """Make a run; the types are checked here, for pyxrt skips what it cannot convert."""
         stream = self._streams[command.stream]
         run = self._runtime.pyxrt.run(self._kernel)
         run.set_arg(0, TRANSACTION)
@@ -221,7 +221,7 @@ class XrtRuntime:
 
 @contextmanager
 def _translate_errors(what: str) -> Iterator[None]:
-    """Turn XRT's RuntimeError into a DeviceError with the hint that its number deserves."""
+    """Turn XRT's RuntimeError into a DeviceError with the hint for its number."""
     try:
         yield
     except RuntimeError as error:

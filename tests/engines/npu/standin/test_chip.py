@@ -207,7 +207,7 @@ def test_clock_charges_dispatch_and_work(machine: chip.Chip, session: Session) -
     runs.execute()
     runs.wait()
     listed = machine.elapsed_ms - before - single
-    # 0.100 ms for a submission, 0.036 for a member of a run list (NPU_FACTS: measured by others)
+    # 0.100 ms for a submission, 0.036 for a member of a run list (timing_model.py)
     assert single - listed == pytest.approx(0.064)
 
 

@@ -28,7 +28,7 @@ from whisper_npu_cli.engines.npu.xclbin import (
 
 ARGUMENTS = ("opcode", "instr", "ninstr", "bo0", "bo1", "bo2", "bo3", "bo4")
 OVERLAY = "standin"
-STREAM_BYTES = 4096  # of a stand-in's instruction stream; built ones have 3 to 20 KB
+STREAM_BYTES = 4096  # bytes of an instruction stream here; built ones have 12 to 620 KB
 
 
 def build_overlay(folder: Path, specs: Iterable[StreamSpec]) -> Manifest:

@@ -131,7 +131,7 @@ def _fits(operator: Operator, buffers: Sequence[Bytes]) -> bool:
 
 
 def _strike_before(chip: Chip, kinds: set[str]) -> str:
-    """Commit the faults that come before the result; return the end state, or nothing."""
+    """Commit the faults that come before the result; return the end state, or an empty string."""
     if "die" in kinds:
         os.kill(os.getpid(), signal.SIGKILL)
     if "suspend" in kinds:

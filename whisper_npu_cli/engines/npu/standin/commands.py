@@ -12,7 +12,7 @@ from whisper_npu_cli.engines.npu.standin.memory import bo
 from whisper_npu_cli.engines.npu.timing_model import LIST_MS, RAW_MS
 
 NO_BANK = 0xFFFF
-BANKS = (NO_BANK, SRAM_BANK, NO_BANK, *[HOST_BANK] * 5)  # of the arguments opcode … bo4
+BANKS = (NO_BANK, SRAM_BANK, NO_BANK, *[HOST_BANK] * 5)  # banks of the arguments from opcode to bo4
 FOREVER_S = 3600.0
 TRANSACTION = 3  # the opcode of an instruction stream
 

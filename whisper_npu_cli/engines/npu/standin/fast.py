@@ -24,10 +24,12 @@ EXP2_3 = numerics.round_bf16(np.array(numerics.EXP2[3:], F))[0]
 LOWEST, MAGIC, START = F(numerics.EXP2_LOWEST), F(numerics.MAGIC), F(numerics.MAXIMUM_START)
 GELU, CENTRES = np.array(numerics.GELU, F), np.array(numerics.GELU_CENTRES, F)
 LIMIT, EDGE_1, EDGE_2 = F(numerics.GELU_LIMIT), *(F(edge) for edge in numerics.GELU_EDGES)
-ROWS = 4  # of an operand that share the other's load from memory
+ROWS = 4  # rows of one operand that share a load of the other
 
 exact = njit(nogil=True, cache=True)
-contracted = njit(nogil=True, cache=True, fastmath={"contract"})  # bf16 products only
+contracted = njit(
+    nogil=True, cache=True, fastmath={"contract"}
+)  # for products of bf16 numbers only
 
 
 def gemm(
@@ -91,7 +93,7 @@ def _accumulate(out: Matrix, a: Matrix, b: Matrix) -> None:
 
 @exact  # type: ignore[untyped-decorator]
 def _round(x: Any) -> Any:
-    """One fp32 number to bf16; NaN keeps its sign."""
+    """Round one fp32 number to bf16; NaN keeps its sign."""
     bits = F(x).view(np.uint32)
     if np.isnan(x):
         return np.uint32((bits & np.uint32(0x80000000)) | np.uint32(0x7FC00000)).view(F)
