@@ -1,18 +1,19 @@
 """The arithmetic of the compiled text decoder, over int8 weights and cached keys.
 
-What one thread does of a step, a task at a time; `forward.py` says which tasks, in which order.
+A function does one task of a step on one thread; `forward.py` gives the tasks and their order.
 At batch 1 a step reads every weight once and does two operations with each, so memory is the
 limit and the form of these kernels follows from it: weights and cross-attention keys and values
 are int8; rows (windows, beams, prompt positions) are folded into one axis, so that a weight is
 read once for all of them; nothing is allocated.
 
 Products with int8 are integer products: activations are rounded to 16 bits first, a row at a
-time. Widened to fp32 instead, a core took 14 GB/s of weights at batch 1, below what it can read,
-and 38 G multiply-adds a second at batch 8; so it takes 45 GB/s and does 55 to 63 G (Zen 3, AVX2).
-The 16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3 of theirs.
+time. With weights widened to fp32 instead, a core read 14 GB/s of them at batch 1, less than it
+can, and did 38 G multiply-adds a second at batch 8; with integers it reads 45 GB/s and does 55 to
+63 G (Zen 3, AVX2). The 16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3
+of the largest weight.
 
 All shapes are run-time values, so the code is compiled once and serves every model. Loops run
-over slices from 0: an index that may be negative, for all that numba knows, is not vectorised.
+over slices from 0: numba does not vectorise where it cannot rule out a negative index.
 Knows nothing of checkpoints, windows or which token to choose.
 
 Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in a prefill.
@@ -31,11 +32,11 @@ from numba.extending import intrinsic, overload
 from whisper_npu_cli.engines.numba_decoder.arrays import Rounded
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
-MAX_CODE = 32767  # of int16
-MAX_SUM = 2**31 - 1  # of int32
-LANES = 16  # int8 of one multiply-add
+MAX_CODE = 32767  # the largest int16
+MAX_SUM = 2**31 - 1  # the largest int32
+LANES = 16  # int8 values in one multiply-add
 LINE = 64  # bytes of a cache line; all products have a multiple of it as their length
-AHEAD = 2048  # bytes between what is read and what is asked for; 1024 and 4096 are as good
+AHEAD = 2048  # bytes from the read to the prefetch; 1024 and 4096 are as good
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 
 
@@ -47,8 +48,9 @@ def _make_dot_tile(n_x: int) -> Any:
     This is LLVM by hand: products of neighbours, added in pairs, are one instruction for 16 of
     them where a CPU has it (`vpmaddwd` on x86), and LLVM's vectoriser does not find it in a loop
     over int32, in whichever form. On other CPUs the same lines become widening multiplications.
-    Memory is read fastest one row after the other, a cache line at once, and asked for ahead: with
-    two rows in turn a step of batch 1 took 1.1 times as long, and one of batch 8 no less.
+    Memory is read fastest row by row, a cache line at a time, with prefetches: with two rows in
+    turn a step of batch 1 took 1.1 times as long, and one of batch 8 was no faster. The function is
+    long because LLVM's builder wants a call for each instruction.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -122,7 +124,7 @@ def dot_int8(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
             for i in range(first, last):
                 _tile_of_8(rows, i, x, j, n, out)
             j += 8
-        elif left >= 5:  # beams, by default
+        elif left >= 5:  # the default number of beams
             for i in range(first, last):
                 _tile_of_5(rows, i, x, j, n, out)
             j += 5
@@ -149,7 +151,7 @@ def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
 
 @serial
 def round_row(j, x, limit, rounded):  # type: ignore[no-untyped-def]
-    """Make row j of `rounded` that of x (n_x, n) f32: integers of at most `limit`, and a scale."""
+    """Round row j of x (n_x, n) f32 into `rounded`: integers of at most `limit`, and a scale."""
     largest = np.float32(1e-30)
     for k in range(x.shape[1]):
         largest = max(largest, abs(x[j, k]))
@@ -197,7 +199,7 @@ def gelu(x):  # type: ignore[no-untyped-def]
 
 @njit(fastmath={"contract", "nsz"}, error_model="numpy")  # x may be minus infinity
 def exp_negative(x):  # type: ignore[no-untyped-def]
-    """Return exp(x) for x <= 0 to 2e-7 relative, 0 or denormal-free below -87; it vectorises.
+    """Return exp(x) for x <= 0 to 2e-7 relative, 2**-125 below -86.6 (no denormal); it vectorises.
 
     2**n goes into the exponent bits, 2**f (|f| <= 1/2) is Cephes' `exp2f` polynomial.
     """
@@ -290,7 +292,7 @@ def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore
 def attend_window(
     queries: Any, keys: Any, values: Any, n_keys: Any, scores: Any, rounded: Any
 ) -> None:
-    """Stand for `attend_int8` or `attend_f32`, by what a window's keys and values are."""
+    """Do as `attend_int8` or `attend_f32`, by the type of a window's keys and values."""
     raise NotImplementedError("compiled code only")
 
 

@@ -106,8 +106,8 @@ def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
 def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
 
-    Into codes (n_layer, n_head, n_audio_ctx, head_size), or with the last two axes `transposed`,
-    and a scale per channel, (n_layer, n_head, head_size).
+    Fills codes (n_layer, n_head, n_audio_ctx, head_size), the last two axes exchanged if
+    `transposed`, and a scale for each channel, (n_layer, n_head, head_size).
     """
     n_layer, n_head, head_size = scale.shape
     n_audio_ctx = x.shape[1]

@@ -1,9 +1,9 @@
-"""Threads that do the tasks of a step together, started once for all of them.
+"""Threads that do the tasks of a step together, started once for all tasks.
 
 A step of whisper-base is 75 products, attentions and normalisations, each of which needs the one
-before. As a parallel region of OpenMP each, a product of 512 x 512 took 32 us, of which 16 went by
+before. With an OpenMP region for each, a product of 512 x 512 took 32 us, of which 16 went by
 before its threads had begun: nearly all the code and data that start a region have left the
-caches since the last one. Here it takes 12 us.
+caches since the last one. Here a product takes 12 us.
 
 Knows nothing of what the tasks compute.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
-# Places in the array of a team, a cache line apart: the tasks so far, and the number of threads
+# Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads
 TAKEN, DONE, N_THREADS = 0, 8, 16
 SPINS = 1000  # looks at a counter, some 5 us, before the core is offered to other threads
 
@@ -40,7 +40,7 @@ def _point_at(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) ->
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _load(typing: Any, counters: Any, i: Any) -> Any:
-    """Return counters[i]; what was written before it got this value can be read after it."""
+    """Return counters[i]; all that was written before it got this value can be read after it."""
     del typing
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -86,7 +86,7 @@ def begin(team, n_threads):  # type: ignore[no-untyped-def]
 
 @serial
 def _count(team, counter, end):  # type: ignore[no-untyped-def]
-    """Count one up and return the number before, or -1 where `end` is reached."""
+    """Increment a counter and return its value before, or -1 where it has reached `end`."""
     number = _load(team, counter)
     while number < end:
         was = _exchange(team, counter, number, number + 1)
@@ -97,7 +97,7 @@ def _count(team, counter, end):  # type: ignore[no-untyped-def]
 
 
 def make_phase(task: Any) -> Any:
-    """Return `phase(team, first, n_tasks, *arguments)`, which does a number of tasks and waits.
+    """Return `phase(team, first, n_tasks, *arguments)`, which does `n_tasks` tasks and waits.
 
     A task is `task(i, *arguments)` for i < n_tasks. Tasks are numbered through a step: `first` is
     the number of this phase's first one, which the phase before returned. All threads of a team

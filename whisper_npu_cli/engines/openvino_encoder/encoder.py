@@ -1,4 +1,4 @@
-"""The encoder on OpenVINO: the engine for CPUs, and for what else OpenVINO drives.
+"""The encoder on OpenVINO: the engine for CPUs and for its other devices.
 
 A checkpoint in, encoded windows out. The graph is in `graph.py`, its compiled form on disk in
 `stored.py`; here are the device, the precision and the memory of inputs and outputs. Importing
@@ -44,7 +44,7 @@ class OpenVinoEncoder:
         n_threads: int | None = None,
         device: str = "CPU",
     ) -> None:
-        """Compile the graph; DeviceError where the device or the asked precision is not there."""
+        """Compile the graph; DeviceError where the device or the asked precision is missing."""
         core = ov.Core()
         _check_device(core, device)
         self.dims = checkpoint.dims
@@ -62,7 +62,7 @@ class OpenVinoEncoder:
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
 
-        The arrays are made for this window, so it stays valid whatever is encoded after it.
+        The window's arrays are its own, so it stays valid whatever is encoded after it.
         OpenVINO computes outputs in memory of its own, 38 MB for whisper-base, and copies them.
         """
         check_mel(mel, self.dims)
@@ -86,7 +86,7 @@ class OpenVinoEncoder:
         self._request = self._compiled = None
 
     def _note_devices(self, compiled: ov.CompiledModel) -> None:
-        """Set what depends on where windows are computed: AUTO may change that at any of them."""
+        """Set `name` and `leaves_cpu`: AUTO may change the device at any window."""
         self.name = _make_name(compiled, self._device, self._is_int8)
         self.leaves_cpu = not any("CPU" in name for name in _find_devices(compiled, self._device))
 
@@ -105,7 +105,7 @@ def find_openvino_devices() -> list[str]:
 
 
 def _check_device(core: ov.Core, device: str) -> None:
-    """Raise DeviceError unless `device` is here; several GPUs are GPU.0, GPU.1, … and GPU."""
+    """Raise DeviceError unless `device` is here; several GPUs are named GPU.0, GPU.1, … and GPU."""
     found = [*core.available_devices, AUTO]
     if device not in {*found, *(name.partition(".")[0] for name in found)}:
         raise DeviceError(
@@ -155,13 +155,13 @@ def _choose_int8_steps(device: str) -> int:
 
 
 def _find_devices(compiled: ov.CompiledModel, device: str) -> list[str]:
-    """Return what computes; AUTO begins on the CPU while the device that it chose is prepared."""
+    """Return the devices that compute; AUTO begins on the CPU while its choice is prepared."""
     return list(compiled.get_property("EXECUTION_DEVICES")) if device == AUTO else [device]
 
 
 def _make_name(compiled: ov.CompiledModel, device: str, is_int8: bool) -> str:
     """Return "openvino f32", "openvino GPU f16" or, where AUTO has taken the CPU, "… AUTO: CPU"."""
-    if device == AUTO:  # which does not tell the precision
+    if device == AUTO:  # AUTO does not tell its precision
         return f"openvino {AUTO}: {', '.join(_find_devices(compiled, device))}"
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     precision = "int8" if is_int8 else hint
@@ -169,7 +169,7 @@ def _make_name(compiled: ov.CompiledModel, device: str, is_int8: bool) -> str:
 
 
 def _make_error(device: str, what: str, error: RuntimeError) -> DeviceError:
-    """Return OpenVINO's error without the places in its source that come before the reason."""
+    """Return OpenVINO's error, without the places in its source that stand before the reason."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith("Exception from")]
     return DeviceError(f"OpenVINO device {device!r} {what}: {' '.join(reasons[:1])}")
