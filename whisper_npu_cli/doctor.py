@@ -46,14 +46,14 @@ class DoctorOptions:
     """What to look at."""
 
     model: str
-    root: Path = Path("/")  # another: a captured machine, of which only the NPU is judged
+    root: Path = Path("/")  # any other is a captured machine, of which only the NPU is judged
     xclbins: Path | None = None
     selftest: bool = False  # compute on the NPU
-    device: str = AUTO  # computed on besides those found, but for the NPU: see `selftest`
+    device: str = AUTO  # computes besides those found; the NPU computes with `selftest` only
 
 
 def run_checks(options: DoctorOptions) -> Iterator[Check]:
-    """Yield the findings, cheap ones first; the model is looked for in the cache."""
+    """Yield the findings, cheap ones first; the model is looked for in the cache only."""
     if options.root == Path("/"):
         yield from _check_program(options)
     usable = True
@@ -82,7 +82,7 @@ def _check_program(options: DoctorOptions) -> Iterator[Check]:
 
 
 def _find_other_engines(asked: str) -> list[str]:
-    """Return OpenVINO's devices here (its CPU is an engine already), and what is `asked` for."""
+    """Return OpenVINO's devices here, but for the CPU of ENGINES, and `asked` if it is another."""
     from whisper_npu_cli.engines.openvino_encoder.encoder import find_openvino_devices
 
     names = [f"{OPENVINO}{name}" for name in find_openvino_devices() if name != "CPU"]
@@ -165,7 +165,7 @@ def _check_model(model: str) -> Check:
 def _check_engine(
     demo: Checkpoint, device: str, oracle: EncodedWindow | None
 ) -> tuple[Check, EncodedWindow | None]:
-    """Encode a made-up window and take one decoder step, and compare with the first engine."""
+    """Encode a made-up window, take one decoder step, and compare states with the first engine."""
     name = f"engine.{device}"
     start = perf_counter()
     try:
@@ -189,5 +189,5 @@ def _check_engine(
 
 
 def _make_window(n_mels: int) -> NDArray[np.float32]:
-    """A deterministic window in the range of log-mels, -1 to 1."""
+    """Return a deterministic window (n_mels, N_FRAMES) in the range of log-mels, -1 to 1."""
     return np.random.default_rng(0).uniform(-1, 1, (n_mels, N_FRAMES)).astype(np.float32)

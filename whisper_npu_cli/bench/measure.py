@@ -57,8 +57,8 @@ def bench_device(
     engines = load_engines(checkpoint, engine, notice)
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
     mel = log_mel(samples, checkpoint.dims.n_mels)
-    proofs: list[DeviceProof] = []  # of the windows that a device computed
-    with engines.decoding():  # the limits too are those of as many threads
+    proofs: list[DeviceProof] = []  # one for each window that the NPU computed
+    with engines.decoding():  # the limits are measured with as many threads
         timers = _make_timers(options, engines, samples, proofs)
         for timer in timers.values():
             timer()  # warm-up
@@ -88,7 +88,7 @@ def bench_device(
 def _make_timers(
     options: BenchOptions, engines: Engines, samples: Array, proofs: list[DeviceProof]
 ) -> dict[str, Timer]:
-    """Return what takes the milliseconds of each stage; `proofs` gets those of a device."""
+    """Return a timer for each stage, in milliseconds; `proofs` collects those of the NPU."""
     encoder, decoder = engines.encoder, engines.decoder
     mel = log_mel(samples, encoder.dims.n_mels)
     window = decoder.cross_kv(encoder.encode(mel))
@@ -134,8 +134,8 @@ def _make_step_timer(
     tokens = np.random.default_rng(1).integers(
         decoder.dims.n_vocab, size=(N_PROMPT + n_tokens, batch * beam)
     )
-    # In a search beams change places; here each group of rows is turned round by one.
-    turned = (np.arange(beam) + 1) % beam + beam * np.arange(batch)[:, None]
+    # Beams change places in a search; here each group of rows is rotated by one.
+    rotated = (np.arange(beam) + 1) % beam + beam * np.arange(batch)[:, None]
 
     def take() -> float:
         session = decoder.start([window] * batch, batch * beam)
@@ -145,7 +145,7 @@ def _make_step_timer(
         for row in tokens[N_PROMPT:]:
             session.step(row)
             if beam > 1:
-                session.gather(turned.ravel())
+                session.gather(rotated.ravel())
         return 1000 * (perf_counter() - start) / n_tokens
 
     return take
@@ -163,7 +163,7 @@ def _summarise(values: NDArray[np.float64], unit: str) -> dict[str, float]:
 def _compare_with_limit(
     times: NDArray[np.float64], limits: NDArray[np.float64], name: str
 ) -> dict[str, float]:
-    """Return the time at the limit, and the median over the runs of its share of the time."""
+    """Return the median time at the limit, and the median of its share of the time taken."""
     return {name: float(median(limits)), "share_of_limit": float(median(limits / times))}
 
 
@@ -173,7 +173,7 @@ def _report_encode(
     measured: dict[str, NDArray[np.float64]],
     proofs: list[DeviceProof],
 ) -> dict[str, Any]:
-    """Compare a CPU's encoder with the CPU's limit; the NPU gives its own times instead."""
+    """Return the encoder's times, with the CPU's limit or with the times that the NPU gives."""
     times = measured["encode"]
     row: dict[str, Any] = _summarise(times, "ms_per_window")
     if proofs:
@@ -215,7 +215,7 @@ def _report_decode(
 def _report_window(
     options: BenchOptions, measured: dict[str, NDArray[np.float64]]
 ) -> dict[str, float]:
-    """Return a whole window by stage; its steps are shared by the windows of the largest batch."""
+    """Return the time of a window by stage; a step serves all windows of the largest batch."""
     batch, beam = max(options.shapes)
     stages = {
         "mel": measured["mel"],

@@ -1,4 +1,4 @@
-"""The bench's chart: one stacked bar a device, as a small SVG file of plain shapes."""
+"""The bench's chart: a stacked bar for each device, as a small SVG file of plain shapes."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def _draw_bar(device: dict[str, Any], y: float, scale: float) -> list[str]:
 
 
 def draw_rect(x: float, y: float, width: float, fill: str, height: float) -> str:
-    """Return a filled rectangle; `x` and `y` are of its upper left corner."""
+    """Return a filled rectangle with its upper left corner at (`x`, `y`)."""
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
 
 
 def draw_text(
     x: float, y: float, text: str, *, size: int = 13, anchor: str = "start", fill: str = "#222"
 ) -> str:
-    """Return a line of text; `x` is where its `anchor` is, `y` the line that it stands on."""
+    """Return a line of text; `x` is the place of its `anchor`, `y` its baseline."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
         f' fill="{fill}">{escape(text)}</text>'
