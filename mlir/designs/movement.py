@@ -11,15 +11,15 @@ from aie.helpers.taplib import TensorAccessPattern
 
 from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
 
-ROWS = 4  # of cores
+ROWS = 4  # rows of cores
 WORDS = TILE * TILE // 2  # 4-byte words of a bf16 tile, or of half an fp32 tile: 8 KB
 RUN = 512  # words that a tap moves at a time: its innermost size must stay below 1024
 
-Tap = tuple[str, TensorAccessPattern]  # which argument, and how
+Tap = tuple[str, TensorAccessPattern]  # role of an argument, order of its words
 
 
 class Movement:
-    """The taps of a stream: which words of which argument pass which shim, block by block."""
+    """The taps of one stream."""
 
     def __init__(self, spec: StreamSpec) -> None:
         self.spec = spec

@@ -20,7 +20,12 @@ from whisper_npu_cli.errors import OverlayError
 
 MLIR = Path(__file__).parents[1]
 CACHE = MLIR.parent / "build" / "host"
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off")  # fused: other bits
+FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=off",
+)  # fused operations would give other bits
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SHARED = ("-shared", "-fPIC")
 SLOTS = ("vector", "load", "store", "move", "matrix")  # order of host::Slot

@@ -54,7 +54,7 @@ def encode(path: str, model: str) -> None:
             operators=partial(make_operators, listener=lambda *row: rows.append(row)),
         )
         encoder = NpuEncoder(checkpoint, *standin)
-        rows.clear()  # of the known-answer tests
+        rows.clear()  # drops those of the known-answer tests
         started = time.perf_counter()
         found = encoder.encode(mel)
         seconds = time.perf_counter() - started

@@ -23,7 +23,7 @@ from whisper_npu_cli.engines.npu.timing_model import LIST_MS, convert_cycles, co
 DENSITY = 0.5
 MATRIX_CYCLES = count_tile_cycles(64, 64, 64) / 2048
 SCALARS = {"softmax_tile": 64}  # valid keys; all other scalars are 0
-CALL_CYCLES = 40  # of a call from the core's loop: acquire, release, arguments (inferred)
+CALL_CYCLES = 40  # a call from the core's loop: acquire, release, arguments (inferred)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Prediction:
 
     cycles: float  # from the first parameter to the last await
     parts_ms: dict[str, float]  # compute, stream, memory, control: each alone
-    link_bytes: dict[str, int]  # by fifo
+    link_bytes: dict[str, int]  # fifo -> bytes
     host_bytes: int  # between device memory and the array
 
     @property

@@ -1,7 +1,7 @@
-"""What the array has, tile by tile and descriptor by descriptor: Program -> DesignError or silence.
+"""What the array has, by tile and by descriptor: DesignError where a Program needs more.
 
-The numbers are those of AIE2's target model and of the driver; IRON refuses some of these, the
-rest it lets through and the hardware does not.
+The numbers are those of AIE2's target model and of the driver. IRON refuses some excesses; it lets
+the others through, and the hardware does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlir.simulate.iron import (
+    NPU1,
     Buffer,
     DesignError,
     Handle,
@@ -42,14 +43,14 @@ MAX_ARGUMENTS = 5  # bo0 to bo4 of every xclbin
 WORD_BYTES = 4
 MAX_DIMENSIONS = 4
 MAX_WRAP = 1023  # words of the innermost two dimensions, unless all is one line
-MAX_REPEAT = 64  # of the outermost of four dimensions
+MAX_REPEAT = 64  # size of the outermost of four dimensions
 MAX_STEP = 2**20  # words
 QUEUE_DEPTH = 4  # pushes on one channel that may wait; eight compile
 
 
 def find_limit(tile: Tile) -> Limit:
     """Return the limits of a tile; DesignError where the device has none there."""
-    if tile.col is None or tile.row is None or not 0 <= tile.col < 4 or not 0 <= tile.row < 6:
+    if not (0 <= tile.col < NPU1.cols and 0 <= tile.row < NPU1.rows):
         raise DesignError(f"{tile}: npu1 has columns 0 to 3 and rows 0 to 5")
     return SHIM if tile.row == 0 else MEMORY if tile.row == 1 else CORE
 

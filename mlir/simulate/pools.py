@@ -147,10 +147,10 @@ class Channel:
     """A DMA channel with its stream: from a pool or the host, to pools or the host."""
 
     name: str
-    size_bytes: int  # of an element
+    size_bytes: int  # bytes of an element
     source: Source | None  # None: the host
     targets: list[Target]  # none: the host
-    tasks: deque[Task] = field(default_factory=deque)  # of the host's side
+    tasks: deque[Task] = field(default_factory=deque)  # transfers of the host, where it is an end
     history: list[Task] = field(default_factory=list)
     time: float = 0.0
     moved_bytes: int = 0

@@ -120,7 +120,7 @@ def test_gemm_of_bf16_inputs_against_float64(kernels: KernelLibrary) -> None:
         left, right = a[:, k : k + TILE].astype(F32), b[k : k + TILE].astype(F32)
         kernels.call("multiply_tile", as_a(left), as_b(right), c)
     exact = a @ b
-    # the limit; two roundings to bf16, 2^-9 at most each and a third of it on average
+    # two roundings to bf16, 2^-9 at most each and a third of it on average
     assert np.linalg.norm(from_c(c) - exact) / np.linalg.norm(exact) <= 4e-3
 
 
