@@ -2,7 +2,7 @@
 
 A pool is the ring of buffers at one end of a fifo. Time is carried by the elements: a transfer
 starts when its source is full, all its destinations are free and its channel is idle, and takes
-4 bytes a cycle. Nothing depends on the order in which the simulator gets round to it.
+4 bytes a cycle. Nothing depends on the order in which the simulator handles them.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def _find_in_log(machine: Machine, pattern: str) -> str | None:
 
 
 def _find_npu(machine: Machine) -> PciDevice | None:
-    """Return the NPU's PCI function, of whatever generation."""
+    """Return the NPU's PCI function, of any generation."""
     for device in machine.pci_devices:
         if device.vendor == AMD and device.device in (XDNA1, "0x17f0"):
             return device

@@ -246,9 +246,9 @@ def _raise_bank_warnings() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             log.seek(0)
-            said = log.read()
-            os.write(2, said)
-    if BANK_WARNING in said:
+            written = log.read()
+            os.write(2, written)
+    if BANK_WARNING in written:
         raise DeviceError(
             "XRT put a buffer of the NPU into another memory bank; its results would be zeros",
             hint="the overlay and XRT do not fit together; see: whisper-npu doctor",
