@@ -29,8 +29,8 @@ from whisper_npu_cli.engines.npu.manifest import (
     Manifest,
     Overlay,
     Stream,
+    hash_sources,
     load_manifest,
-    source_sha256,
     verify,
 )
 from whisper_npu_cli.engines.npu.plan import plan_encoder
@@ -69,7 +69,7 @@ class BuildError(Exception):
     """A tool failed, or made what does not fit."""
 
 
-def wanted_specs(models: Iterable[str]) -> list[StreamSpec]:
+def plan_streams(models: Iterable[str]) -> list[StreamSpec]:
     """Return the streams that the planner asks for, each once."""
     dims = [
         open_checkpoint(model, offline=True).dims if model == "demo" else random_dims(model)
@@ -81,8 +81,8 @@ def wanted_specs(models: Iterable[str]) -> list[StreamSpec]:
 
 def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str:
     """Build overlay `name`; return what was done."""
-    specs = wanted_specs(row["models"])
-    intact = _intact_overlays(target, tools)
+    specs = plan_streams(row["models"])
+    intact = _find_intact(target, tools)
     others = tuple(one for one in intact if one.name != name)
     earlier = (stream for one in intact if one.name == name for stream in one.streams)
     reusable = {stream.spec: target / stream.insts for stream in earlier}
@@ -102,14 +102,14 @@ def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str
                 lower(tools, overlay, spec, row["design"], with_xclbin=not index)
         _check_programs(tools, overlay)
         overlays = (*others, _describe(folder, name, row, specs))
-        manifest = Manifest(folder / "manifest.json", source_sha256(MLIR), tools.versions, overlays)
+        manifest = Manifest(folder / "manifest.json", hash_sources(MLIR), tools.versions, overlays)
         _keep_results(overlay)
         manifest.path.write_text(manifest.to_json(), encoding="utf-8")
         _replace(folder, target, f"{row['device']}/{name}")
     return f"{name}: built, {len(specs)} streams"
 
 
-def mlir_of(spec: StreamSpec, design: str) -> str:
+def print_mlir(spec: StreamSpec, design: str) -> str:
     """Return the MLIR of a stream, printed by the design on the real IRON."""
     command = [sys.executable, "-m", design, json.dumps(asdict(spec))]
     return _run(command, cwd=MLIR.parent)
@@ -120,7 +120,7 @@ def lower(
 ) -> None:
     """Make the instructions of a stream, and with the first one the xclbin of all."""
     source = folder / f"{spec.name}.mlir"
-    source.write_text(mlir_of(spec, design), encoding="utf-8")
+    source.write_text(print_mlir(spec, design), encoding="utf-8")
     made = ["--aie-generate-npu-insts", f"--npu-insts-name={spec.name}.insts.bin"]
     if with_xclbin:
         made += ["--aie-generate-xclbin", "--xclbin-name=overlay.xclbin"]
@@ -131,14 +131,14 @@ def lower(
     _run(command, cwd=folder)
 
 
-def _intact_overlays(target: Path, tools: Toolchain) -> tuple[Overlay, ...]:
+def _find_intact(target: Path, tools: Toolchain) -> tuple[Overlay, ...]:
     """Return the overlays of an earlier build of the same sources with the same tools."""
     try:
         manifest = load_manifest(target / "manifest.json")
         verify(manifest)
     except OverlayError:
         return ()
-    same = manifest.source_sha256 == source_sha256(MLIR) and manifest.toolchain == tools.versions
+    same = manifest.source_sha256 == hash_sources(MLIR) and manifest.toolchain == tools.versions
     return manifest.overlays if same else ()
 
 
@@ -157,7 +157,7 @@ def _check_programs(tools: Toolchain, folder: Path) -> None:
         total = sum(int(size) for _, size, *_ in sizes)
         if total > PROGRAM_BYTES:
             raise BuildError(f"{core.name}: {total} bytes of code, a core has {PROGRAM_BYTES}")
-    stack = _design_stack()
+    stack = _read_stack()
     for usage in sorted(folder.glob("*.su")):
         for row in usage.read_text(encoding="utf-8").splitlines():
             where, size, _ = row.rsplit("\t", 2)
@@ -165,7 +165,7 @@ def _check_programs(tools: Toolchain, folder: Path) -> None:
                 raise BuildError(f"{where}: {size} bytes of stack, the design leaves {stack}")
 
 
-def _design_stack() -> int:
+def _read_stack() -> int:
     """Return the STACK of the design without importing it: that would need mlir-aie."""
     for row in (MLIR / "designs" / "whisper.py").read_text(encoding="utf-8").splitlines():
         if row.startswith("STACK = "):
@@ -178,7 +178,7 @@ def _describe(folder: Path, name: str, row: dict[str, Any], specs: list[StreamSp
     streams = []
     for spec in specs:
         insts = f"{place}/{spec.name}.insts.bin"
-        streams.append(Stream(spec, insts, _sha256(folder / insts)))
+        streams.append(Stream(spec, insts, _hash(folder / insts)))
     xclbin = f"{place}/overlay.xclbin"
     return Overlay(
         name,
@@ -186,7 +186,7 @@ def _describe(folder: Path, name: str, row: dict[str, Any], specs: list[StreamSp
         row["columns"],
         KERNEL,
         xclbin,
-        _sha256(folder / xclbin),
+        _hash(folder / xclbin),
         tuple(streams),
     )
 
@@ -209,7 +209,7 @@ def _replace(made: Path, target: Path, overlay: str) -> None:
     (made / "manifest.json").rename(target / "manifest.json")
 
 
-def _sha256(path: Path) -> str:
+def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -231,18 +231,18 @@ def check(aie_opt: Path, row: dict[str, Any]) -> None:
     arrays: set[str] = set()
     with TemporaryDirectory() as made:
         folder = Path(made)
-        for spec in wanted_specs(row["models"]):
-            (folder / "design.mlir").write_text(mlir_of(spec, row["design"]), encoding="utf-8")
+        for spec in plan_streams(row["models"]):
+            (folder / "design.mlir").write_text(print_mlir(spec, row["design"]), encoding="utf-8")
             lowered = _run([str(aie_opt), f"--pass-pipeline={ARRAY}", "design.mlir"], folder)
             (folder / "array.mlir").write_text(lowered, encoding="utf-8")
             _run([str(aie_opt), f"--pass-pipeline={SEQUENCE}", "array.mlir"], folder)
-            arrays.add(_without_sequence(lowered))
+            arrays.add(_remove_sequence(lowered))
             if len(arrays) > 1:
                 raise BuildError(f"{spec.name}: its array is not that of the streams before it")
             print(f"lowered {spec.name}", file=sys.stderr)
 
 
-def _without_sequence(module: str) -> str:
+def _remove_sequence(module: str) -> str:
     """Return the text of a lowered module without its runtime sequence."""
     before, _, rest = module.partition("aie.runtime_sequence")
     return before + rest.partition("\n    }\n")[2]

@@ -35,30 +35,30 @@ def log2_normal_tail(t: NDArray[np.float64]) -> NDArray[np.float64]:
     return tail
 
 
-def header() -> str:
+def make_header() -> str:
     """Return the text of coefficients.h."""
     rows = [
         "// Made by `python -m mlir.fit` from engines/npu/numerics.py: do not edit.",
         "#pragma once",
         "",
-        _array("EXP2", numerics.EXP2),
-        f"constexpr float GELU_LIMIT = {_literal(numerics.GELU_LIMIT)};",
-        _array("GELU_EDGES", numerics.GELU_EDGES),
-        _array("GELU_CENTRES", numerics.GELU_CENTRES),
+        _format_array("EXP2", numerics.EXP2),
+        f"constexpr float GELU_LIMIT = {_format_literal(numerics.GELU_LIMIT)};",
+        _format_array("GELU_EDGES", numerics.GELU_EDGES),
+        _format_array("GELU_CENTRES", numerics.GELU_CENTRES),
         f"constexpr float GELU[{len(numerics.GELU)}][{len(numerics.GELU[0])}] = {{",
-        *(f"    {{{', '.join(map(_literal, piece))}}}," for piece in numerics.GELU),
+        *(f"    {{{', '.join(map(_format_literal, piece))}}}," for piece in numerics.GELU),
         "};",
     ]
     return "\n".join(rows) + "\n"
 
 
-def _array(name: str, values: tuple[float, ...]) -> str:
-    return f"constexpr float {name}[{len(values)}] = {{{', '.join(map(_literal, values))}}};"
+def _format_array(name: str, values: tuple[float, ...]) -> str:
+    return f"constexpr float {name}[{len(values)}] = {{{', '.join(map(_format_literal, values))}}};"
 
 
-def _literal(value: float) -> str:
+def _format_literal(value: float) -> str:
     return f"{np.float32(value).item().hex()}f"
 
 
 if __name__ == "__main__":
-    HEADER.write_text(header(), encoding="utf-8")
+    HEADER.write_text(make_header(), encoding="utf-8")

@@ -21,5 +21,5 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Whether what depends on it can be tried."""
+        """Whether the checks that depend on this one can be made."""
         return self.status in (OK, WARNING)

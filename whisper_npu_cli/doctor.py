@@ -24,11 +24,10 @@ from whisper_npu_cli.checkpoints.hub import cache_folder
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.devices import AUTO, DEVICES, OPENVINO, find_device, loaded
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.base import EncodedWindow, relative_l2
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.remote import load_npu
-from whisper_npu_cli.engines.reference import relative_l2
 from whisper_npu_cli.environment import STANDIN_VARIABLE, cpu_features, versions
 from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions
@@ -48,16 +47,16 @@ class DoctorOptions:
     """What to look at."""
 
     model: str
-    root: Path = Path("/")  # another: a captured machine, of which only the NPU is judged
+    root: Path = Path("/")  # any other is a captured machine, of which only the NPU is judged
     xclbins: Path | None = None
     selftest: bool = False  # compute on the NPU
-    device: str = AUTO  # computed on besides those found, but for the NPU: see `selftest`
+    device: str = AUTO  # computes besides those found; the NPU computes with `selftest` only
 
 
 def run_checks(options: DoctorOptions) -> Iterator[Check]:
-    """Yield the findings, cheap ones first; the model is looked for in the cache."""
+    """Yield the findings, cheap ones first; the model is looked for in the cache only."""
     if options.root == Path("/"):
-        yield from _program_checks(options)
+        yield from _check_program(options)
     usable = True
     for row in DEVICES:
         if row.checks:
@@ -65,36 +64,36 @@ def run_checks(options: DoctorOptions) -> Iterator[Check]:
                 usable = usable and check.passed
                 yield check
     if options.selftest:
-        yield from _selftest(options, usable=usable)
+        yield from _run_selftest(options, usable=usable)
 
 
-def _program_checks(options: DoctorOptions) -> Iterator[Check]:
+def _check_program(options: DoctorOptions) -> Iterator[Check]:
     yield Check("versions", OK, ", ".join(f"{name} {v}" for name, v in versions().items()))
     yield _check_cpu()
     yield _check_cache()
     yield _check_model(options.model)
     demo = open_checkpoint("demo", offline=True)
     oracle: EncodedWindow | None = None
-    for device in (*ENGINES, *_other_engines(options.device)):
-        check, encoded = _compute(demo, device, oracle)
+    for device in (*ENGINES, *_find_other_engines(options.device)):
+        check, encoded = _check_engine(demo, device, oracle)
         oracle = oracle or encoded
         if check.status == FAILED and device not in (*ENGINES, options.device):
             check = replace(check, status=WARNING)  # found here, but nothing depends on it
         yield check
 
 
-def _other_engines(asked: str) -> list[str]:
-    """Return OpenVINO's devices here (its CPU is an engine already), and what is `asked` for."""
-    from whisper_npu_cli.engines.openvino_encoder.encoder import openvino_devices
+def _find_other_engines(asked: str) -> list[str]:
+    """Return OpenVINO's devices here, but for the CPU of ENGINES, and `asked` if it is another."""
+    from whisper_npu_cli.engines.openvino_encoder.encoder import find_openvino_devices
 
-    names = [f"{OPENVINO}{name}" for name in openvino_devices() if name != "CPU"]
+    names = [f"{OPENVINO}{name}" for name in find_openvino_devices() if name != "CPU"]
     is_shown = asked in (AUTO, *ENGINES, *names) or find_device(asked).checks
     if not is_shown:
         names.append(asked)
     return names
 
 
-def _selftest(options: DoctorOptions, *, usable: bool) -> Iterator[Check]:
+def _run_selftest(options: DoctorOptions, *, usable: bool) -> Iterator[Check]:
     """Run the known-answer test of every stream and one window of the model on the NPU."""
     if not usable and not os.environ.get(STANDIN_VARIABLE):
         for name in ("npu.selftest", "npu.clock"):
@@ -108,8 +107,8 @@ def _selftest(options: DoctorOptions, *, usable: bool) -> Iterator[Check]:
         with closing(
             load_npu(checkpoint, EngineOptions("npu", xclbins=options.xclbins))
         ) as encoder:
-            encoder.encode(_test_window(checkpoint.dims.n_mels))
-            proof = encoder.encode(_test_window(checkpoint.dims.n_mels)).proof
+            encoder.encode(_make_window(checkpoint.dims.n_mels))
+            proof = encoder.encode(_make_window(checkpoint.dims.n_mels)).proof
     except WhisperNpuError as error:
         yield Check("npu.selftest", FAILED, str(error), error.hint)
         return
@@ -164,17 +163,17 @@ def _check_model(model: str) -> Check:
     return Check("model", OK, f"{checkpoint.name}: {checkpoint.path or 'computed'}")
 
 
-def _compute(
+def _check_engine(
     demo: Checkpoint, device: str, oracle: EncodedWindow | None
 ) -> tuple[Check, EncodedWindow | None]:
-    """Encode a made-up window and take one decoder step, and compare with the first engine."""
+    """Encode a made-up window, take one decoder step, and compare states with the first engine."""
     name = f"engine.{device}"
     start = perf_counter()
     try:
         with closing(
             load_engines(demo, EngineOptions(device=device), notice=lambda _: None)
         ) as engines:
-            encoded = engines.encoder.encode(_test_window(demo.dims.n_mels))
+            encoded = engines.encoder.encode(_make_window(demo.dims.n_mels))
             decoder = engines.decoder
             decoder.start([decoder.cross_kv(encoded)]).prefill(np.zeros((1, 4), np.int64), (3,))
             seconds = perf_counter() - start
@@ -190,6 +189,6 @@ def _compute(
     return Check(name, OK, detail), encoded
 
 
-def _test_window(n_mels: int) -> NDArray[np.float32]:
-    """A deterministic window in the range of log-mels, -1 to 1."""
+def _make_window(n_mels: int) -> NDArray[np.float32]:
+    """Return a deterministic window (n_mels, N_FRAMES) in the range of log-mels, -1 to 1."""
     return np.random.default_rng(0).uniform(-1, 1, (n_mels, N_FRAMES)).astype(np.float32)

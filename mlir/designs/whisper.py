@@ -66,7 +66,7 @@ def make_fifos() -> tuple[list[ObjectFifo], list[ObjectFifo], list[ObjectFifo], 
 
     A: one stream per row of cores, broadcast to its four columns. B: one per column, broadcast
     to its four rows. C: four cores' tiles joined in the memory tile of their column. Memory tiles
-    hold four elements of A and of B: in the simulator two do as well, which knows no latency of
+    hold four elements of A and of B; two do as well in the simulator, which knows no latency of
     device memory.
     """
     a_in = [ObjectFifo(ELEMENT, depth=4, name=f"a{row}") for row in range(ROWS)]
@@ -136,7 +136,7 @@ class Core:
             self.layernorm(a, b, c, acc, rtp)
 
     def gemm(self, a, b, c, acc, rtp):
-        """One output tile: bias, K, epilogue."""
+        """Compute one output tile: bias, K, epilogue."""
         self.start_tile(b.acquire(1), acc)
         b.release(1)
         for _ in range_(rtp[STEPS]):
@@ -161,7 +161,7 @@ class Core:
                 c.release(1)
 
     def attention(self, a, b, c, acc, state, rtp):
-        """One tile of queries of this column's head, over all keys.
+        """Compute one tile of queries of this column's head, over all keys.
 
         The output element holds the queries until the output overwrites them. The last of the
         four tiles of queries stays acquired: its 8 KB hold the probabilities.
@@ -188,8 +188,8 @@ class Core:
         c.release(1)
 
     def layernorm(self, a, b, c, acc, rtp):
-        """One row of tiles, twice: all of them for the sums, then every fourth is this core's."""
-        b.acquire(1)  # nothing; every fifo must be used by every sequence
+        """Normalise every fourth tile of a row, after all of them have passed for the sums."""
+        b.acquire(1)  # not read, but every sequence must use every fifo
         b.release(1)
         for half in range(2):
             tile = a.acquire(1)
@@ -215,7 +215,7 @@ class Core:
 # ----------------------------------------------------------------- run-time parameters of a stream
 
 
-def parameters(spec: StreamSpec) -> dict[int, int]:
+def choose_parameters(spec: StreamSpec) -> dict[int, int]:
     """Return the run-time parameters that matter; the counts of the other operations are 0."""
     none = {TILES: 0, QUERIES: 0, STRIPES: 0}
     blocks = (spec.m // PASS) * (spec.n // PASS)
@@ -245,11 +245,12 @@ def parameters(spec: StreamSpec) -> dict[int, int]:
 # --------------------------------------------------------------------------------- program
 
 
-def program(spec: StreamSpec) -> Program:
-    """Return the array with the sequence of `spec`."""
-    a_in, b_in, c_out, cores = make_fifos()
+def make_workers(
+    cores: dict[Any, Any],
+) -> tuple[list[Worker], list[Buffer], list[WorkerRuntimeBarrier]]:
+    """Return the workers of `cores`, with their run-time parameters and their barriers."""
     kernels = {name: Kernel(name, *rest) for name, rest in KERNELS.items()}
-    rtps, barriers, workers = [], [], []
+    workers, rtps, barriers = [], [], []
     for (column, row), fifos in cores.items():
         where = f"{column}_{row}"
         rtps.append(Buffer(words(N_PARAMETERS), name=f"rtp{where}", use_write_rtp=True))
@@ -262,8 +263,14 @@ def program(spec: StreamSpec) -> Program:
         arguments = [*fifos, *buffers, rtps[-1], barriers[-1], *kernels.values()]
         core = Core(column, kernels)
         workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
+    return workers, rtps, barriers
 
-    values = parameters(spec)
+
+def make_program(spec: StreamSpec) -> Program:
+    """Return the array with the sequence of `spec`."""
+    a_in, b_in, c_out, cores = make_fifos()
+    workers, rtps, barriers = make_workers(cores)
+    values = choose_parameters(spec)
 
     def set_parameters(*all_rtps: Buffer) -> None:
         for rtp in all_rtps:
@@ -281,17 +288,17 @@ def program(spec: StreamSpec) -> Program:
         for barrier in barriers:
             runtime.set_barrier(barrier, 1)
         groups = []
-        for i, j in movement.blocks():
+        for i, j in movement.list_blocks():
             group = runtime.task_group()
             groups.append(group)
             for row, fifo in enumerate(a_in):
-                for role, tap in movement.a(i, j, row):
+                for role, tap in movement.feed_a(i, j, row):
                     runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(row, 0))
             for column, fifo in enumerate(b_in):
-                role, tap = movement.b(j, column)
+                role, tap = movement.feed_b(j, column)
                 runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(column, 0))
             for column, fifo in enumerate(c_out):
-                role, tap = movement.c(i, j, column)
+                role, tap = movement.collect_c(i, j, column)
                 runtime.drain(fifo.cons(), data[role], tap, group, wait=True, tile=Tile(column, 0))
             if len(groups) == IN_FLIGHT:
                 runtime.finish_task_group(groups.pop(0))
@@ -301,4 +308,4 @@ def program(spec: StreamSpec) -> Program:
 
 
 if __name__ == "__main__":
-    print(program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())
+    print(make_program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())

@@ -20,7 +20,12 @@ from whisper_npu_cli.errors import OverlayError
 
 MLIR = Path(__file__).parents[1]
 CACHE = MLIR.parent / "build" / "host"
-FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off")  # fused: other bits
+FLAGS = (
+    "-std=c++20",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=off",
+)  # fused operations would give other bits
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SHARED = ("-shared", "-fPIC")
 SLOTS = ("vector", "load", "store", "move", "matrix")  # order of host::Slot
@@ -55,7 +60,7 @@ class KernelLibrary:
         self._begin(*self._where, n_arrays)
         getattr(self._library, name)(*values)
 
-    def counts(self) -> dict[str, int]:
+    def read_counts(self) -> dict[str, int]:
         """Return how often the last call used each slot of a bundle."""
         out = np.zeros(len(SLOTS), np.uint64)
         self._library.host_counts(ctypes.c_void_p(out.ctypes.data))

@@ -2,7 +2,7 @@
 //
 // Scores are to base 2 and the running maximum of a row is an integer: probabilities need no
 // multiplication by log2(e), and the accumulators are rescaled exactly, in the exponent.
-// A strip of 4 queries x 64 keys is at hand at a time (1 KB): a whole tile of fp32 scores would
+// Only a strip of 4 queries x 64 keys is held at a time (1 KB): a whole tile of fp32 scores would
 // take 16 KB, and with A, B, C and the accumulators 56 of 64 KB are spoken for.
 //
 // Budget of softmax_tile, 64 queries x 64 keys: 2176 multiplications (scores and sums) and 3360
@@ -18,7 +18,7 @@ using Mmul = aie::mmul<4, 8, 4, bfloat16, bfloat16, accfloat>;
 // state: per strip the maxima of its rows, then the sums, each value four times; then one strip
 constexpr unsigned SUMS = STRIPS * BLOCK;
 constexpr unsigned SCORES = 2 * STRIPS * BLOCK;
-constexpr float LOWEST = -120.0f;  // exponent below which a probability is as good as zero
+constexpr float LOWEST = -120.0f;  // exponent below which a probability counts as zero
 constexpr float START = -1e30f;
 
 // 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16
@@ -118,8 +118,8 @@ void finish_attention(const float* acc, const float* state, bfloat16* out) {
         for (unsigned j = 0; j < STRIPS; j += 2) {
             const float* from = acc + i * STRIP + j * BLOCK;
             store_a(out + i * TILE * 4 + j * BLOCK,
-                    to_half(times(Split(aie::load_v<BLOCK>(from)), factor)),
-                    to_half(times(Split(aie::load_v<BLOCK>(from + BLOCK)), factor)));
+                    to_half(multiply(Split(aie::load_v<BLOCK>(from)), factor)),
+                    to_half(multiply(Split(aie::load_v<BLOCK>(from + BLOCK)), factor)));
         }
     }
 }

@@ -11,7 +11,7 @@ Block exp2_near_zero(const Block& f) {
     const Split split(f);
     Block p = multiply_add(EXP2[2], split.high, to_half(splat(EXP2[3])));
     p = multiply_add(EXP2[1], split.high, to_half(p));
-    return aie::add(splat(EXP2[0]), times(split, Split(p)));
+    return aie::add(splat(EXP2[0]), multiply(split, Split(p)));
 }
 
 struct Piece {
@@ -36,12 +36,12 @@ Block gelu(const Block& x) {
     const Piece piece = choose_piece(t);
     const Split u(aie::sub(t, piece.centre));
     Block y = aie::mac(Accumulator(piece.c[2]), u.high, to_half(piece.c[3])).to_vector<float>();
-    y = aie::add(piece.c[1], times(u, Split(y)));
-    y = aie::add(piece.c[0], times(u, Split(y)));
+    y = aie::add(piece.c[1], multiply(u, Split(y)));
+    y = aie::add(piece.c[0], multiply(u, Split(y)));
     const Rounded n(y);
     const Block phi = scale_exponent(exp2_near_zero(aie::sub(y, n.value)), n.integer);
     const Block positive = aie::select(x, splat(0.0f), aie::lt(x, splat(0.0f)));
-    return aie::sub(positive, times(Split(t), Split(phi)));
+    return aie::sub(positive, multiply(Split(t), Split(phi)));
 }
 
 // The next product reads this tile as A.

@@ -74,7 +74,7 @@ void normalise_rows(const float* x, const float* sums, bfloat16* out, int32_t ha
         const Split scale(aie::load_v<BLOCK>(sums + SQUARES + strip * BLOCK));
         const auto normalise = [&](const float* from) {
             const Block centred = aie::sub(aie::load_v<BLOCK>(from), first);
-            return to_half(times(Split(aie::sub(centred, mean)), scale));
+            return to_half(multiply(Split(aie::sub(centred, mean)), scale));
         };
         for (unsigned j = 0; j < STRIPS; j += 2)
             store_a(out + strip * TILE * 4 + j * BLOCK, normalise(x + i * STRIP + j * BLOCK),

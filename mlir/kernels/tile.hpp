@@ -27,7 +27,7 @@ struct Split {
     explicit Split(const Block& x) : high(to_half(x)), low(to_half(aie::sub(x, to_block(high)))) {}
 };
 
-inline Block times(const Split& a, const Split& b) {
+inline Block multiply(const Split& a, const Split& b) {
     Accumulator sum = aie::mul(a.high, b.high);
     sum = aie::mac(sum, a.high, b.low);
     return aie::mac(sum, a.low, b.high).to_vector<float>();

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mlir.simulate import report
-from mlir.simulate.operators import operators
-from mlir.simulate.run import design, run_stream
+from mlir.simulate.operators import make_operators
+from mlir.simulate.run import load_design, run_stream
 from whisper_npu_cli.audio.mel import log_mel
 from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.checkpoints.names import open_checkpoint
@@ -38,41 +38,41 @@ def predict(size: str) -> None:
         spec: run_stream(spec, [np.zeros(a.size_bytes // 4, np.int32) for a in spec.arguments])
         for spec in plan.specs
     }
-    print(report.core_memory(design().program(plan.specs[0])))
-    print(report.table([(step.spec, memory[step.spec]) for step in plan.steps]))
+    print(report.describe_memory(load_design().make_program(plan.specs[0])))
+    print(report.format_table([(step.spec, memory[step.spec]) for step in plan.steps]))
 
 
 def encode(path: str, model: str) -> None:
     """Encode a recording on the array and by the reference engine; print how they differ."""
     checkpoint = open_checkpoint(model, offline=True)
-    mel = log_mel(_window(path), checkpoint.dims.n_mels)
+    mel = log_mel(_read_window(path), checkpoint.dims.n_mels)
     rows: list[report.Row] = []
     with TemporaryDirectory() as folder:
         standin = open_standin(
             Path(folder),
             plan_encoder(checkpoint.dims).specs,
-            operators=partial(operators, listener=lambda *row: rows.append(row)),
+            operators=partial(make_operators, listener=lambda *row: rows.append(row)),
         )
         encoder = NpuEncoder(checkpoint, *standin)
-        rows.clear()  # of the known-answer tests
+        rows.clear()  # drops those of the known-answer tests
         started = time.perf_counter()
         found = encoder.encode(mel)
         seconds = time.perf_counter() - started
     wanted = ReferenceEncoder(checkpoint).encode(mel)
-    print(report.core_memory(design().program(rows[0][0])))
-    print(report.table(rows))
+    print(report.describe_memory(load_design().make_program(rows[0][0])))
+    print(report.format_table(rows))
     print(f"simulated in {seconds:.1f} s")
     for name in ("states", "cross_keys", "cross_values"):
-        print(f"cosine to the reference, {name}: {_cosine(found, wanted, name):.6f}")
+        print(f"cosine to the reference, {name}: {_compare(found, wanted, name):.6f}")
 
 
-def _window(path: str) -> np.ndarray:
+def _read_window(path: str) -> np.ndarray:
     """Return the first 30 s of a recording, mono at 16 kHz, padded."""
     samples = np.concatenate(list(FileSource(path).blocks()))[:N_SAMPLES]
     return np.pad(samples, (0, N_SAMPLES - len(samples)))
 
 
-def _cosine(found: object, wanted: object, name: str) -> float:
+def _compare(found: object, wanted: object, name: str) -> float:
     a, b = (np.ravel(getattr(window, name)).astype(np.float64) for window in (found, wanted))
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 

@@ -30,8 +30,8 @@ class CorePort:
 
     def acquire(self, n: int) -> list[Any]:
         """Wait until `n` elements are held, and return them, the oldest first."""
-        look = self.pool.room_at if self._is_prod else self.pool.full_at
-        take = self.pool.next_to_write if self._is_prod else self.pool.next_to_read
+        look = self.pool.find_room if self._is_prod else self.pool.find_element
+        take = self.pool.get_room if self._is_prod else self.pool.get_element
         while self._held < n:
             ready = self._core.wait_until(lambda: look(self._number, self._held), self.describe)
             self._core.time = max(self._core.time, ready)

@@ -17,13 +17,13 @@ import numpy as np
 
 from mlir.host.library import load
 from mlir.simulate.iron import Kernel, size_bytes
-from mlir.simulate.pools import aligned
-from whisper_npu_cli.engines.npu.timing_model import LIST_MS, cycles_ms, tile_cycles
+from mlir.simulate.pools import allocate
+from whisper_npu_cli.engines.npu.timing_model import LIST_MS, convert_cycles, count_tile_cycles
 
 DENSITY = 0.5
-MATRIX_CYCLES = tile_cycles(64, 64, 64) / 2048
+MATRIX_CYCLES = count_tile_cycles(64, 64, 64) / 2048
 SCALARS = {"softmax_tile": 64}  # valid keys; all other scalars are 0
-CALL_CYCLES = 40  # of a call from the core's loop: acquire, release, arguments (inferred)
+CALL_CYCLES = 40  # a call from the core's loop: acquire, release, arguments (inferred)
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Prediction:
 
     cycles: float  # from the first parameter to the last await
     parts_ms: dict[str, float]  # compute, stream, memory, control: each alone
-    link_bytes: dict[str, int]  # by fifo
+    link_bytes: dict[str, int]  # fifo -> bytes
     host_bytes: int  # between device memory and the array
 
     @property
     def array_ms(self) -> float:
         """Predicted milliseconds on the array: as simulated, or as device memory allows."""
-        return max(cycles_ms(self.cycles), self.parts_ms["memory"])
+        return max(convert_cycles(self.cycles), self.parts_ms["memory"])
 
     @property
     def ms(self) -> float:
@@ -56,11 +56,11 @@ def count(name: str, sizes: tuple[int | None, ...]) -> dict[str, int]:
     """Return the slots that kernel `name` uses on zeros; `sizes` in bytes, None for scalars."""
     library = load()
     scalar = SCALARS.get(name, 0)
-    library.call(name, *(scalar if n is None else aligned(n).view(np.int32) for n in sizes))
-    return library.counts()
+    library.call(name, *(scalar if n is None else allocate(n).view(np.int32) for n in sizes))
+    return library.read_counts()
 
 
-def kernel_cycles(kernel: Kernel) -> float:
+def predict_kernel_cycles(kernel: Kernel) -> float:
     """Return the predicted cycles of one call."""
     sizes = tuple(size_bytes(t) if hasattr(t, "__args__") else None for t in kernel.arg_types)
     slots = count(kernel.name, sizes)

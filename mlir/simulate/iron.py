@@ -25,18 +25,15 @@ class DesignError(Exception):
 class Tile:
     """A place in the array: row 0 shim, 1 memory, 2 to 5 cores."""
 
-    col: int | None = None
-    row: int | None = None
+    col: int
+    row: int
 
     def __str__(self) -> str:
         return f"tile ({self.col}, {self.row})"
 
 
-ANY_TILE = Tile()  # the compiler would choose; limits.py wants every place named
-
-
 class NPU1:
-    """Phoenix and Hawk Point: 4 columns x 6 rows."""
+    """Phoenix and Hawk Point."""
 
     cols = 4
     rows = 6
@@ -74,12 +71,9 @@ class Handle:
         """Give back the oldest elements held."""
         self.port.release(num_elem)
 
-    def forward(
-        self, tile: Tile, *, depth: int | None = None, name: str | None = None
-    ) -> ObjectFifo:
+    def forward(self, tile: Tile, *, depth: int, name: str) -> ObjectFifo:
         """Send every element on from a memory tile."""
-        names = [name or f"{self.fifo.name}_fwd"]
-        return self.split([0], tile, [depth or self.depth], [self.fifo.obj_type], names)[0]
+        return self.split([0], tile, [depth], [self.fifo.obj_type], [name])[0]
 
     def split(
         self, offsets: Ints, tile: Tile, depths: Ints, obj_types: list[Any], names: list[str]
@@ -93,7 +87,7 @@ class Handle:
     def join(
         self, offsets: Ints, tile: Tile, depths: Ints, obj_types: list[Any], names: list[str]
     ) -> list[ObjectFifo]:
-        """Make every element of parts that come by a fifo each."""
+        """Make every element of parts, each of which comes by a fifo of its own."""
         if not self.is_prod:
             raise DesignError(f"{self.fifo.name}: only a producer is joined")
         fifos = [ObjectFifo(*part) for part in zip(obj_types, depths, names, strict=True)]
@@ -120,12 +114,12 @@ class Link:
 class ObjectFifo:
     """A queue of equal elements from one producer to one or more consumers."""
 
-    def __init__(self, obj_type: Any, depth: int = 2, name: str | None = None) -> None:
+    def __init__(self, obj_type: Any, depth: int, name: str) -> None:
         if depth < 1:
             raise DesignError(f"fifo {name}: depth {depth} is below 1")
         self.obj_type = obj_type
         self.depth = depth
-        self.name = name or f"of{id(self)}"
+        self.name = name
         self.size_bytes = size_bytes(obj_type)
         self.producer: Handle | None = None
         self.consumers: list[Handle] = []

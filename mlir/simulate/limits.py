@@ -1,7 +1,7 @@
-"""What the array has, tile by tile and descriptor by descriptor: Program -> DesignError or silence.
+"""What the array has, by tile and by descriptor: DesignError where a Program needs more.
 
-The numbers are those of AIE2's target model and of the driver; IRON refuses some of these, the
-rest it lets through and the hardware does not.
+The numbers are those of AIE2's target model and of the driver. IRON refuses some excesses; it lets
+the others through, and the hardware does not.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from mlir.simulate.iron import (
+    NPU1,
     Buffer,
     DesignError,
     Handle,
@@ -42,14 +43,14 @@ MAX_ARGUMENTS = 5  # bo0 to bo4 of every xclbin
 WORD_BYTES = 4
 MAX_DIMENSIONS = 4
 MAX_WRAP = 1023  # words of the innermost two dimensions, unless all is one line
-MAX_REPEAT = 64  # of the outermost of four dimensions
+MAX_REPEAT = 64  # size of the outermost of four dimensions
 MAX_STEP = 2**20  # words
 QUEUE_DEPTH = 4  # pushes on one channel that may wait; eight compile
 
 
-def limit_of(tile: Tile) -> Limit:
+def find_limit(tile: Tile) -> Limit:
     """Return the limits of a tile; DesignError where the device has none there."""
-    if tile.col is None or tile.row is None or not 0 <= tile.col < 4 or not 0 <= tile.row < 6:
+    if not (0 <= tile.col < NPU1.cols and 0 <= tile.row < NPU1.rows):
         raise DesignError(f"{tile}: npu1 has columns 0 to 3 and rows 0 to 5")
     return SHIM if tile.row == 0 else MEMORY if tile.row == 1 else CORE
 
@@ -58,7 +59,7 @@ def check(program: Program) -> None:
     """Check everything that does not depend on the running of the program."""
     if len(program.runtime.data) > MAX_ARGUMENTS:
         raise DesignError(f"sequence: {len(program.runtime.data)} buffers, at most {MAX_ARGUMENTS}")
-    fifos = program.fifos()
+    fifos = program.find_fifos()
     for fifo in fifos:
         _check_ends(fifo)
     _check_workers(program.runtime.workers)
@@ -94,7 +95,7 @@ def _check_ends(fifo: ObjectFifo) -> None:
     for end in (fifo.producer, *fifo.consumers):
         if end.tile is None:
             raise DesignError(f"fifo {fifo.name}: an end is used by no worker and no sequence")
-        if end.link is not None and limit_of(end.tile) is not MEMORY:
+        if end.link is not None and find_limit(end.tile) is not MEMORY:
             raise DesignError(f"fifo {fifo.name}: {end.tile} is no memory tile")
     for end in (fifo.producer, *fifo.consumers):
         link = end.link
@@ -108,7 +109,7 @@ def _check_ends(fifo: ObjectFifo) -> None:
 def _check_workers(workers: list[Worker]) -> None:
     places = set()
     for worker in workers:
-        if limit_of(worker.tile) is not CORE:
+        if find_limit(worker.tile) is not CORE:
             raise DesignError(f"{worker.tile}: not a core")
         if worker.tile in places:
             raise DesignError(f"{worker.tile}: two workers")
@@ -127,7 +128,7 @@ def _check_channels(fifos: list[ObjectFifo]) -> None:
             ends[end.tile, end.is_prod].append(end)
     descriptors: dict[tuple[Tile, int], int] = defaultdict(int)
     for (tile, outgoing), handles in ends.items():
-        limit, way = limit_of(tile), "out" if outgoing else "in"
+        limit, way = find_limit(tile), "out" if outgoing else "in"
         if len(handles) > limit.channels:
             names = ", ".join(sorted(handle.fifo.name for handle in handles))
             raise DesignError(
@@ -135,9 +136,9 @@ def _check_channels(fifos: list[ObjectFifo]) -> None:
                 f"{limit.channels} ({names})"
             )
         for channel, handle in enumerate(handles):
-            descriptors[tile, channel % 2] += _descriptors(handle)
+            descriptors[tile, channel % 2] += _count_descriptors(handle)
     for tile in {tile for tile, _ in descriptors}:
-        limit = limit_of(tile)
+        limit = find_limit(tile)
         if limit is SHIM:
             continue  # its descriptors come and go with the sequence
         even, odd = descriptors[tile, 0], descriptors[tile, 1]
@@ -152,7 +153,7 @@ def _check_channels(fifos: list[ObjectFifo]) -> None:
             )
 
 
-def _descriptors(handle: Handle) -> int:
+def _count_descriptors(handle: Handle) -> int:
     """Return the descriptors behind an end: one for each part of each buffer that it passes."""
     link = handle.link
     if link is None:
@@ -161,7 +162,7 @@ def _descriptors(handle: Handle) -> int:
 
 
 def _check_memory(workers: list[Worker], fifos: list[ObjectFifo]) -> None:
-    used = {worker.tile: memory_map(worker) for worker in workers}
+    used = {worker.tile: map_memory(worker) for worker in workers}
     for fifo in fifos:
         for end in (fifo.producer, *fifo.consumers):
             assert end is not None and end.tile is not None
@@ -169,15 +170,15 @@ def _check_memory(workers: list[Worker], fifos: list[ObjectFifo]) -> None:
                 used.setdefault(end.tile, {})[fifo.name] = end.depth * fifo.size_bytes
     for tile, rows in used.items():
         total = sum(rows.values())
-        if total > limit_of(tile).memory_bytes:
+        if total > find_limit(tile).memory_bytes:
             table = ", ".join(f"{name} {size}" for name, size in rows.items())
             raise DesignError(
-                f"{tile}: {total} bytes, a {limit_of(tile).kind} has "
-                f"{limit_of(tile).memory_bytes} ({table})"
+                f"{tile}: {total} bytes, a {find_limit(tile).kind} has "
+                f"{find_limit(tile).memory_bytes} ({table})"
             )
 
 
-def memory_map(worker: Worker) -> dict[str, int]:
+def map_memory(worker: Worker) -> dict[str, int]:
     """Return where the bytes of a core go."""
     ends = worker.of(Handle)
     rows = {"stack": worker.stack_size}
@@ -190,7 +191,7 @@ def check_tap(transfer: Transfer) -> None:
     """Check a transfer against what a shim descriptor can express."""
     tap, name = transfer.tap, f"{transfer.tile}, fifo {transfer.handle.fifo.name}"
     width = itemsize(transfer.data.array_type)
-    if limit_of(transfer.tile) is not SHIM:
+    if find_limit(transfer.tile) is not SHIM:
         raise DesignError(f"{name}: a sequence moves data through shim tiles only")
     if len(tap.sizes) > MAX_DIMENSIONS:
         raise DesignError(f"{name}: {len(tap.sizes)} dimensions, at most {MAX_DIMENSIONS}")

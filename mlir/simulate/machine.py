@@ -25,7 +25,7 @@ from mlir.simulate.iron import (
     WorkerRuntimeBarrier,
     size_bytes,
 )
-from mlir.simulate.pools import Channel, Pool, Source, Target, aligned
+from mlir.simulate.pools import Channel, Pool, Source, Target, allocate
 from mlir.simulate.runtime import Program
 
 
@@ -85,7 +85,7 @@ class Machine:
     def describe_waits(self) -> str:
         """Say who waits for what: cores first, then channels that have something to do."""
         rows = [core.waiting() for core in self.cores if core.waiting and not core.at_barrier]
-        rows += [channel.waits_for() for channel in self.channels if channel.tasks]
+        rows += [channel.describe_wait() for channel in self.channels if channel.tasks]
         return "; ".join(rows) or "nothing waits"
 
     def close(self) -> None:
@@ -104,7 +104,7 @@ class Machine:
         for barrier in worker.of(WorkerRuntimeBarrier):
             barrier.port = BarrierPort(core)
         for buffer in worker.of(Buffer):
-            buffer.array = aligned(buffer.size_bytes).view(np.int32)
+            buffer.array = allocate(buffer.size_bytes).view(np.int32)
         for kernel in worker.of(Kernel):
             kernel.on_call = self._call
         return core
@@ -129,10 +129,10 @@ class Machine:
 
     def _connect(self, program: Program) -> None:
         whole_pools: dict[int, Pool] = {}
-        for fifo in program.fifos():
+        for fifo in program.find_fifos():
             assert fifo.producer is not None
-            source = self._source(fifo.producer, whole_pools)
-            targets = [self._target(end, whole_pools) for end in fifo.consumers]
+            source = self._find_source(fifo.producer, whole_pools)
+            targets = [self._find_target(end, whole_pools) for end in fifo.consumers]
             channel = Channel(fifo.name, fifo.size_bytes, source, [t for t in targets if t])
             self.channels.append(channel)
             for end in (fifo.producer, *fifo.consumers):
@@ -141,23 +141,23 @@ class Machine:
             for pool in [*([source.pool] if source else []), *(t.pool for t in channel.targets)]:
                 pool.watchers.append(partial(self.try_channel, channel))
 
-    def _source(self, end: Handle, whole_pools: dict[int, Pool]) -> Source | None:
+    def _find_source(self, end: Handle, whole_pools: dict[int, Pool]) -> Source | None:
         if end.port is not None:
             return Source(end.port.pool, end.port.pool.add_reader(), 0)
         if end.link is None:
             return None
-        pool, offset = self._in_memory_tile(end, whole_pools)
+        pool, offset = self._find_pool(end, whole_pools)
         return Source(pool, pool.add_reader(), offset)
 
-    def _target(self, end: Handle, whole_pools: dict[int, Pool]) -> Target | None:
+    def _find_target(self, end: Handle, whole_pools: dict[int, Pool]) -> Target | None:
         if end.port is not None:
             return Target(end.port.pool, end.port.pool.add_writer(), 0)
         if end.link is None:
             return None
-        pool, offset = self._in_memory_tile(end, whole_pools)
+        pool, offset = self._find_pool(end, whole_pools)
         return Target(pool, pool.add_writer(), offset)
 
-    def _in_memory_tile(self, end: Handle, pools: dict[int, Pool]) -> tuple[Pool, int]:
+    def _find_pool(self, end: Handle, pools: dict[int, Pool]) -> tuple[Pool, int]:
         """Return the pool of the link's whole elements, and where this end's part begins."""
         link = end.link
         assert link is not None

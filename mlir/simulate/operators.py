@@ -38,7 +38,9 @@ class ArrayOperator:
             self._listener(self.spec, prediction)
 
 
-def operators(manifest: Manifest, listener: Listener | None = None) -> dict[str, ArrayOperator]:
+def make_operators(
+    manifest: Manifest, listener: Listener | None = None
+) -> dict[str, ArrayOperator]:
     """Return the operators of all streams by the hash of their instructions."""
     return {
         stream.sha256: ArrayOperator(stream.spec, listener)

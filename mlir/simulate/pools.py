@@ -2,7 +2,7 @@
 
 A pool is the ring of buffers at one end of a fifo. Time is carried by the elements: a transfer
 starts when its source is full, all its destinations are free and its channel is idle, and takes
-4 bytes a cycle. Nothing depends on the order in which the simulator gets round to it.
+4 bytes a cycle. Nothing depends on the order in which the simulator handles them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from whisper_npu_cli.engines.npu.timing_model import STREAM_BYTES
 Words = NDArray[np.int32]
 
 
-def aligned(size_bytes: int) -> NDArray[np.uint8]:
+def allocate(size_bytes: int) -> NDArray[np.uint8]:
     """Return zeroed memory that begins at a multiple of 64 bytes, as the linker places buffers."""
     raw = np.zeros(size_bytes + 64, np.uint8)
     skip = -raw.ctypes.data % 64
@@ -40,7 +40,7 @@ class Pool:
         self.size_bytes = size_bytes
         self.memory = memory
         self.slots: list[Any] = [
-            aligned(size_bytes).view(np.int32) if memory else None for _ in range(depth)
+            allocate(size_bytes).view(np.int32) if memory else None for _ in range(depth)
         ]
         self.written: list[int] = []  # elements by writer
         self.read: list[int] = []
@@ -60,25 +60,25 @@ class Pool:
         self._read_times.append([0.0] * self.depth)
         return len(self.read) - 1
 
-    def room_at(self, writer: int, ahead: int = 0) -> float | None:
+    def find_room(self, writer: int, ahead: int = 0) -> float | None:
         """Return when the writer's next buffer (or one `ahead`) is free; None if it is not yet."""
         element = self.written[writer] + ahead
         if element >= min(self.read) + self.depth:
             return None
         return max(times[element % self.depth] for times in self._read_times)
 
-    def full_at(self, reader: int, ahead: int = 0) -> float | None:
+    def find_element(self, reader: int, ahead: int = 0) -> float | None:
         """Return when the reader's next element (or one `ahead`) is full; None if not yet."""
         element = self.read[reader] + ahead
         if element >= min(self.written):
             return None
         return max(times[element % self.depth] for times in self._write_times)
 
-    def next_to_read(self, reader: int, ahead: int = 0) -> Any:
+    def get_element(self, reader: int, ahead: int = 0) -> Any:
         """Return the reader's next element."""
         return self.slots[(self.read[reader] + ahead) % self.depth]
 
-    def next_to_write(self, writer: int, ahead: int = 0) -> Any:
+    def get_room(self, writer: int, ahead: int = 0) -> Any:
         """Return the writer's next buffer."""
         return self.slots[(self.written[writer] + ahead) % self.depth]
 
@@ -147,10 +147,10 @@ class Channel:
     """A DMA channel with its stream: from a pool or the host, to pools or the host."""
 
     name: str
-    size_bytes: int  # of an element
+    size_bytes: int  # bytes of an element
     source: Source | None  # None: the host
     targets: list[Target]  # none: the host
-    tasks: deque[Task] = field(default_factory=deque)  # of the host's side
+    tasks: deque[Task] = field(default_factory=deque)  # transfers of the host, where it is an end
     history: list[Task] = field(default_factory=list)
     time: float = 0.0
     moved_bytes: int = 0
@@ -165,12 +165,12 @@ class Channel:
             task = self.tasks[0]
             starts.append(task.pushed_at)
         if self.source is not None:
-            full = self.source.pool.full_at(self.source.reader)
+            full = self.source.pool.find_element(self.source.reader)
             if full is None:
                 return False
             starts.append(full)
         for target in self.targets:
-            room = target.pool.room_at(target.writer)
+            room = target.pool.find_room(target.writer)
             if room is None:
                 return False
             starts.append(room)
@@ -186,7 +186,7 @@ class Channel:
             words = task.words[task.moved : task.moved + n]
         else:
             first = self.source.offset // 4
-            words = self.source.pool.next_to_read(self.source.reader)[first : first + n]
+            words = self.source.pool.get_element(self.source.reader)[first : first + n]
             if self.source.pool.memory:
                 words = words.copy()  # the core will write its buffer again
         for target in self.targets:
@@ -209,11 +209,11 @@ class Channel:
             if task.finish is not None:
                 task.finish(task.words)
 
-    def waits_for(self) -> str:
+    def describe_wait(self) -> str:
         """Say what the channel lacks."""
-        if self.source is not None and self.source.pool.full_at(self.source.reader) is None:
+        if self.source is not None and self.source.pool.find_element(self.source.reader) is None:
             return f"{self.name} waits for an element of {self.source.pool.name}"
         for target in self.targets:
-            if target.pool.room_at(target.writer) is None:
+            if target.pool.find_room(target.writer) is None:
                 return f"{self.name} waits for room in {target.pool.name}"
         return f"{self.name} waits for a transfer of the sequence"

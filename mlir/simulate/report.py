@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mlir.simulate.cost import Prediction
-from mlir.simulate.limits import CORE, memory_map
+from mlir.simulate.limits import CORE, map_memory
 from mlir.simulate.runtime import Program
 from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ
@@ -15,14 +15,14 @@ from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ
 Row = tuple[StreamSpec, Prediction]
 
 
-def core_memory(program: Program) -> str:
+def describe_memory(program: Program) -> str:
     """Return where the bytes of a core go."""
-    rows = memory_map(program.runtime.workers[0])
+    rows = map_memory(program.runtime.workers[0])
     used = ", ".join(f"{name} {size}" for name, size in rows.items())
     return f"core memory: {used}; {sum(rows.values())} of {CORE.memory_bytes} bytes"
 
 
-def table(rows: Iterable[Row]) -> str:
+def format_table(rows: Iterable[Row]) -> str:
     """Return the commands by stream: how often, predicted ms, cycles, bytes, bottleneck."""
     rows = list(rows)
     calls = Counter(spec for spec, _ in rows)
@@ -41,10 +41,10 @@ def table(rows: Iterable[Row]) -> str:
     for op in ("gemm", "attention", "layernorm"):
         part = sum(prediction.ms for spec, prediction in rows if spec.op == op)
         lines.append(f"  {op:10} {part:6.1f} ms predicted")
-    return "\n".join([*lines, links(rows)])
+    return "\n".join([*lines, format_links(rows)])
 
 
-def links(rows: Iterable[Row]) -> str:
+def format_links(rows: Iterable[Row]) -> str:
     """Return how much passes each fifo."""
     moved: Counter[str] = Counter()
     for _, prediction in rows:

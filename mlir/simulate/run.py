@@ -15,11 +15,11 @@ from mlir.simulate import cost, iron, runtime
 from mlir.simulate.machine import Machine
 from mlir.simulate.sequence import Sequence
 from whisper_npu_cli.engines.npu.spec import StreamSpec
-from whisper_npu_cli.engines.npu.timing_model import PRETILED_GBPS, STREAM_BYTES, cycles_ms
+from whisper_npu_cli.engines.npu.timing_model import PRETILED_GBPS, STREAM_BYTES, convert_cycles
 
 
 @cache
-def design() -> ModuleType:
+def load_design() -> ModuleType:
     """Return `mlir.designs.whisper`, loaded on the stand-in for `aie.iron`."""
     runtime.install()
     from mlir.designs import whisper
@@ -29,16 +29,16 @@ def design() -> ModuleType:
 
 def run_stream(spec: StreamSpec, buffers: Rows[NDArray[Any]]) -> cost.Prediction:
     """Run `spec` on its contiguous `buffers`, in the order of its arguments; write the last."""
-    return run_program(design().program(spec), buffers)
+    return run_program(load_design().make_program(spec), buffers)
 
 
 def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.Prediction:
     """Run any program on its buffers; iron.DesignError where the array would refuse or hang."""
     kernels = {kernel.name: kernel for w in program.runtime.workers for kernel in w.of(iron.Kernel)}
-    cycles = {name: cost.kernel_cycles(kernel) for name, kernel in kernels.items()}
+    cycles = {name: cost.predict_kernel_cycles(kernel) for name, kernel in kernels.items()}
     machine = Machine(program, load(), cycles)
     try:
-        sequence = Sequence(machine, [_words(buffer) for buffer in buffers])
+        sequence = Sequence(machine, [_view_words(buffer) for buffer in buffers])
         sequence.run(program)
     finally:
         machine.close()
@@ -47,17 +47,17 @@ def run_program(program: runtime.Program, buffers: Rows[NDArray[Any]]) -> cost.P
     return cost.Prediction(
         cycles=sequence.time,
         parts_ms={
-            "compute": cycles_ms(max(core.busy for core in machine.cores)),
-            "stream": cycles_ms(max(links.values()) / STREAM_BYTES),
+            "compute": convert_cycles(max(core.busy for core in machine.cores)),
+            "stream": convert_cycles(max(links.values()) / STREAM_BYTES),
             "memory": host / PRETILED_GBPS / 1e6,
-            "control": cycles_ms(sequence.busy),
+            "control": convert_cycles(sequence.busy),
         },
         link_bytes=links,
         host_bytes=host,
     )
 
 
-def _words(buffer: NDArray[Any]) -> NDArray[np.int32]:
+def _view_words(buffer: NDArray[Any]) -> NDArray[np.int32]:
     """View a buffer as words; a copy would lose what the array writes."""
     if not buffer.flags.c_contiguous:
         raise ValueError("device buffers are contiguous")

@@ -14,7 +14,6 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from mlir.simulate.iron import (
-    ANY_TILE,
     NPU1,
     Buffer,
     DesignError,
@@ -122,8 +121,9 @@ class Runtime:
         source: Data,
         tap: TensorAccessPattern,
         task_group: TaskGroup,
+        *,
         wait: bool = False,
-        tile: Tile = ANY_TILE,
+        tile: Tile,
     ) -> None:
         """Send words of a host buffer into a fifo."""
         self._transfer(Transfer(in_fifo, source, tap, task_group, wait, tile))
@@ -134,8 +134,9 @@ class Runtime:
         dest: Data,
         tap: TensorAccessPattern,
         task_group: TaskGroup,
+        *,
         wait: bool = False,
-        tile: Tile = ANY_TILE,
+        tile: Tile,
     ) -> None:
         """Take words out of a fifo into a host buffer."""
         self._transfer(Transfer(out_fifo, dest, tap, task_group, wait, tile))
@@ -161,7 +162,7 @@ class Program:
         self.device = device
         self.runtime = rt
 
-    def fifos(self) -> list[ObjectFifo]:
+    def find_fifos(self) -> list[ObjectFifo]:
         """Return every fifo that workers or the sequence reach, by name."""
         found: dict[str, ObjectFifo] = {}
 
@@ -185,9 +186,9 @@ class Program:
         return [found[name] for name in sorted(found)]
 
 
-def range_(start: int, stop: int | None = None, step: int = 1) -> range:
-    """Return a loop of the core, with bounds known only when it runs."""
-    return range(start) if stop is None else range(start, stop, step)
+def range_(start: int) -> range:
+    """Return a loop of the core with `start` turns, a number known only when it runs."""
+    return range(start)
 
 
 def _refuse(name: str) -> NoReturn:

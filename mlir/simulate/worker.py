@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from mlir.simulate.operators import operators
+from mlir.simulate.operators import make_operators
 from whisper_npu_cli.engines.npu import worker
 
 if __name__ == "__main__":
-    worker.main(partial(worker.open_simulated, operators=operators))
+    worker.main(partial(worker.open_simulated, operators=make_operators))

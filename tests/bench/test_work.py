@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_npu_cli.bench.work import attention_flop, linear_flop, step_bytes
+from whisper_npu_cli.bench.work import count_attention_flop, count_linear_flop, count_step_bytes
 from whisper_npu_cli.checkpoints.checkpoint import expected_shapes
 from whisper_npu_cli.checkpoints.random import random_dims
 
@@ -11,7 +11,9 @@ def test_encoder_of_base_is_87_gflop_and_its_cross_attention_keys_and_values_9()
     # 87.4 is the figure that others publish for base's encoder; 6 layers x 2 x 1500 x 512 x 512
     # multiply-adds are added for the decoder's keys and values.
     dims = random_dims("base")
-    assert linear_flop(dims) + attention_flop(dims) == pytest.approx(87.4e9 + 9.44e9, rel=0.01)
+    assert count_linear_flop(dims) + count_attention_flop(dims) == pytest.approx(
+        87.4e9 + 9.44e9, rel=0.01
+    )
 
 
 @pytest.mark.parametrize("size", ["tiny", "base", "large-v3-turbo"])
@@ -26,10 +28,10 @@ def test_step_reads_every_weight_once(size: str) -> None:
         and "embed_positions" not in name
         and not ("encoder_attn" in name and ("k_proj" in name or "v_proj" in name))
     ]
-    assert step_bytes(dims, 0, weight_bytes=1, cross_bytes=1) == sum(used)
+    assert count_step_bytes(dims, 0, weight_bytes=1, cross_bytes=1) == sum(used)
 
 
 def test_windows_add_their_keys_and_values() -> None:
     dims = random_dims("base")
-    one, nine = (step_bytes(dims, n, weight_bytes=1, cross_bytes=4) for n in (1, 9))
+    one, nine = (count_step_bytes(dims, n, weight_bytes=1, cross_bytes=4) for n in (1, 9))
     assert nine - one == 8 * 2 * 6 * 1500 * 512 * 4

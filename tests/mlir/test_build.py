@@ -70,7 +70,7 @@ class Tools:
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tools:
-    monkeypatch.setattr(build, "mlir_of", lambda spec, _design: f"// {spec.name}\n")
+    monkeypatch.setattr(build, "print_mlir", lambda spec, _design: f"// {spec.name}\n")
     return Tools(tmp_path / "tools")
 
 
@@ -83,7 +83,7 @@ def test_a_build_verifies_and_is_not_repeated(tools: Tools, target: Path) -> Non
     assert "built" in build.build(tools.found, "whisper", ROW, target)
     manifest = load_manifest(target / "manifest.json")
     verify(manifest)
-    specs = build.wanted_specs(["tiny"])
+    specs = build.plan_streams(["tiny"])
     assert {stream.spec for stream in manifest.overlays[0].streams} == set(specs)
     assert sum("--aie-generate-xclbin" in run for run in tools.runs()) == 1
     assert len(tools.runs()) == len(specs)
@@ -128,7 +128,7 @@ def test_a_failing_build_leaves_what_was_there(
 ) -> None:
     build.build(tools.found, "whisper", ROW, target)
     before = (target / "manifest.json").read_bytes()
-    monkeypatch.setattr(build, "mlir_of", lambda *_: "// FAIL\n")
+    monkeypatch.setattr(build, "print_mlir", lambda *_: "// FAIL\n")
     with pytest.raises(build.BuildError, match="no room"):
         build.build(tools.found, "whisper", {**ROW, "models": ["base"]}, target)
     assert (target / "manifest.json").read_bytes() == before
@@ -186,7 +186,7 @@ def aie_opt(tools: Tools) -> Path:
 
 def test_check_lowers_every_stream(aie_opt: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build.check(aie_opt, ROW)
-    specs = build.wanted_specs(["tiny"])
+    specs = build.plan_streams(["tiny"])
     assert capsys.readouterr().err.splitlines() == [f"lowered {spec.name}" for spec in specs]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mlir.simulate import limits
 from mlir.simulate.iron import DesignError
-from mlir.simulate.run import design, run_program, run_stream
+from mlir.simulate.run import load_design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, StreamSpec
@@ -118,8 +118,8 @@ def test_device_memory_moves_what_the_shapes_say() -> None:
 
 
 def test_the_memory_of_a_core_is_what_the_readme_says() -> None:
-    worker = design().program(StreamSpec("gemm", M, K, N, "f32")).runtime.workers[0]
-    used = sum(limits.memory_map(worker).values())
+    worker = load_design().make_program(StreamSpec("gemm", M, K, N, "f32")).runtime.workers[0]
+    used = sum(limits.map_memory(worker).values())
     readme = (Path(limits.__file__).parents[1] / "README.md").read_text()
     assert f"| free | {limits.CORE.memory_bytes - used} of 65536 |" in readme
 
@@ -135,7 +135,7 @@ def test_a_swapped_block_order_is_caught() -> None:
 
 def with_wrong_step(spec: StreamSpec, fifo: str, dimension: int, factor: float) -> Any:
     """Return the program of a stream, one step of the first tap of a fifo multiplied."""
-    program = design().program(spec)
+    program = load_design().make_program(spec)
     transfers = [step for step in program.runtime.steps if isinstance(step, Transfer)]
     strides = next(step for step in transfers if step.handle.fifo.name == fifo).tap.strides
     strides[dimension] = int(strides[dimension] * factor)
@@ -157,7 +157,7 @@ def test_a_wrong_tap_step_is_caught_by_the_descriptor() -> None:
 
 
 def test_a_missing_release_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    core = design().Core
+    core = load_design().Core
     release_less = core.gemm
 
     def forgetful(self: Any, a: Any, b: Any, c: Any, acc: Any, rtp: Any) -> None:

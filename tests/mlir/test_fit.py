@@ -21,4 +21,4 @@ def test_coefficients_are_those_of_the_fit() -> None:
 
 
 def test_header_is_current() -> None:
-    assert fit.HEADER.read_text(encoding="utf-8") == fit.header()
+    assert fit.HEADER.read_text(encoding="utf-8") == fit.make_header()

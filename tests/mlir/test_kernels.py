@@ -10,7 +10,7 @@ import pytest
 from scipy.special import log_ndtr
 
 from mlir.host.library import KernelLibrary, load
-from mlir.simulate.pools import aligned as memory
+from mlir.simulate.pools import allocate
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import TILE
 from whisper_npu_cli.errors import OverlayError
@@ -48,26 +48,26 @@ def matrix(case: str, seed: int, *, bf16: bool = True) -> np.ndarray:
 
 
 def aligned(size_bytes: int, dtype: type) -> np.ndarray:
-    return memory(size_bytes).view(dtype)
+    return allocate(size_bytes).view(dtype)
 
 
-def placed(values: np.ndarray) -> np.ndarray:
+def place(values: np.ndarray) -> np.ndarray:
     out = aligned(values.nbytes, values.dtype.type)
     out[:] = values.reshape(-1)
     return out
 
 
 def as_a(values: np.ndarray) -> np.ndarray:
-    return placed(layout.pack_a(layout.to_bf16(values)))
+    return place(layout.pack_a(layout.to_bf16(values)))
 
 
 def as_b(values: np.ndarray) -> np.ndarray:
     packed = layout.pack_weights(layout.to_bf16(values), np.zeros(TILE, F32))
-    return placed(packed.reshape(-1)[TILE * TILE :])
+    return place(packed.reshape(-1)[TILE * TILE :])
 
 
 def as_c(values: np.ndarray) -> np.ndarray:
-    return placed(layout.pack_c(np.ascontiguousarray(values, F32)))
+    return place(layout.pack_c(np.ascontiguousarray(values, F32)))
 
 
 def from_a(packed: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def test_gemm_of_bf16_inputs_against_float64(kernels: KernelLibrary) -> None:
         left, right = a[:, k : k + TILE].astype(F32), b[k : k + TILE].astype(F32)
         kernels.call("multiply_tile", as_a(left), as_b(right), c)
     exact = a @ b
-    # the limit; two roundings to bf16, 2^-9 at most each and a third of it on average
+    # two roundings to bf16, 2^-9 at most each and a third of it on average
     assert np.linalg.norm(from_c(c) - exact) / np.linalg.norm(exact) <= 4e-3
 
 
@@ -263,8 +263,8 @@ def test_layernorm_against_float64(kernels: KernelLibrary) -> None:
 def test_a_wrong_access_ends_with_its_line(call: str, message: str) -> None:
     program = (
         "import numpy as np; from mlir.host.library import load; "
-        "from mlir.simulate.pools import aligned; kernels = load(); "
-        f"a, b, c = (aligned(16384).view(np.float32) for _ in range(3)); {call}"
+        "from mlir.simulate.pools import allocate; kernels = load(); "
+        f"a, b, c = (allocate(16384).view(np.float32) for _ in range(3)); {call}"
     )
     ended = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -132,7 +132,7 @@ def test_links_that_do_not_fit() -> None:
     with pytest.raises(DesignError, match="whole: only a producer is joined"):
         whole.cons().join([0], Tile(0, 1), [1], [words(4)], ["part"])
     program = Copy().program()
-    link = next(fifo.producer.link for fifo in program.fifos() if fifo.name == "in_core")
+    link = next(fifo.producer.link for fifo in program.find_fifos() if fifo.name == "in_core")
     link.offsets[0] = 4
     with pytest.raises(DesignError, match="fifo in_core: reaches beyond in"):
         limits.check(program)
@@ -140,7 +140,7 @@ def test_links_that_do_not_fit() -> None:
 
 def test_two_fifos_of_one_name_and_an_end_without_a_user() -> None:
     program = Copy(extra_fifos=1).program()
-    more = next(fifo for fifo in program.fifos() if fifo.name == "more0")
+    more = next(fifo for fifo in program.find_fifos() if fifo.name == "more0")
     more.consumers[0].tile = None
     with pytest.raises(DesignError, match="fifo more0: an end is used by no worker"):
         limits.check(program)

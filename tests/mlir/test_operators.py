@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlir.simulate.operators import operators
+from mlir.simulate.operators import make_operators
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.engines.npu import layout
@@ -43,8 +43,8 @@ def image(spec: StreamSpec, index: int) -> np.ndarray:
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_same_bytes(spec: StreamSpec, tmp_path: Path) -> None:
     manifest = build.build_overlay(tmp_path, [spec])
-    (array,) = operators(manifest).values()
-    (numpy,) = build.operators(manifest).values()
+    (array,) = make_operators(manifest).values()
+    (numpy,) = build.make_operators(manifest).values()
     images = [image(spec, index) for index in range(len(spec.arguments))]
     again = [one.copy() for one in images]
     array(images)

@@ -6,7 +6,7 @@ import pytest
 
 from mlir.simulate import report
 from mlir.simulate.cost import Prediction
-from mlir.simulate.run import design
+from mlir.simulate.run import load_design
 from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import LIST_MS
 
@@ -26,7 +26,7 @@ def test_the_longer_of_cycles_and_memory_counts() -> None:
 
 
 def test_table_sums_and_says_predicted() -> None:
-    text = report.table([(SPEC, prediction(1.8e6, 0.3))] * 3)
+    text = report.format_table([(SPEC, prediction(1.8e6, 0.3))] * 3)
     row = next(line for line in text.splitlines() if line.startswith(SPEC.name))
     assert row.split()[1:] == ["3", "1.036", "1800000", "1.0", "compute"]
     assert "predicted at 1.8 GHz: 3.1 ms, 3 MB a window" in text
@@ -34,6 +34,6 @@ def test_table_sums_and_says_predicted() -> None:
 
 
 def test_core_memory_names_every_buffer() -> None:
-    text = report.core_memory(design().program(SPEC))
+    text = report.describe_memory(load_design().make_program(SPEC))
     for name in ("stack", "acc0_0", "state0_0", "rtp0_0", "a0_core", "b0_core", "c0_core0"):
         assert name in text

@@ -43,7 +43,7 @@ class Copy:
         """Make the program of the design."""
         element = words(WORDS)
         source, sink = ObjectFifo(element, self.depth, "in"), ObjectFifo(element, 2, "out")
-        inner = source.cons().forward(tile=self.memory_tile, name="in_core")
+        inner = source.cons().forward(tile=self.memory_tile, depth=self.depth, name="in_core")
         outer = sink.prod().join([0], self.memory_tile, [1], [element], ["out_core"])[0]
         kernel = Kernel("copy_tile", "attention.o", [element, element])
         barrier = WorkerRuntimeBarrier()
@@ -62,7 +62,12 @@ class Copy:
             for _ in range(self.n_fills):
                 runtime.fill(source.prod(), x, self.tap(self.fill_tap), group, tile=self.shim_tile)
             runtime.drain(
-                sink.cons(), y, self.tap(self.drain_tap), group, self.await_drain, self.shim_tile
+                sink.cons(),
+                y,
+                self.tap(self.drain_tap),
+                group,
+                wait=self.await_drain,
+                tile=self.shim_tile,
             )
             runtime.finish_task_group(group)
         return Program(NPU1(), runtime)

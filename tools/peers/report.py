@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from whisper_npu_cli.bench.plot import rect, text
+from whisper_npu_cli.bench.plot import draw_rect, draw_text
 
 OURS = "whisper-npu"
 OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # Okabe and Ito's blue, and grey
@@ -83,7 +83,7 @@ def draw_chart(document: dict[str, Any]) -> str:
     scale = _WIDTH / _compute_speed(document, rows[0])
     height = 50 + len(rows) * _ROW
     body = [
-        text(
+        draw_text(
             12,
             24,
             f"{document['model']}, {document['threads']} CPU threads: times realtime "
@@ -98,9 +98,9 @@ def draw_chart(document: dict[str, Any]) -> str:
         )
         colour = OURS_COLOUR if row["program"] == OURS else PEER_COLOUR
         body += [
-            text(_LEFT - 8, y + 13, label, anchor="end"),
-            rect(_LEFT, y, speed * scale, colour, _ROW - 6),
-            text(_LEFT + speed * scale + 6, y + 13, f"{speed:.1f} x"),
+            draw_text(_LEFT - 8, y + 13, label, anchor="end"),
+            draw_rect(_LEFT, y, speed * scale, colour, _ROW - 6),
+            draw_text(_LEFT + speed * scale + 6, y + 13, f"{speed:.1f} x"),
         ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}"'

@@ -129,8 +129,8 @@ class Limits:
 
     def __init__(self, n_threads: int) -> None:
         self._timers = {
-            "gemm_fp32_gflops": Gemm("f32", n_threads).gflops,
-            "memory_read_gb_s": MemoryRead().gb_s,
+            "gemm_fp32_gflops": Gemm("f32", n_threads).measure_gflops,
+            "memory_read_gb_s": MemoryRead().measure_gb_s,
         }
         self._rates: dict[str, list[float]] = {name: [] for name in self._timers}
 

@@ -21,7 +21,7 @@ READ_BYTES = 256 * 1024**2  # far more than the last cache of any desktop proces
 class Gemm:
     """A matrix product on OpenVINO's CPU device in "f32", "bf16" or "int8" (fp32 in and out)."""
 
-    def __init__(self, precision: str, n_threads: int | None = None) -> None:
+    def __init__(self, precision: str, n_threads: int | None) -> None:
         rng = np.random.default_rng(0)
         self._x = rng.random((GEMM_ROWS, GEMM_DEPTH), np.float32)
         weight = ops.constant(rng.random((GEMM_DEPTH, GEMM_COLUMNS), np.float32))
@@ -33,14 +33,14 @@ class Gemm:
         config: dict[str, str | int] = {
             "INFERENCE_PRECISION_HINT": "f32" if precision == "int8" else precision,
             "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # as the encoder
+            "ENABLE_CPU_PINNING": False,  # as in the encoder
         }
         if n_threads is not None:
             config["INFERENCE_NUM_THREADS"] = n_threads
         model = ov.Model([ops.matmul(*operands, False, False)], [x])
         self._request = ov.Core().compile_model(model, "CPU", config).create_infer_request()
 
-    def gflops(self) -> float:
+    def measure_gflops(self) -> float:
         """Return the rate of one product in GFLOP/s."""
         start = perf_counter()
         self._request.infer([self._x], share_inputs=True)
@@ -62,13 +62,13 @@ def _sum(values):  # type: ignore[no-untyped-def]
 
 
 class MemoryRead:
-    """Reading an array that no cache holds, on all threads."""
+    """Read an array that no cache holds, on all threads."""
 
     def __init__(self) -> None:
         self._values: NDArray[np.float32] = np.ones(READ_BYTES // 4, np.float32)
-        _sum(self._values)  # compiled here
+        _sum(self._values)  # compiles it
 
-    def gb_s(self) -> float:
+    def measure_gb_s(self) -> float:
         """Return the rate of one pass in GB/s."""
         start = perf_counter()
         _sum(self._values)

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import log_mel
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead, supports_bf16
-from whisper_npu_cli.bench.work import attention_flop, linear_flop, step_bytes
+from whisper_npu_cli.bench.work import count_attention_flop, count_linear_flop, count_step_bytes
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.devices import OPENVINO
 from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
-from whisper_npu_cli.engines.base import CrossKV, Decoder
+from whisper_npu_cli.engines.base import CrossKV, Decoder, relative_l2
 from whisper_npu_cli.engines.loading import Engines, load_engines
-from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder, relative_l2
+from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
 from whisper_npu_cli.options import EngineOptions
 from whisper_npu_cli.transcript import DeviceProof
 
@@ -57,13 +57,13 @@ def bench_device(
     engines = load_engines(checkpoint, engine, notice)
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
     mel = log_mel(samples, checkpoint.dims.n_mels)
-    proofs: list[DeviceProof] = []  # of the windows that a device computed
-    with engines.decoding():  # the limits too are those of as many threads
-        timers = _timers(options, engines, samples, proofs)
+    proofs: list[DeviceProof] = []  # one for each window that the NPU computed
+    with engines.decoding():  # the limits are measured with as many threads
+        timers = _make_timers(options, engines, samples, proofs)
         for timer in timers.values():
             timer()  # warm-up
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        limits = _limits(engine)
+        limits = _make_limits(engine)
         measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
         for run in range(options.n_runs):
             for name, take in (limits | timers).items():
@@ -73,22 +73,22 @@ def bench_device(
         "device": {
             "name": engines.device,
             "engines": {"encode": engines.encoder.name, "decode": engines.decoder.name},
-            "mel": _statistics(measured["mel"], "ms_per_window"),
-            "encode": _encode_row(checkpoint, engines, measured, proofs),
+            "mel": _summarise(measured["mel"], "ms_per_window"),
+            "encode": _report_encode(checkpoint, engines, measured, proofs),
             "decode": [
-                _decode_row(checkpoint, engine, shape, measured) for shape in options.shapes
+                _report_decode(checkpoint, engine, shape, measured) for shape in options.shapes
             ],
-            "window": _window_row(options, measured),
+            "window": _report_window(options, measured),
             "peak_memory_mb": peak_mb,
-            "accuracy": _accuracy(checkpoint, engines, mel),
+            "accuracy": _measure_accuracy(checkpoint, engines, mel),
         },
     }
 
 
-def _timers(
+def _make_timers(
     options: BenchOptions, engines: Engines, samples: Array, proofs: list[DeviceProof]
 ) -> dict[str, Timer]:
-    """Return what takes the milliseconds of each stage; `proofs` gets those of a device."""
+    """Return a timer for each stage, in milliseconds; `proofs` collects those of the NPU."""
     encoder, decoder = engines.encoder, engines.decoder
     mel = log_mel(samples, encoder.dims.n_mels)
     window = decoder.cross_kv(encoder.encode(mel))
@@ -98,40 +98,44 @@ def _timers(
         proofs.extend([proof] if proof else [])
 
     timers: dict[str, Timer] = {
-        "mel": lambda: _ms(lambda: log_mel(samples, encoder.dims.n_mels)),
-        "encode": lambda: _ms(encode),
+        "mel": lambda: _time_ms(lambda: log_mel(samples, encoder.dims.n_mels)),
+        "encode": lambda: _time_ms(encode),
     }
     for batch, beam in options.shapes:
-        timers[f"{batch}x{beam}"] = _step_timer(decoder, window, (batch, beam), options.n_tokens)
+        timers[f"{batch}x{beam}"] = _make_step_timer(
+            decoder, window, (batch, beam), options.n_tokens
+        )
     return timers
 
 
-def _limits(engine: EngineOptions) -> dict[str, Timer]:
+def _make_limits(engine: EngineOptions) -> dict[str, Timer]:
     limits: dict[str, Timer] = {
-        "gemm_fp32_gflops": Gemm("f32", engine.n_threads).gflops,
-        "memory_read_gb_s": MemoryRead().gb_s,
+        "gemm_fp32_gflops": Gemm("f32", engine.n_threads).measure_gflops,
+        "memory_read_gb_s": MemoryRead().measure_gb_s,
     }
     if supports_bf16():
-        limits["gemm_bf16_gflops"] = Gemm("bf16", engine.n_threads).gflops
+        limits["gemm_bf16_gflops"] = Gemm("bf16", engine.n_threads).measure_gflops
     if engine.precision == "int8":
-        limits["gemm_int8_gflops"] = Gemm("int8", engine.n_threads).gflops
+        limits["gemm_int8_gflops"] = Gemm("int8", engine.n_threads).measure_gflops
     return limits
 
 
-def _ms(work: Callable[[], object]) -> float:
+def _time_ms(work: Callable[[], object]) -> float:
     start = perf_counter()
     work()
     return 1000 * (perf_counter() - start)
 
 
-def _step_timer(decoder: Decoder, window: CrossKV, shape: tuple[int, int], n_tokens: int) -> Timer:
+def _make_step_timer(
+    decoder: Decoder, window: CrossKV, shape: tuple[int, int], n_tokens: int
+) -> Timer:
     """Return a function that decodes `n_tokens` and gives the milliseconds of one step."""
     batch, beam = shape
     tokens = np.random.default_rng(1).integers(
         decoder.dims.n_vocab, size=(N_PROMPT + n_tokens, batch * beam)
     )
-    # In a search beams change places; here each group of rows is turned round by one.
-    turned = (np.arange(beam) + 1) % beam + beam * np.arange(batch)[:, None]
+    # Beams change places in a search; here each group of rows is rotated by one.
+    rotated = (np.arange(beam) + 1) % beam + beam * np.arange(batch)[:, None]
 
     def take() -> float:
         session = decoder.start([window] * batch, batch * beam)
@@ -141,13 +145,13 @@ def _step_timer(decoder: Decoder, window: CrossKV, shape: tuple[int, int], n_tok
         for row in tokens[N_PROMPT:]:
             session.step(row)
             if beam > 1:
-                session.gather(turned.ravel())
+                session.gather(rotated.ravel())
         return 1000 * (perf_counter() - start) / n_tokens
 
     return take
 
 
-def _statistics(values: NDArray[np.float64], unit: str) -> dict[str, float]:
+def _summarise(values: NDArray[np.float64], unit: str) -> dict[str, float]:
     """Return median, minimum and 95th percentile of the runs, named with the unit."""
     return {
         unit: float(median(values)),
@@ -156,22 +160,22 @@ def _statistics(values: NDArray[np.float64], unit: str) -> dict[str, float]:
     }
 
 
-def _against_limit(
+def _compare_with_limit(
     times: NDArray[np.float64], limits: NDArray[np.float64], name: str
 ) -> dict[str, float]:
-    """Return the time at the limit, and the median over the runs of its share of the time."""
+    """Return the median time at the limit, and the median of its share of the time taken."""
     return {name: float(median(limits)), "share_of_limit": float(median(limits / times))}
 
 
-def _encode_row(
+def _report_encode(
     checkpoint: Checkpoint,
     engines: Engines,
     measured: dict[str, NDArray[np.float64]],
     proofs: list[DeviceProof],
 ) -> dict[str, Any]:
-    """Compare a CPU's encoder with the CPU's limit; the NPU gives its own times instead."""
+    """Return the encoder's times, with the CPU's limit or with the times that the NPU gives."""
     times = measured["encode"]
-    row: dict[str, Any] = _statistics(times, "ms_per_window")
+    row: dict[str, Any] = _summarise(times, "ms_per_window")
     if proofs:
         return row | {
             "device_ms": median(proof.device_ms for proof in proofs),
@@ -184,11 +188,11 @@ def _encode_row(
     is_bf16 = "gemm_bf16_gflops" in measured and not name.endswith("f32")
     attention = measured["gemm_bf16_gflops" if is_bf16 else "gemm_fp32_gflops"]
     linear = measured["gemm_int8_gflops"] if name.endswith("int8") else attention
-    limits = (linear_flop(dims) / linear + attention_flop(dims) / attention) / 1e6
-    return row | _against_limit(times, limits, "limit_ms")
+    limits = (count_linear_flop(dims) / linear + count_attention_flop(dims) / attention) / 1e6
+    return row | _compare_with_limit(times, limits, "limit_ms")
 
 
-def _decode_row(
+def _report_decode(
     checkpoint: Checkpoint,
     engine: EngineOptions,
     shape: tuple[int, int],
@@ -198,32 +202,32 @@ def _decode_row(
     is_reference = engine.device == "reference"  # fp32 throughout
     weight_bytes = 4 if is_reference else 1
     cross_bytes = 4 if is_reference or engine.cross_kv == "f32" else 1
-    n_bytes = step_bytes(checkpoint.dims, batch, weight_bytes, cross_bytes)
+    n_bytes = count_step_bytes(checkpoint.dims, batch, weight_bytes, cross_bytes)
     floors = n_bytes / 1e6 / measured["memory_read_gb_s"]
     times = measured[f"{batch}x{beam}"]
     return (
         {"batch": batch, "beam": beam}
-        | _statistics(times, "ms_per_step")
-        | _against_limit(times, floors, "floor_ms")
+        | _summarise(times, "ms_per_step")
+        | _compare_with_limit(times, floors, "floor_ms")
     )
 
 
-def _window_row(
+def _report_window(
     options: BenchOptions, measured: dict[str, NDArray[np.float64]]
 ) -> dict[str, float]:
-    """Return a whole window by stage; its steps are shared by the windows of the largest batch."""
+    """Return the time of a window by stage; a step serves all windows of the largest batch."""
     batch, beam = max(options.shapes)
     stages = {
         "mel": measured["mel"],
         "encode": measured["encode"],
         "decode": measured[f"{batch}x{beam}"] * options.n_tokens / batch,
     }
-    row = _statistics(sum(stages.values(), np.zeros(options.n_runs)), "ms_per_window")
+    row = _summarise(sum(stages.values(), np.zeros(options.n_runs)), "ms_per_window")
     row |= {f"{stage}_ms": float(median(times)) for stage, times in stages.items()}
     return row | {"batch": batch, "beam": beam, "speed": 1000 * CHUNK_S / row["ms_per_window"]}
 
 
-def _accuracy(checkpoint: Checkpoint, engines: Engines, mel: Array) -> dict[str, float]:
+def _measure_accuracy(checkpoint: Checkpoint, engines: Engines, mel: Array) -> dict[str, float]:
     """Return the distance from the reference engine: of states, and of a prompt's logits."""
     expected = ReferenceEncoder(checkpoint).encode(mel)
     encoded = engines.encoder.encode(mel)

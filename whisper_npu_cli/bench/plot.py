@@ -1,4 +1,4 @@
-"""The bench's chart: one stacked bar a device, as a small SVG file of plain shapes."""
+"""The bench's chart: a stacked bar for each device, as a small SVG file of plain shapes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def plot_svg(document: dict[str, Any]) -> str:
     scale = _WIDTH / longest
     height = _TOP + len(devices) * (_BAR + _GAP) + 12
     body = [
-        text(_LEFT, 22, f"{document['model']}: ms for 30 s of audio", size=15),
-        *_legend(),
+        draw_text(_LEFT, 22, f"{document['model']}: ms for 30 s of audio", size=15),
+        *_draw_legend(),
     ]
     for row, device in enumerate(devices):
-        body += _bar(device, _TOP + row * (_BAR + _GAP), scale)
+        body += _draw_bar(device, _TOP + row * (_BAR + _GAP), scale)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_LEFT + _WIDTH + _RIGHT} {height}"'
         f' font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>'
@@ -31,37 +31,37 @@ def plot_svg(document: dict[str, Any]) -> str:
     )
 
 
-def _legend() -> list[str]:
+def _draw_legend() -> list[str]:
     shapes = []
     for i, stage in enumerate(STAGES):
         x = _LEFT + 100 * i
-        shapes += [rect(x, 34, 12, COLOURS[stage], 12), text(x + 18, 45, stage)]
+        shapes += [draw_rect(x, 34, 12, COLOURS[stage], 12), draw_text(x + 18, 45, stage)]
     return shapes
 
 
-def _bar(device: dict[str, Any], y: float, scale: float) -> list[str]:
+def _draw_bar(device: dict[str, Any], y: float, scale: float) -> list[str]:
     window = device["window"]
-    shapes = [text(_LEFT - 10, y + 18, device["name"], anchor="end")]
+    shapes = [draw_text(_LEFT - 10, y + 18, device["name"], anchor="end")]
     x = float(_LEFT)
     for stage in STAGES:
         width = window[f"{stage}_ms"] * scale
-        shapes.append(rect(x, y, width, COLOURS[stage], _BAR))
+        shapes.append(draw_rect(x, y, width, COLOURS[stage], _BAR))
         if width > 40:
-            shapes.append(text(x + 6, y + 18, f"{window[f'{stage}_ms']:.0f}", fill="white"))
+            shapes.append(draw_text(x + 6, y + 18, f"{window[f'{stage}_ms']:.0f}", fill="white"))
         x += width
     total = f"{window['ms_per_window']:.0f} ms, {window['speed']:.0f}x realtime"
-    return [*shapes, text(x + 8, y + 18, total)]
+    return [*shapes, draw_text(x + 8, y + 18, total)]
 
 
-def rect(x: float, y: float, width: float, fill: str, height: float) -> str:
-    """Return a filled rectangle; `x` and `y` are of its upper left corner."""
+def draw_rect(x: float, y: float, width: float, fill: str, height: float) -> str:
+    """Return a filled rectangle with its upper left corner at (`x`, `y`)."""
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}" fill="{fill}"/>'
 
 
-def text(
+def draw_text(
     x: float, y: float, text: str, *, size: int = 13, anchor: str = "start", fill: str = "#222"
 ) -> str:
-    """Return a line of text; `x` is where its `anchor` is, `y` the line that it stands on."""
+    """Return a line of text; `x` is the place of its `anchor`, `y` its baseline."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
         f' fill="{fill}">{escape(text)}</text>'

@@ -101,12 +101,12 @@ def _load(xclbins: Path | None) -> Manifest | None:
 def _describe_plan(plan: Plan, clock_mhz: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from whisper_npu_cli.engines.npu.timing_model import stream_ms
+    from whisper_npu_cli.engines.npu.timing_model import predict_stream_ms
 
     return {
         "schema_version": 1,
         "clock_mhz": clock_mhz,
-        "predicted_device_ms": plan.device_ms(clock_mhz),
+        "predicted_device_ms": plan.predict_ms(clock_mhz),
         "streams": [asdict(spec) for spec in plan.specs],
         "lists": [
             [
@@ -114,7 +114,7 @@ def _describe_plan(plan: Plan, clock_mhz: int) -> dict[str, Any]:
                     "name": step.name,
                     "stream": step.spec.name,
                     "buffers": step.buffers,
-                    "predicted_ms": stream_ms(step.spec, clock_mhz),
+                    "predicted_ms": predict_stream_ms(step.spec, clock_mhz),
                 }
                 for step in steps
             ]
@@ -124,14 +124,18 @@ def _describe_plan(plan: Plan, clock_mhz: int) -> dict[str, Any]:
 
 
 def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
-    from whisper_npu_cli.engines.npu.timing_model import LIST_MS, breakdown, stream_ms
+    from whisper_npu_cli.engines.npu.timing_model import (
+        LIST_MS,
+        predict_stream_ms,
+        sum_by_operation,
+    )
 
     lines = []
     for index, steps in enumerate(plan.lists):
         lines.append(f"run list {index}")
         lines += [
-            f"  {step.name:<20} {step.spec.name:<36} {stream_ms(step.spec, clock_mhz):7.3f} ms  "
-            + " ".join(step.buffers)
+            f"  {step.name:<20} {step.spec.name:<36} "
+            f"{predict_stream_ms(step.spec, clock_mhz):7.3f} ms  {' '.join(step.buffers)}"
             for step in steps
         ]
     resident = sum(argument.size_bytes for argument in plan.buffers.values())
@@ -140,8 +144,8 @@ def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
         f"instruction streams, {resident / 1e6:.0f} MB of buffers"
     )
     lines.append(f"predicted at {clock_mhz} MHz, ms in one window of 30 s:")
-    parts = breakdown((step.spec for step in plan.steps), clock_mhz)
+    parts = sum_by_operation((step.spec for step in plan.steps), clock_mhz)
     parts["dispatch"] = LIST_MS * len(plan.steps)
     lines += [f"  {part:<12} {ms:7.2f}" for part, ms in parts.items()]
-    lines.append(f"  {'device':<12} {plan.device_ms(clock_mhz):7.2f}")
-    return lines + [str(decision) for decision in plan.decisions(clock_mhz)]
+    lines.append(f"  {'device':<12} {plan.predict_ms(clock_mhz):7.2f}")
+    return lines + [str(decision) for decision in plan.decide(clock_mhz)]

@@ -1,8 +1,8 @@
 """The two seams of the engines: an encoder and a decoder, as everything else sees them.
 
-An encoder takes a mel window and gives everything that a decoder needs of it; a decoder takes
-encoded windows and tokens, and gives logits, with cached keys and values. An engine is one
-implementation. It knows nothing of text or files, and choosing tokens is its caller's business.
+An encoder takes a mel window and returns everything that a decoder needs of it. A decoder takes
+encoded windows and tokens and returns logits; it caches keys and values. An engine is one
+implementation of either. It knows nothing of text or files, and its caller chooses the tokens.
 
 A session of a decoder holds any number of rows. A row is one token sequence over one window;
 several rows may share a window (beams, samples).
@@ -32,7 +32,7 @@ class EncodedWindow:
     states: NDArray[np.float32]  # (n_audio_ctx, n_audio_state), after the last LayerNorm
     cross_keys: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), not scaled
     cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
-    proof: DeviceProof | None = None  # None: the CPU computed it
+    proof: DeviceProof | None = None  # the NPU's; None from other engines
 
     @classmethod
     def empty(cls, dims: ModelDims) -> EncodedWindow:
@@ -49,12 +49,12 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Shown in timings, for example "openvino bf16"; may change where an engine gives up."""
+        """Engine and precision, for example "openvino bf16"; another after a fallback."""
         ...
 
     @property
     def leaves_cpu(self) -> bool:
-        """Whether it computes elsewhere: then the decoder has the CPU while a window is encoded."""
+        """Whether it computes elsewhere, so that the decoder has the CPU meanwhile."""
         ...
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
@@ -72,12 +72,20 @@ def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:
         raise ValueError(f"mel has shape {mel.shape}, expected {(dims.n_mels, N_FRAMES)}")
 
 
+def relative_l2(values: NDArray[np.float32], oracle: NDArray[np.float32]) -> float:
+    """Return the distance of an engine's `values` from the oracle's, relative to the oracle's norm.
+
+    Both arrays have the same shape.
+    """
+    return float(np.linalg.norm(values - oracle) / np.linalg.norm(oracle))
+
+
 @dataclass(frozen=True)
 class CrossKV:
     """A window's cross-attention keys and values as one decoder keeps them.
 
-    All that decoding needs of an encoded window, which can go then. Layout and dtype are the
-    decoder's own; integers have a scale for each channel, (n_text_layer, n_head, head_size).
+    Decoding needs nothing else of the encoded window, so its owner may drop that. Layout and dtype
+    are the decoder's own; integers have a scale per channel, (n_text_layer, n_head, head_size).
     """
 
     keys: NDArray[Any]
@@ -87,7 +95,7 @@ class CrossKV:
 
 
 class DecoderSession(Protocol):
-    """Rows of tokens being decoded. At first, row i is window i."""
+    """Rows of tokens being decoded. At first, row i attends to window i."""
 
     def prefill(
         self,
@@ -106,7 +114,7 @@ class DecoderSession(Protocol):
         ...
 
     def gather(self, rows: NDArray[np.int64]) -> None:
-        """Make row i what row `rows[i]` was: reorders, repeats or drops rows with their caches."""
+        """Make row i what row `rows[i]` was: rows move, repeat or go with their caches."""
         ...
 
 
@@ -117,11 +125,11 @@ class Decoder(Protocol):
     dims: ModelDims
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
-        """Return what decoding needs of `window`. May be called from any thread."""
+        """Return what decoding needs of `window`. Any thread may call this."""
         ...
 
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> DecoderSession:
-        """Begin decoding `windows`; `max_rows` (default: one a window) bounds later `gather`s.
+        """Begin decoding `windows`; `max_rows` (default: a row a window) bounds later `gather`s.
 
         One session is live at a time: its caches belong to the decoder and are allocated once.
         """
@@ -132,11 +140,11 @@ class Decoder(Protocol):
         window: CrossKV,
         tokens: NDArray[np.int64],  # (n_tokens,)
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Feed `tokens` of `window` at once; return logits, and where the alignment heads look.
+        """Feed `tokens` of `window` at once; return logits and the alignment heads' weights.
 
-        That is logits (n_tokens, n_vocab) and, of the heads that the checkpoint names, the
-        weights of the cross-attention (n_heads, n_tokens, n_audio_ctx), which sum to 1 over the
-        window. Ends the session that is live.
+        The logits are (n_tokens, n_vocab). The cross-attention weights of the heads that the
+        checkpoint names are (n_heads, n_tokens, n_audio_ctx) and sum to 1 over the window. The
+        call ends the live session.
         """
         ...
 

@@ -32,11 +32,11 @@ class FallbackEncoder:
 
     @property
     def leaves_cpu(self) -> bool:
-        """That of the encoder in use."""
+        """Whether the encoder in use computes elsewhere."""
         return self._encoder.leaves_cpu
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
-        """Encode one window `mel` of shape (n_mels, N_FRAMES), wherever that succeeds."""
+        """Encode one window `mel` of shape (n_mels, N_FRAMES), by `second` if `first` fails."""
         try:
             return self._encoder.encode(mel)
         except DeviceError as error:

@@ -31,11 +31,6 @@ Array = NDArray[np.float32]
 LAYER_NORM_EPS = 1e-5  # torch.nn.LayerNorm's default, with which Whisper was trained
 
 
-def relative_l2(values: Array, oracle: Array) -> float:
-    """Return the distance of `values` from the oracle's, relative to the length of these."""
-    return float(np.linalg.norm(values - oracle) / np.linalg.norm(oracle))
-
-
 def gelu(x: Array) -> Array:
     """Return the exact GELU, x times the normal distribution function (no tanh approximation)."""
     normal_cdf: Array = np.float32(0.5) * (1 + erf(x / np.float32(np.sqrt(2))))
@@ -51,8 +46,8 @@ def softmax(x: Array) -> Array:
 
 def conv1d(x: Array, weight: Array, bias: Array, stride: int) -> Array:
     """Convolve `x` (n_ctx, n_in) by `weight` (n_out, n_in, 3), one zero of padding at each end."""
-    windows = sliding_window_view(np.pad(x, ((1, 1), (0, 0))), 3, axis=0)[::stride]
-    columns = windows.reshape(len(windows), -1)  # (n_ctx / stride, n_in * 3)
+    patches = sliding_window_view(np.pad(x, ((1, 1), (0, 0))), 3, axis=0)[::stride]
+    columns = patches.reshape(len(patches), -1)  # (n_ctx / stride, n_in * 3)
     return columns @ weight.reshape(len(weight), -1).T + bias
 
 
@@ -62,8 +57,9 @@ def split_heads(x: Array, n_head: int) -> Array:
 
 
 def attention_weights(q: Array, k: Array, n_head: int, mask: Array | None = None) -> Array:
-    """Return where `q` (..., n_q, n_state) looks in `k`: (..., n_head, n_q, n_kv), sums of 1.
+    """Return the weights (..., n_head, n_q, n_kv) of queries on keys, which sum to 1 over the keys.
 
+    `q` is (..., n_q, n_state), `k` is (..., n_kv, n_state).
     `mask` (n_q, n_kv) is added to the scores: 0 where a query may look, -inf where not.
     """
     q, k = split_heads(q, n_head), split_heads(k, n_head)
@@ -73,7 +69,7 @@ def attention_weights(q: Array, k: Array, n_head: int, mask: Array | None = None
 
 
 def attend(weights: Array, v: Array) -> Array:
-    """Return the sums (..., n_q, n_state) of `v` (..., n_kv, n_state) by `weights`, per head."""
+    """Return sums (..., n_q, n_state) of `v` (..., n_kv, n_state), by the weights of each head."""
     mixed = (weights @ split_heads(v, weights.shape[-3])).swapaxes(-2, -3)
     return mixed.reshape(*mixed.shape[:-2], -1)
 
@@ -127,7 +123,7 @@ class ReferenceEncoder:
     def encode(self, mel: Array) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
         check_mel(mel, self.dims)
-        states = self._states(mel)
+        states = self._compute_states(mel)
         cross = [
             self._layers.project(f"model.decoder.layers.{i}.encoder_attn", states, "kv")
             for i in range(self.dims.n_text_layer)
@@ -135,7 +131,7 @@ class ReferenceEncoder:
         cross_keys, cross_values = (np.stack(arrays) for arrays in zip(*cross, strict=True))
         return EncodedWindow(states, cross_keys, cross_values)
 
-    def _states(self, mel: Array) -> Array:
+    def _compute_states(self, mel: Array) -> Array:
         layers, encoder = self._layers, "model.encoder"
         x = mel.T  # (N_FRAMES, n_mels)
         for name, stride in (("conv1", 1), ("conv2", 2)):
@@ -194,21 +190,21 @@ class ReferenceSession:
         self, decoder: ReferenceDecoder, windows: Sequence[CrossKV], max_rows: int
     ) -> None:
         self._dims, self._layers = decoder.dims, decoder.layers
-        self._windows = list(windows)  # of each row
+        self._windows = list(windows)  # one for each row
         self._max_rows = max_rows
         empty = np.zeros((len(windows), 0, self._dims.n_text_state), np.float32)
         # Per layer the self-attention keys and values, each (n_rows, n_positions, n_text_state).
         self._cache = [(empty, empty)] * self._dims.n_text_layer
-        # Per layer and row where the tokens fed last look: (n_head, n_new, n_audio_ctx).
+        # Per layer and row the weights of the tokens fed last: (n_head, n_new, n_audio_ctx).
         self.cross_weights: list[list[Array]] = [[]] * self._dims.n_text_layer
 
     def prefill(self, prompts: NDArray[np.int64], logits_at: Sequence[int]) -> Array:
         """Feed `prompts` (n_rows, n_prompt); return logits (n_rows, len(logits_at), n_vocab)."""
-        return self._logits(self._forward(prompts)[:, list(logits_at)])
+        return self._compute_logits(self._forward(prompts)[:, list(logits_at)])
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
         """Feed one token a row (n_rows,); return logits (n_rows, n_vocab)."""
-        return self._logits(self._forward(tokens[:, None])[:, 0])
+        return self._compute_logits(self._forward(tokens[:, None])[:, 0])
 
     def gather(self, rows: NDArray[np.int64]) -> None:
         """Make row i what row `rows[i]` was; ValueError beyond `max_rows`."""
@@ -217,7 +213,7 @@ class ReferenceSession:
         self._windows = [self._windows[row] for row in rows]
         self._cache = [(keys[rows], values[rows]) for keys, values in self._cache]
 
-    def _logits(self, x: Array) -> Array:
+    def _compute_logits(self, x: Array) -> Array:
         logits: Array = x @ self._layers.array("model.decoder.embed_tokens.weight").T
         return logits
 

@@ -2,7 +2,7 @@
 //
 // Same names and meaning as the original; no line is taken from it. Three things differ:
 // * Accesses are checked: a load or store that is misaligned or outside of the buffers of the call
-//   (`host::allow`) ends the process with file and line of the kernel.
+//   (`host_begin`) ends the process with file and line of the kernel.
 // * Operations are counted by the slot of the VLIW bundle they occupy (`host::counts`): that is
 //   where predicted cycles come from.
 // * An fp32 addition rounds to nearest even. AIE2 adds on a grid of about 24 bits and flushes
@@ -22,9 +22,6 @@
 #include <utility>
 
 #include "host.hpp"
-
-using int32 = std::int32_t;
-using int16 = std::int16_t;
 
 struct bfloat16 {
     std::uint16_t bits;
@@ -67,10 +64,7 @@ inline bfloat16 to_bfloat16(float value) {
 
 template <typename T, unsigned N>
 struct vector {
-    using value_type = T;
     alignas(N * sizeof(T) < 64 ? N * sizeof(T) : 64) T data[N];
-
-    static constexpr unsigned size() { return N; }
 
     template <typename U>
     vector<U, N * sizeof(T) / sizeof(U)> cast_to() const {
@@ -285,8 +279,6 @@ class mmul {
     vector<float, M * N> lanes;
 
 public:
-    static constexpr unsigned size_A = M * K, size_B = K * N, size_C = M * N;
-
     mmul() : lanes(zeros<float, M * N>()) {}
     explicit mmul(const vector<float, M * N>& v) : lanes(v) {}
 

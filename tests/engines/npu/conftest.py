@@ -21,5 +21,5 @@ def manifest(tmp_path: Path) -> Manifest:
 @pytest.fixture
 def machine(manifest: Manifest) -> Iterator[chip.Chip]:
     """A fresh chip that knows the overlay."""
-    yield chip.plug_in(chip.Chip(build.operators(manifest)))
+    yield chip.plug_in(chip.Chip(build.make_operators(manifest)))
     chip.plug_in(chip.Chip())

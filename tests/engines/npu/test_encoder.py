@@ -37,13 +37,13 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NpuEncoder]:
     opened = open_encoder(tmp_path_factory.mktemp("overlay"), SHALLOW)
     yield opened
     opened.close()
-    assert not chip.current().contexts
+    assert not chip.get_current().contexts
 
 
 @pytest.mark.parametrize("kind", ["zeros", "nan", "garbage", "skip"])
 @pytest.mark.parametrize("step", ["post_norm", "cross.0"])
 def test_spoilt_results_are_noticed(encoder: NpuEncoder, step: str, kind: str) -> None:
-    machine = chip.current()
+    machine = chip.get_current()
     names = [planned.name for planned in plan_encoder(SHALLOW).steps]
     machine.faults = (Fault(kind, machine.n_commands + names.index(step)),)
     with pytest.raises(DeviceError, match=r"the NPU re(turned|ported)"):

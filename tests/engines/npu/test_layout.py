@@ -105,5 +105,5 @@ def test_high_and_low_parts_keep_sixteen_bits(seed: int) -> None:
 
 def test_im2col_takes_every_stretch_of_rows() -> None:
     signal = np.arange(20, dtype=np.uint16).reshape(10, 2)
-    windows = layout.im2col(signal, 3)
-    assert windows.tolist() == [[2 * i + j for j in range(6)] for i in range(8)]
+    patches = layout.im2col(signal, 3)
+    assert patches.tolist() == [[2 * i + j for j in range(6)] for i in range(8)]

@@ -23,10 +23,10 @@ def test_round_bf16_to_nearest_even() -> None:
     assert np.array_equal(numerics.round_bf16(bits.view(np.float32)).view(np.uint32) >> 16, wanted)
 
 
-def test_times_is_good_to_16_bits() -> None:
+def test_multiply_is_good_to_16_bits() -> None:
     a, b = _normal(1, 4096), _normal(2, 4096)
     # each factor keeps 16 bits or more: 2 * 2^-17, and the product of the low parts is dropped
-    assert np.abs(numerics.times(a, b) / (a.astype(np.float64) * b) - 1).max() < 2**-15.5
+    assert np.abs(numerics.multiply(a, b) / (a.astype(np.float64) * b) - 1).max() < 2**-15.5
 
 
 def test_gelu_within_one_ulp() -> None:

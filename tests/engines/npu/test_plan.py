@@ -9,7 +9,7 @@ import pytest
 from tests.support.tiny_model import TINY_DIMS
 from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_dims
 from whisper_npu_cli.dims import ModelDims
-from whisper_npu_cli.engines.npu.plan import HOST_MEL_MS, STATES, WINDOWS, plan_encoder
+from whisper_npu_cli.engines.npu.plan import HOST_MEL_MS, PATCHES, STATES, plan_encoder
 from whisper_npu_cli.errors import OverlayError
 
 DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
@@ -18,7 +18,7 @@ DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
 @pytest.mark.parametrize("dims", [*map(random_dims, RANDOM_SIZES), DISTILLED, TINY_DIMS], ids=str)
 def test_commands_read_what_was_written(dims: ModelDims) -> None:
     plan = plan_encoder(dims)
-    written = {WINDOWS, "positions"} | {name for name in plan.buffers if ".weights" in name}
+    written = {PATCHES, "positions"} | {name for name in plan.buffers if ".weights" in name}
     shapes: dict[str, tuple[int, int]] = {}
     for step in plan.steps:
         *sources, target = step.buffers
@@ -38,13 +38,13 @@ def test_base_keeps_its_promises() -> None:
     assert len(plan.lists) <= 8
     assert len(plan.steps) <= 130
     # and at most 20 ms of the host beside the device (`bench` measures it): 128 ms a window
-    assert plan.device_ms(1800) + HOST_MEL_MS <= 108
+    assert plan.predict_ms(1800) + HOST_MEL_MS <= 108
 
 
 @pytest.mark.parametrize("clock_mhz", [800, 1028, 1309, 1800])
 @pytest.mark.parametrize("size", RANDOM_SIZES)
 def test_what_is_chosen_is_the_fastest(size: str, clock_mhz: int) -> None:
-    for decision in plan_encoder(random_dims(size)).decisions(clock_mhz):
+    for decision in plan_encoder(random_dims(size)).decide(clock_mhz):
         assert decision.chosen_ms < decision.other_ms, decision
 
 

@@ -104,9 +104,7 @@ def test_a_worker_that_fails_once_is_replaced(
 ) -> None:
     last = FIRST + len(plan_encoder(DIMS).steps) - 1
     remote = open_remote(checkpoint, monkeypatch, f"{fault}@{last}")
-    start = time.monotonic()
     window = remote.encode(MEL)
-    assert time.monotonic() - start < 60  # a frozen device is noticed in 4 s, the rest is start
     assert np.isfinite(window.cross_keys).all()
     assert window.cross_keys.any()
     remote.close()

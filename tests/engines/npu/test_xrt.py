@@ -53,7 +53,7 @@ def check_specs(folder: Path, specs: tuple[StreamSpec, ...]) -> None:
     from whisper_npu_cli.engines.npu.standin import build
 
     manifest = build.build_overlay(folder, specs)
-    machine = chip.plug_in(chip.Chip(build.operators(manifest)))
+    machine = chip.plug_in(chip.Chip(build.make_operators(manifest)))
     check(machine, manifest, *specs)
 
 
@@ -76,7 +76,7 @@ def test_a_lying_device_is_not_trusted(
 
 
 def test_stale_instructions_are_not_trusted(machine: chip.Chip, manifest: Manifest) -> None:
-    path = manifest.path.parent / manifest.overlays[0].stream(SMALL).insts
+    path = manifest.path.parent / manifest.overlays[0].find_stream(SMALL).insts
     path.write_bytes(path.read_bytes()[::-1])
     with pytest.raises(OverlayError, match="known-answer"):
         check(machine, manifest, SMALL)

@@ -7,7 +7,7 @@ import pytest
 from numba import njit, prange
 
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
-from whisper_npu_cli.engines.numba_decoder.team import begin, new_team, together
+from whisper_npu_cli.engines.numba_decoder.team import begin, make_phase, make_team
 
 SIZES = np.array([5, 1, 40, 7, 300])  # tasks of the phases
 
@@ -19,7 +19,7 @@ def _task(i, phase, done, seen):  # type: ignore[no-untyped-def]
     done[phase, i] += 1
 
 
-_phase = together(_task)
+_phase = make_phase(_task)
 
 
 @serial
@@ -39,7 +39,7 @@ def _run(n_threads, team, sizes, done, seen):  # type: ignore[no-untyped-def]
 # More members than cores: some begin when others have done everything, and must not be waited for.
 @pytest.mark.parametrize("n_threads", [1, 2, 8])
 def test_every_task_is_done_once_and_after_the_phase_before(n_threads: int) -> None:
-    team = new_team()
+    team = make_team()
     for _ in range(50):
         done, seen = np.zeros((2, len(SIZES), SIZES.max()), np.int64)
         _run(n_threads, team, SIZES, done, seen)

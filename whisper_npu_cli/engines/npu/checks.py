@@ -1,9 +1,9 @@
-"""Why the NPU cannot be used: one check a cause, in the order in which one hides the next.
+"""Why the NPU cannot be used: one check for each cause, ordered so that one may hide the next.
 
 Pure judgement over `machine.py`. A check says what it saw, why that is so and what to do; it
 never raises. After the first failure the checks that depend on it are skipped, so the first
-failure is the cause. What must be right before the driver accepts the device is not doubted once
-it has: a container lacks the firmware's files, and the kernel's log remembers what was repaired.
+failure is the cause. Once the driver has accepted the device, what it needed before is not doubted:
+a container lacks the firmware's files, and the kernel's log still has what was repaired.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ Judge = Callable[[Machine], Check]
 
 
 def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]:
-    """Yield a finding for every cause that is known, the hidden ones as skipped."""
+    """Yield a finding for every known cause; those that an earlier one hides are skipped."""
     judges: list[tuple[str, Judge]] = [
-        ("npu.pci", _pci),
-        ("npu.generation", _generation),
-        ("npu.hypervisor", _hypervisor),
-        ("npu.kernel", _kernel),
-        ("npu.module", _module),
-        ("npu.firmware", _firmware),
-        ("npu.iommu", _iommu),
-        ("npu.firmware_version", _firmware_version),
-        ("npu.kernel_log", _kernel_log),
-        ("npu.node", _node),
-        ("npu.permission", _permission),
-        ("npu.memlock", _memlock),
-        ("npu.contexts", _contexts),
-        ("npu.xrt", _xrt),
-        ("npu.xrt_plugin", _xrt_plugin),
-        ("npu.pyxrt", _pyxrt),
-        ("npu.overlay", lambda _: _overlay(xclbins)),
+        ("npu.pci", _check_pci),
+        ("npu.generation", _check_generation),
+        ("npu.hypervisor", _check_hypervisor),
+        ("npu.kernel", _check_kernel),
+        ("npu.module", _check_module),
+        ("npu.firmware", _check_firmware),
+        ("npu.iommu", _check_iommu),
+        ("npu.firmware_version", _check_firmware_version),
+        ("npu.kernel_log", _check_kernel_log),
+        ("npu.node", _check_node),
+        ("npu.permission", _check_permission),
+        ("npu.memlock", _check_memlock),
+        ("npu.contexts", _check_contexts),
+        ("npu.xrt", _check_xrt),
+        ("npu.xrt_plugin", _check_xrt_plugin),
+        ("npu.pyxrt", _check_pyxrt),
+        ("npu.overlay", lambda _: _check_overlay(xclbins)),
     ]
     blocked = ""
     for name, judge in judges:
@@ -65,32 +65,32 @@ def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]
             blocked = blocked or name
 
 
-def _failed(name: str, detail: str, cause: str, hint: str) -> Check:
+def _fail(name: str, detail: str, cause: str, hint: str) -> Check:
     return Check(name, FAILED, detail, hint, cause)
 
 
-def _logged(machine: Machine, pattern: str) -> str | None:
+def _find_in_log(machine: Machine, pattern: str) -> str | None:
     """Return the last line of the kernel's log that has `pattern`."""
     lines = [x for x in machine.kernel_log.splitlines() if re.search(pattern, x, re.IGNORECASE)]
     return lines[-1].strip() if lines else None
 
 
-def _npu(machine: Machine) -> PciDevice | None:
-    """Return the NPU's PCI function, of whatever generation."""
+def _find_npu(machine: Machine) -> PciDevice | None:
+    """Return the NPU's PCI function, of any generation."""
     for device in machine.pci_devices:
         if device.vendor == AMD and device.device in (XDNA1, "0x17f0"):
             return device
     return None
 
 
-def _pci(machine: Machine) -> Check:
-    device = _npu(machine)
+def _check_pci(machine: Machine) -> Check:
+    device = _find_npu(machine)
     if device:
         detail = f"{device.address} {device.vendor}:{device.device} rev {device.revision:02x}"
         return Check("npu.pci", OK, detail)
     seen = f"no PCI device 1022:1502 among {len(list(machine.pci_devices))}; {machine.cpu_model}"
     if WITH_XDNA1.search(machine.cpu_model) and not machine.is_virtual:
-        return _failed(
+        return _fail(
             "npu.pci",
             seen,
             "this processor has an NPU and the BIOS keeps it off",
@@ -104,17 +104,17 @@ def _pci(machine: Machine) -> Check:
 
 def _is_bound(machine: Machine) -> bool:
     """Say whether the driver has accepted the device."""
-    device = _npu(machine)
+    device = _find_npu(machine)
     return device is not None and device.driver == "amdxdna"
 
 
-def _generation(machine: Machine) -> Check:
-    device = _npu(machine)
+def _check_generation(machine: Machine) -> Check:
+    device = _find_npu(machine)
     assert device is not None
     if device.device == XDNA1:
         return Check("npu.generation", OK, "XDNA1 (Phoenix or Hawk Point)")
     name = XDNA2.get(device.revision, "of an unknown revision")
-    return _failed(
+    return _fail(
         "npu.generation",
         f"1022:17f0 rev {device.revision:02x}",
         f"this is an XDNA2 NPU ({name}), and overlays are made for XDNA1",
@@ -122,10 +122,10 @@ def _generation(machine: Machine) -> Check:
     )
 
 
-def _hypervisor(machine: Machine) -> Check:
+def _check_hypervisor(machine: Machine) -> Check:
     if _is_bound(machine) or not machine.is_virtual:
         return Check("npu.hypervisor", OK, "none that the driver minds")
-    return _failed(
+    return _fail(
         "npu.hypervisor",
         "/proc/cpuinfo has the flag hypervisor",
         "the driver refuses to run in a virtual machine",
@@ -133,11 +133,11 @@ def _hypervisor(machine: Machine) -> Check:
     )
 
 
-def _kernel(machine: Machine) -> Check:
+def _check_kernel(machine: Machine) -> Check:
     release = machine.kernel_release or "unknown"
     if machine.kernel >= IN_KERNEL or machine.module_file or machine.module_is_loaded:
         return Check("npu.kernel", OK, release)
-    return _failed(
+    return _fail(
         "npu.kernel",
         f"Linux {release}, and no amdxdna module for it",
         f"the driver came with Linux {IN_KERNEL[0]}.{IN_KERNEL[1]}",
@@ -145,8 +145,8 @@ def _kernel(machine: Machine) -> Check:
     )
 
 
-def _module(machine: Machine) -> Check:
-    npu = _npu(machine)
+def _check_module(machine: Machine) -> Check:
+    npu = _find_npu(machine)
     if machine.module_is_loaded:
         bound = f"bound to {npu.driver}" if npu and npu.driver else "not bound to the device"
         return Check("npu.module", OK, f"amdxdna is loaded, {bound}")
@@ -161,17 +161,17 @@ def _module(machine: Machine) -> Check:
         hint = "sign the module (mokutil), or turn Secure Boot off; then: sudo modprobe amdxdna"
     else:
         cause, hint = "nothing has loaded it", "sudo modprobe amdxdna"
-    return _failed("npu.module", "amdxdna is not loaded", cause, hint)
+    return _fail("npu.module", "amdxdna is not loaded", cause, hint)
 
 
-def _firmware(machine: Machine) -> Check:
+def _check_firmware(machine: Machine) -> Check:
     folder = "lib/firmware/amdnpu/1502_00"
     if _is_bound(machine):
         return Check("npu.firmware", OK, "the driver has loaded it")
-    logged = _logged(machine, "failed to request_firmware amdnpu|amdnpu/1502.*failed")
+    logged = _find_in_log(machine, "failed to request_firmware amdnpu|amdnpu/1502.*failed")
     if machine.exists(f"{folder}/*") and not logged:
         return Check("npu.firmware", OK, f"/{folder}")
-    return _failed(
+    return _fail(
         "npu.firmware",
         logged or f"/{folder} is missing or empty",
         "the NPU's firmware is not installed",
@@ -179,11 +179,11 @@ def _firmware(machine: Machine) -> Check:
     )
 
 
-def _iommu(machine: Machine) -> Check:
+def _check_iommu(machine: Machine) -> Check:
     if _is_bound(machine):
         return Check("npu.iommu", OK, "the driver uses it")
-    options = {"iommu=off", "amd_iommu=off"}.intersection(machine.text("proc/cmdline").split())
-    logged = _logged(machine, "SVA bind device failed")
+    options = {"iommu=off", "amd_iommu=off"}.intersection(machine.read("proc/cmdline").split())
+    logged = _find_in_log(machine, "SVA bind device failed")
     if options:
         seen = f"the kernel was booted with {min(options)}"
         hint = "remove that option (GRUB: /etc/default/grub)"
@@ -193,15 +193,15 @@ def _iommu(machine: Machine) -> Check:
     else:
         return Check("npu.iommu", OK, "on")
     cause = "the driver shares page tables with the device, which needs the IOMMU"
-    return _failed("npu.iommu", seen, cause, hint)
+    return _fail("npu.iommu", seen, cause, hint)
 
 
-def _firmware_version(machine: Machine) -> Check:
-    logged = _logged(machine, "firmware.*protocol|amdxdna.*EOPNOTSUPP|amdxdna.*error -95")
+def _check_firmware_version(machine: Machine) -> Check:
+    logged = _find_in_log(machine, "firmware.*protocol|amdxdna.*EOPNOTSUPP|amdxdna.*error -95")
     if _is_bound(machine) or not logged:
-        version = machine.text("sys/class/accel/accel0/device/fw_version")
+        version = machine.read("sys/class/accel/accel0/device/fw_version")
         return Check("npu.firmware_version", OK, version or "not told before the node exists")
-    return _failed(
+    return _fail(
         "npu.firmware_version",
         logged,
         "driver and firmware speak different protocols",
@@ -209,9 +209,9 @@ def _firmware_version(machine: Machine) -> Check:
     )
 
 
-def _kernel_log(machine: Machine) -> Check:
-    """A fault in the log fails where the device is gone; else it may have been repaired."""
-    logged = _logged(machine, r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003")
+def _check_kernel_log(machine: Machine) -> Check:
+    """Fail for a logged fault where the device is gone; else warn, as it may have been repaired."""
+    logged = _find_in_log(machine, r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003")
     if logged:
         status = WARNING if machine.node else FAILED
         hint = "if it still does: suspend and resume the machine, or reboot it"
@@ -220,18 +220,18 @@ def _kernel_log(machine: Machine) -> Check:
     return Check("npu.kernel_log", OK, seen)
 
 
-def _node(machine: Machine) -> Check:
+def _check_node(machine: Machine) -> Check:
     node = machine.node
     if node:
         return Check("npu.node", OK, f"/{ACCEL} {node[0]}")
     if machine.is_container:
-        return _failed(
+        return _fail(
             "npu.node",
             f"/{ACCEL} does not exist in this container",
             "the container was not given the device",
             f"docker run --device /{ACCEL} --ulimit memlock=-1 --group-add render",
         )
-    return _failed(
+    return _fail(
         "npu.node",
         f"/{ACCEL} does not exist, though amdxdna is loaded",
         "the driver did not accept the device",
@@ -239,12 +239,12 @@ def _node(machine: Machine) -> Check:
     )
 
 
-def _permission(machine: Machine) -> Check:
+def _check_permission(machine: Machine) -> Check:
     node = machine.node
     assert node is not None
     if node[1]:
         return Check("npu.permission", OK, "this user may use the NPU")
-    return _failed(
+    return _fail(
         "npu.permission",
         f"/{ACCEL} is {node[0]}",
         "the NPU is there and this user may not open it",
@@ -252,12 +252,12 @@ def _permission(machine: Machine) -> Check:
     )
 
 
-def _memlock(machine: Machine) -> Check:
+def _check_memlock(machine: Machine) -> Check:
     limit = machine.memlock_bytes
     if limit is None or limit >= MEMLOCK:
         size = "unlimited" if limit is None else f"{limit >> 20} MiB"
         return Check("npu.memlock", OK, size)
-    return _failed(
+    return _fail(
         "npu.memlock",
         f"at most {limit >> 10} KiB of memory may be locked",
         "every buffer of the NPU is locked memory",
@@ -266,12 +266,12 @@ def _memlock(machine: Machine) -> Check:
     )
 
 
-def _contexts(machine: Machine) -> Check:
+def _check_contexts(machine: Machine) -> Check:
     holders = machine.holders
     detail = f"{len(holders)} processes hold the NPU: {', '.join(holders)}"
-    leaked = _logged(machine, "amdxdna.*(0x2000006|0x2000003)")
+    leaked = _find_in_log(machine, "amdxdna.*(0x2000006|0x2000003)")
     if len(holders) >= N_CONTEXTS:
-        return _failed(
+        return _fail(
             "npu.contexts",
             detail,
             f"the chip has {N_CONTEXTS} hardware contexts for all processes together",
@@ -285,29 +285,29 @@ def _contexts(machine: Machine) -> Check:
     return Check("npu.contexts", OK, detail if holders else "nobody else uses the NPU")
 
 
-def _xrt(machine: Machine) -> Check:
+def _check_xrt(machine: Machine) -> Check:
     cause = "XRT, AMD's runtime, is not installed"
     hint = "Debian: libxrt2 libxrt-npu2 python3-xrt; Ubuntu: ppa:amd-team/xrt"
-    return _library(machine, "npu.xrt", "libxrt_coreutil", (cause, hint))
+    return _check_library(machine, "npu.xrt", "libxrt_coreutil", (cause, hint))
 
 
-def _xrt_plugin(machine: Machine) -> Check:
+def _check_xrt_plugin(machine: Machine) -> Check:
     cause = "XRT is installed without its NPU plugin, and sees no device"
     hint = "Debian and Ubuntu: libxrt-npu2; from AMD: xrt_plugin-amdxdna"
-    return _library(machine, "npu.xrt_plugin", "libxrt_driver_xdna", (cause, hint))
+    return _check_library(machine, "npu.xrt_plugin", "libxrt_driver_xdna", (cause, hint))
 
 
-def _library(machine: Machine, name: str, library: str, absence: tuple[str, str]) -> Check:
+def _check_library(machine: Machine, name: str, library: str, absence: tuple[str, str]) -> Check:
     """Find a shared library; `absence` is cause and hint where there is none."""
-    path = machine.library(library)
-    return Check(name, OK, f"/{path}") if path else _failed(name, f"no {library}", *absence)
+    path = machine.find_library(library)
+    return Check(name, OK, f"/{path}") if path else _fail(name, f"no {library}", *absence)
 
 
-def _pyxrt(machine: Machine) -> Check:
+def _check_pyxrt(machine: Machine) -> Check:
     minor = sys.version_info.minor
     files = find_pyxrt(machine.root, minor)
     if not files:
-        return _failed(
+        return _fail(
             "npu.pyxrt",
             "no pyxrt module",
             "XRT's Python binding is not installed",
@@ -315,7 +315,7 @@ def _pyxrt(machine: Machine) -> Check:
         )
     if files[0].fits(minor):
         return Check("npu.pyxrt", OK, str(files[0].path))
-    return _failed(
+    return _fail(
         "npu.pyxrt",
         f"{files[0].path}",
         f"it was built for Python 3.{files[0].minor}, and this is Python 3.{minor}",
@@ -323,8 +323,8 @@ def _pyxrt(machine: Machine) -> Check:
     )
 
 
-def _overlay(xclbins: Path | None) -> Check:
-    """Not built is an ordinary state; built and wrong is a failure."""
+def _check_overlay(xclbins: Path | None) -> Check:
+    """Report an overlay that is not built as absent, and one that is wrong as failed."""
     try:
         path = find_manifest(xclbins)
         if path is None:

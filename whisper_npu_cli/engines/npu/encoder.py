@@ -22,14 +22,14 @@ from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
     CROSS,
+    PATCHES,
     STATES,
-    WINDOWS,
     plan_encoder,
 )
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
 from whisper_npu_cli.engines.npu.spec import TILE, StreamSpec
 from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
-from whisper_npu_cli.engines.npu.weights import packed_weights
+from whisper_npu_cli.engines.npu.weights import pack_encoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
 from whisper_npu_cli.transcript import DeviceProof
 
@@ -38,8 +38,8 @@ F32 = NDArray[np.float32]
 LIST_TIMEOUT_S = 5.0  # the driver resets a hung context after 2 s
 ARMED_BYTES = 64  # one cache line of each result is filled with NaN before every window
 BF16_ONE = 0x3F80
-PROBE_TOLERANCE = 1e-4  # of the sum of magnitudes: fp32 sums differ by their order, about 1e-6
-UNIT_VARIANCE = 0.05  # bf16 and fp32 rounding change a normalised row's by less than 0.01
+PROBE_TOLERANCE = 1e-4  # share of the sum of magnitudes; the order of fp32 sums costs about 1e-6
+VARIANCE_TOLERANCE = 0.05  # rounding changes the variance of a normalised row by less than 0.01
 
 
 class NpuEncoder:
@@ -74,7 +74,7 @@ class NpuEncoder:
         ]
 
     def _load_weights(self, checkpoint: Checkpoint) -> None:
-        for name, packed in packed_weights(self._plan, checkpoint):
+        for name, packed in pack_encoder(self._plan, checkpoint):
             self._buffers[name].host[:] = packed
             self._buffers[name].to_device()
             if name.startswith(CROSS):
@@ -89,12 +89,12 @@ class NpuEncoder:
         return replace(window, proof=self.encode_into(mel, window))
 
     def encode_into(self, mel: F32, window: EncodedWindow) -> DeviceProof:
-        """Encode into the arrays of `window`; DeviceError where the device fails or lies."""
+        """Encode into the arrays of `window`; DeviceError where the device fails or errs."""
         check_mel(mel, self.dims)
         start = thread_time()
-        windows = self._buffers[WINDOWS]
-        windows.host[:] = conv_windows(mel, *self._plan.buffers[WINDOWS].shape).view(np.uint8)
-        windows.to_device()
+        patches = self._buffers[PATCHES]
+        patches.host[:] = extract_patches(mel, *self._plan.buffers[PATCHES].shape).view(np.uint8)
+        patches.to_device()
         results = [self._buffers[part.buffer] for part in self._plan.cross]
         for buffer in (self._buffers[STATES], *results):
             _arm(buffer)
@@ -118,13 +118,13 @@ class NpuEncoder:
     def _read_states(self, states: F32) -> F32:
         """Read the normalised states, scale and shift them into `states`, and return them as read.
 
-        Every row proves itself: it has the variance that LayerNorm gives it.
+        Every row is checked by its variance, which LayerNorm makes 1.
         """
         packed = self._buffers[STATES].host.view(np.uint16)
         rows = layout.unpack_a(packed.reshape(self._plan.buffers[STATES].shape))
         normal = layout.from_bf16(rows[: states.shape[0], : states.shape[1]])
         variance = np.einsum("ij,ij->i", normal, normal) / states.shape[1]
-        if not np.abs(variance - 1).max() < UNIT_VARIANCE:
+        if not np.abs(variance - 1).max() < VARIANCE_TOLERANCE:
             raise DeviceError("the NPU returned states that no LayerNorm makes")
         if np.array_equal(rows[0], rows[states.shape[0] // 2]):
             raise DeviceError("the NPU returned the same state for every position")
@@ -133,7 +133,7 @@ class NpuEncoder:
         return normal
 
     def _read_cross(self, normal: F32, window: EncodedWindow) -> None:
-        """Read keys and values; one row of every tile is proven against the states."""
+        """Read keys and values; check one row of every tile against the states."""
         width = self.dims.n_text_state
         for part in self._plan.cross:
             shape = self._plan.buffers[part.buffer].shape
@@ -158,8 +158,8 @@ class NpuEncoder:
 class _Probe:
     """A random combination of a product's columns, known from its weights alone (Freivalds 1977).
 
-    The device computes every column and the host this one: a wrong column shows with
-    certainty but for sums that cancel, and it costs a millionth of the product.
+    The device computes every column and the host this one alone. A wrong column shows unless errors
+    cancel, and the check costs a millionth of the product.
     """
 
     signs: F32  # (n,) of -1 and 1
@@ -182,7 +182,7 @@ class _Probe:
             raise DeviceError("the NPU returned keys or values that do not follow from its states")
 
 
-def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:
+def extract_patches(mel: F32, rows: int, cols: int) -> layout.U16:
     """Return the first convolution's operand in layout `a`, for its outputs as three parts.
 
     Part p holds output rows 2t + p - 1: what tap p of the second convolution reads. A row is
@@ -192,12 +192,12 @@ def conv_windows(mel: F32, rows: int, cols: int) -> layout.U16:
     width = CONV_TAPS * n_mels
     framed = np.zeros((N_FRAMES + CONV_TAPS - 1, n_mels), np.uint16)
     framed[1:-1] = layout.to_bf16(np.ascontiguousarray(mel.T))
-    windows = np.zeros((N_FRAMES + 1, cols), np.uint16)  # windows[i] makes row i - 1
-    windows[1:, :width] = layout.im2col(framed, CONV_TAPS)
-    windows[1:, width : width + BIAS_COLUMNS] = BF16_ONE
+    patches = np.zeros((N_FRAMES + 1, cols), np.uint16)  # patches[i] makes row i - 1
+    patches[1:, :width] = layout.im2col(framed, CONV_TAPS)
+    patches[1:, width : width + BIAS_COLUMNS] = BF16_ONE
     operand = np.zeros((CONV_TAPS, rows // CONV_TAPS, cols), np.uint16)
     for part in range(CONV_TAPS):
-        taken = windows[part::2][: N_FRAMES // 2]
+        taken = patches[part::2][: N_FRAMES // 2]
         operand[part, : len(taken)] = taken
     return layout.pack_a(operand.reshape(rows, cols)).reshape(-1)
 
@@ -208,7 +208,7 @@ def _choose_overlay(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> Overla
     for overlay in manifest.overlays:
         try:
             for spec in specs:
-                overlay.stream(spec)
+                overlay.find_stream(spec)
         except OverlayError as error:
             refusal = error
         else:
@@ -223,7 +223,7 @@ def _arm(buffer: Buffer) -> None:
 
 
 def _collect(buffer: Buffer) -> None:
-    """Read a result back; DeviceError where the device left it alone."""
+    """Read a result back; DeviceError where the device has not written it."""
     buffer.to_host()
     if (buffer.host[:ARMED_BYTES] == SENTINEL).all():
         raise DeviceError("the NPU reported success and wrote nothing")

@@ -1,8 +1,9 @@
 """Between ordinary arrays and the overlay's device layouts: pure, exact, at memory speed.
 
 The layouts are defined in `spec.py`. Every block row of a tile is 16 bytes (layouts `a` and
-`c`) or 8 bytes (`weights`, `kv`) long, so whole rows are moved as single elements: 8 GB/s where
-moving numbers makes 2.3 and a plain copy 9 (read and written bytes, one Zen 3 core, 38 MB).
+`c`) or 8 bytes (`weights`, `kv`) long, so whole rows are moved as single elements. That makes
+8 GB/s; moving single numbers makes 2.3, a plain copy 9 (bytes read and written, one Zen 3 core,
+38 MB).
 bf16 is held in uint16.
 """
 
@@ -20,7 +21,7 @@ F32 = NDArray[np.float32]
 U16 = NDArray[np.uint16]
 Number = TypeVar("Number", np.float32, np.uint16)
 
-CARRIERS = {16: np.complex128, 8: np.float64}  # moved, never computed with
+CARRIERS = {16: np.complex128, 8: np.float64}  # types of 16 and 8 bytes: moved, never computed with
 
 
 def round_up(size: int, multiple: int) -> int:
@@ -113,13 +114,13 @@ def store_kv_half(packed: U16, matrix: U16, *, keys: bool) -> None:
     square = matrix.reshape(n // TILE, TILE, cols // TILE, TILE).transpose(2, 0, 1, 3)
     square = square.swapaxes(2, 3) if keys else square
     half = _pack(square.reshape(-1, TILE), B_BLOCK).reshape(square.shape)
-    _kv_tiles(packed)[:, :, 0 if keys else 1] = half
+    _view_kv(packed)[:, :, 0 if keys else 1] = half
 
 
 def unpack_kv(packed: U16) -> tuple[U16, U16]:
     """Restore keys and values (positions, heads * TILE) bf16 from layout `kv`."""
     rows, cols = packed.shape
-    keys, values = np.moveaxis(_kv_tiles(packed), 2, 0)
+    keys, values = np.moveaxis(_view_kv(packed), 2, 0)
     halves = []
     for tiles, transposed in ((keys, True), (values, False)):
         plain = _unpack(np.ascontiguousarray(tiles).reshape(-1, TILE), B_BLOCK)
@@ -129,16 +130,16 @@ def unpack_kv(packed: U16) -> tuple[U16, U16]:
     return halves[0], halves[1]
 
 
-def _kv_tiles(packed: U16) -> U16:
+def _view_kv(packed: U16) -> U16:
     """View layout `kv` as (heads, position tiles, 2, TILE, TILE): [..., 0] keys, 1 values."""
     rows, cols = packed.shape
     return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)
 
 
 def im2col(signal: U16, size: int) -> U16:
-    """Return every stretch of `size` rows of signal (rows, channels), flattened one a row."""
-    windows = sliding_window_view(signal, size, axis=0)  # (n, channels, size)
-    return np.ascontiguousarray(windows.transpose(0, 2, 1)).reshape(len(windows), -1)
+    """Return every stretch of `size` rows of signal (rows, channels), flattened to a row each."""
+    patches = sliding_window_view(signal, size, axis=0)  # (n, channels, size)
+    return np.ascontiguousarray(patches.transpose(0, 2, 1)).reshape(len(patches), -1)
 
 
 def _pack(matrix: NDArray[Number], block: tuple[int, int]) -> NDArray[Number]:

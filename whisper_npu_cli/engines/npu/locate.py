@@ -35,10 +35,10 @@ class PyxrtFile:
 def find_pyxrt(root: Path = Path("/"), minor: int = sys.version_info.minor) -> list[PyxrtFile]:
     """Return the pyxrt modules under `root`, those that fit Python 3.`minor` first."""
     paths = [path for place in DIRECTORIES for path in sorted(root.glob(f"{place}/pyxrt*.so"))]
-    found = [PyxrtFile(path, _minor(path)) for path in paths]
+    found = [PyxrtFile(path, _find_minor(path)) for path in paths]
     return sorted(found, key=lambda file: not file.fits(minor))
 
 
-def _minor(path: Path) -> int | None:
+def _find_minor(path: Path) -> int | None:
     match = TAG.search(path.name) or re.search(r"python3\.(\d+)", str(path.parent))
     return int(match.group(1)) if match else None

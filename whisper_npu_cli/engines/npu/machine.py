@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 AMD = "0x1022"
-CAP_IPC_LOCK = 1 << 14  # of capabilities(7): the limit does not hold
+CAP_IPC_LOCK = 1 << 14  # capabilities(7): a process with this one has no limit of locked memory
 ACCEL = "dev/accel/accel0"
 XDNA_XRT = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64", "opt/xilinx/xrt/lib")
 
@@ -26,7 +26,7 @@ class PciDevice:
     vendor: str  # 0x1022
     device: str  # 0x1502
     revision: int
-    driver: str | None  # the bound one
+    driver: str | None  # the one bound to it
 
 
 class Machine:
@@ -35,7 +35,7 @@ class Machine:
     def __init__(self, root: Path = Path("/")) -> None:
         self.root = root
 
-    def text(self, path: str) -> str:
+    def read(self, path: str) -> str:
         """Return the text of a file, empty where it cannot be read."""
         try:
             return (self.root / path).read_text(encoding="utf-8", errors="replace").strip()
@@ -54,9 +54,9 @@ class Machine:
             driver = folder / "driver"
             yield PciDevice(
                 folder.name,
-                self.text(f"{at}/vendor"),
-                self.text(f"{at}/device"),
-                int(self.text(f"{at}/revision") or "0", 16),
+                self.read(f"{at}/vendor"),
+                self.read(f"{at}/device"),
+                int(self.read(f"{at}/revision") or "0", 16),
                 driver.resolve().name if driver.exists() else None,
             )
 
@@ -69,7 +69,7 @@ class Machine:
     @property
     def kernel_release(self) -> str:
         """The kernel's release, for example 6.14.0-29-generic."""
-        return self.text("proc/sys/kernel/osrelease")
+        return self.read("proc/sys/kernel/osrelease")
 
     @property
     def module_file(self) -> str | None:
@@ -88,7 +88,7 @@ class Machine:
         """The modprobe file that keeps the driver out; None where none does."""
         for file in sorted(self.root.glob("etc/modprobe.d/*.conf")):
             name = str(file.relative_to(self.root))
-            if re.search(r"^\s*(blacklist|install)\s+amdxdna\b", self.text(name), re.MULTILINE):
+            if re.search(r"^\s*(blacklist|install)\s+amdxdna\b", self.read(name), re.MULTILINE):
                 return name
         return None
 
@@ -102,13 +102,13 @@ class Machine:
     @property
     def cpu_model(self) -> str:
         """The processor's name."""
-        match = re.search(r"^model name\s*:\s*(.+)$", self.text("proc/cpuinfo"), re.MULTILINE)
+        match = re.search(r"^model name\s*:\s*(.+)$", self.read("proc/cpuinfo"), re.MULTILINE)
         return match[1] if match else ""
 
     @property
     def is_virtual(self) -> bool:
         """Whether a hypervisor is under this kernel."""
-        return "hypervisor" in self.text("proc/cpuinfo").split()
+        return "hypervisor" in self.read("proc/cpuinfo").split()
 
     @property
     def is_container(self) -> bool:
@@ -126,8 +126,8 @@ class Machine:
         return described, self._may_use(found.st_mode, found.st_uid, found.st_gid)
 
     def _may_use(self, mode: int, owner: int, group: int) -> bool:
-        """Judge by numbers alone: the root may be a captured one."""
-        status = self.text("proc/self/status")
+        """Judge by user and group numbers alone: the root may be a captured machine's."""
+        status = self.read("proc/self/status")
         user = re.search(r"^Uid:\s+\d+\s+(\d+)", status, re.MULTILINE)
         groups = re.search(r"^Groups:\s*(.*)$", status, re.MULTILINE)
         main = re.search(r"^Gid:\s+\d+\s+(\d+)", status, re.MULTILINE)
@@ -143,10 +143,10 @@ class Machine:
     @property
     def memlock_bytes(self) -> int | None:
         """The limit of locked memory; None where this process has none."""
-        capabilities = re.search(r"^CapEff:\s+(\w+)", self.text("proc/self/status"), re.MULTILINE)
+        capabilities = re.search(r"^CapEff:\s+(\w+)", self.read("proc/self/status"), re.MULTILINE)
         if capabilities and int(capabilities[1], 16) & CAP_IPC_LOCK:
             return None
-        limits = self.text("proc/self/limits")
+        limits = self.read("proc/self/limits")
         match = re.search(r"^Max locked memory\s+(\S+)", limits, re.MULTILINE)
         return int(match[1]) if match and match[1].isdigit() else None
 
@@ -161,22 +161,22 @@ class Machine:
                 continue
             if target.endswith(ACCEL):
                 pid = link.parts[-3]
-                found.add(f"{pid} {self.text(f'proc/{pid}/comm')}")
+                found.add(f"{pid} {self.read(f'proc/{pid}/comm')}")
         return sorted(found)
 
     @property
     def kernel_log(self) -> str:
         """The kernel's messages; empty where they may not be read."""
         if self.root != Path("/"):
-            return self.text("var/log/dmesg")
+            return self.read("var/log/dmesg")
         try:
             done = subprocess.run(["dmesg"], capture_output=True, text=True, timeout=5, check=False)
         except (OSError, subprocess.TimeoutExpired):
             return ""
         return done.stdout
 
-    def library(self, name: str) -> str | None:
-        """The path of a shared library of XRT, with its version; None where it is absent."""
+    def find_library(self, name: str) -> str | None:
+        """Return the path of a shared library of XRT, with its version; None where it is absent."""
         for folder in XDNA_XRT:
             for path in sorted(self.root.glob(f"{folder}/{name}.so*"), reverse=True):
                 return str(path.relative_to(self.root))

@@ -44,7 +44,7 @@ class Overlay:
     sha256: str
     streams: tuple[Stream, ...]
 
-    def stream(self, spec: StreamSpec) -> Stream:
+    def find_stream(self, spec: StreamSpec) -> Stream:
         """Return the stream of `spec`; OverlayError if it was not built."""
         for stream in self.streams:
             if stream.spec == spec:
@@ -61,27 +61,20 @@ class Manifest:
     toolchain: dict[str, str]
     overlays: tuple[Overlay, ...]
 
-    def overlay(self, name: str) -> Overlay:
-        """Return the overlay called `name`; OverlayError if it was not built."""
-        for overlay in self.overlays:
-            if overlay.name == name:
-                return overlay
-        raise OverlayError(f"{self.path}: no overlay {name!r}", hint=HINT_BUILD)
-
     def to_json(self) -> str:
         """Return the text of manifest.json."""
         content = {"schema_version": SCHEMA_VERSION, **asdict(self)}
         del content["path"]
         for overlay, built in zip(content["overlays"], self.overlays, strict=True):
-            for stream, of in zip(overlay["streams"], built.streams, strict=True):
-                stream["arguments"] = _argument_rows(of.spec)
+            for stream, source in zip(overlay["streams"], built.streams, strict=True):
+                stream["arguments"] = _describe_arguments(source.spec)
         return json.dumps(content, indent=1) + "\n"
 
 
 def find_manifest(explicit: Path | None = None) -> Path | None:
     """Return the first manifest.json of --xclbins, environment, package, checkout.
 
-    None says "not built", an ordinary state. OverlayError where a named folder has none.
+    None means that none is built, an ordinary state. OverlayError where a named folder has none.
     """
     package = Path(__file__).resolve().parents[2]
     named = explicit or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
@@ -110,7 +103,7 @@ def load_manifest(path: Path) -> Manifest:
 def verify(manifest: Manifest) -> None:
     """Check device, kernel, hashes, and in a checkout the sources; OverlayError with the reason."""
     checkout = manifest.path.parent.parent / "mlir"
-    if checkout.is_dir() and source_sha256(checkout) != manifest.source_sha256:
+    if checkout.is_dir() and hash_sources(checkout) != manifest.source_sha256:
         raise OverlayError(f"{manifest.path}: built from other sources", hint=HINT_BUILD)
     for overlay in manifest.overlays:
         for what, found, wanted in (
@@ -125,13 +118,13 @@ def verify(manifest: Manifest) -> None:
             _verify_file(manifest.path.parent / stream.insts, stream.sha256)
 
 
-def source_sha256(mlir: Path) -> str:
+def hash_sources(mlir: Path) -> str:
     """Hash what the overlay is made of: the files of `mlir` named in SOURCES, and `spec.py`."""
     files = sorted(file for pattern in SOURCES for file in mlir.glob(pattern) if file.is_file())
-    return _sha256((*files, Path(contract.__file__)))
+    return _hash_files((*files, Path(contract.__file__)))
 
 
-def _sha256(files: Iterable[Path]) -> str:
+def _hash_files(files: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
         digest.update(f"{file.name}\0{file.stat().st_size}\0".encode())
@@ -146,7 +139,7 @@ def _verify_file(path: Path, sha256: str) -> None:
         raise OverlayError(f"{path}: not the file of the manifest", hint=HINT_BUILD)
 
 
-def _argument_rows(spec: StreamSpec) -> list[dict[str, Any]]:
+def _describe_arguments(spec: StreamSpec) -> list[dict[str, Any]]:
     return [{**asdict(row), "shape": list(row.shape), "dtype": row.dtype} for row in spec.arguments]
 
 
@@ -158,6 +151,6 @@ def _parse_overlay(row: dict[str, Any]) -> Overlay:
 
 def _parse_stream(row: dict[str, Any]) -> Stream:
     spec = StreamSpec(**row["spec"])
-    if row["arguments"] != _argument_rows(spec):
+    if row["arguments"] != _describe_arguments(spec):
         raise OverlayError(f"stream {spec.name}: other arguments than this version passes")
     return Stream(spec, row["insts"], row["sha256"])

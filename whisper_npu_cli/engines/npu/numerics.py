@@ -5,7 +5,7 @@ Every operation is one fp32 operation rounded to nearest even, in the order writ
 compiled kernels of `mlir/kernels` give the same bits, and the stand-in for pyxrt computes with
 this file. It knows no layout and no device.
 
-AIE2 multiplies bf16 by bf16 and adds in fp32; it has no fp32 multiplier. `times` is the product
+AIE2 multiplies bf16 by bf16 and adds in fp32; it has no fp32 multiplier. `multiply` is the product
 of two fp32 numbers from three such multiplications, good to 2^-16. Only the few numbers per row
 of LayerNorm and softmax use true fp32 products, which `aie::mul` emulates with nine.
 """
@@ -21,7 +21,7 @@ from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE
 Matrix = NDArray[np.float32]
 
 EXP2 = (0.9999245, 0.693121, 0.24264008, 0.055922035)  # 2^x on [-0.5, 0.5], 1e-4 relative
-EXP2_LOWEST = -120.0  # smaller powers are as good as zero beside the row's largest, near 1
+EXP2_LOWEST = -120.0  # smaller powers count as zero beside the row's largest, which is near 1
 GELU_LIMIT = 13.0  # beyond it the normal tail has left the normal numbers of fp32
 GELU_EDGES = (2.0, 6.0)
 GELU_CENTRES = (1.0, 4.0, 9.5)
@@ -30,9 +30,9 @@ GELU = (  # log2 of the normal tail Phi(-t) around the centres, 7e-4 at most
     (-14.94771, -6.0958543, -0.6852455, -0.004693592),
     (-69.6916, -13.854129, -0.71336794, -0.0005409197),
 )
-MAGIC = np.float32(1.5 * 2**23)  # fp32 numbers beside it are the integers
-EPSILON = 1e-5  # of LayerNorm, as in openai/whisper
-MAXIMUM_START = -1e30  # below every score, and its difference to one does not overflow
+MAGIC = np.float32(1.5 * 2**23)  # the fp32 numbers around it are integers
+EPSILON = 1e-5  # LayerNorm's, as in openai/whisper
+MAXIMUM_START = -1e30  # below every score; the difference of the two does not overflow
 
 
 def round_bf16(x: Matrix) -> Matrix:
@@ -47,7 +47,7 @@ def round_bf16(x: Matrix) -> Matrix:
 _EXP2_TOP = round_bf16(np.asarray(EXP2[3:], np.float32))  # (1,)
 
 
-def times(a: Matrix, b: Matrix) -> Matrix:
+def multiply(a: Matrix, b: Matrix) -> Matrix:
     """Multiply fp32 numbers by way of bf16: hi * hi + hi * lo + lo * hi."""
     a_hi, b_hi = round_bf16(a), round_bf16(b)
     a_lo, b_lo = round_bf16(a - a_hi), round_bf16(b - b_hi)
@@ -85,14 +85,14 @@ def gelu(x: Matrix) -> Matrix:
     c = np.asarray(GELU, np.float32)[piece]
     u = t - np.asarray(GELU_CENTRES, np.float32)[piece]
     y = c[..., 2] + round_bf16(u) * round_bf16(c[..., 3])
-    y = c[..., 1] + times(u, y)
-    y = c[..., 0] + times(u, y)
+    y = c[..., 1] + multiply(u, y)
+    y = c[..., 0] + multiply(u, y)
     n = round_integer(y)
     f = y - n
     p = np.float32(EXP2[2]) + round_bf16(f) * _EXP2_TOP
     p = np.float32(EXP2[1]) + round_bf16(f) * round_bf16(p)
-    p = np.float32(EXP2[0]) + times(f, p)
-    tail = times(t, scale_exponent(p, n.astype(np.int32)))
+    p = np.float32(EXP2[0]) + multiply(f, p)
+    tail = multiply(t, scale_exponent(p, n.astype(np.int32)))
     return round_bf16(np.where(x < 0, np.float32(0), x) - tail)
 
 
@@ -126,13 +126,13 @@ def attention(q: Matrix, k: Matrix, v: Matrix, valid: int) -> Matrix:
         _accumulate(out, p, v[start : start + keys])
         _accumulate(total, p, np.ones((keys, 1), np.float32))
         maximum = new
-    return round_bf16(times(out, np.broadcast_to(reciprocal(total), out.shape)))
+    return round_bf16(multiply(out, np.broadcast_to(reciprocal(total), out.shape)))
 
 
 def layernorm(x: Matrix, valid: int) -> Matrix:
-    """Return (x - mean) / sqrt(variance + EPSILON) in bf16: rows of `valid` columns.
+    """Return (x - mean) / sqrt(variance + EPSILON) in bf16, over the first `valid` columns.
 
-    One pass for both moments, about the row's first column, so that nothing cancels where all
+    One pass gives both moments, about the row's first column, so that nothing cancels where all
     are equal; each sum runs in four strands, the columns j, j + 4, j + 8, ...
     """
     centred = x - x[:, :1]
@@ -150,11 +150,11 @@ def layernorm(x: Matrix, valid: int) -> Matrix:
     mean = _add_strands(sums) * per_column
     variance = np.fmax(_add_strands(squares) * per_column - mean * mean, np.float32(0))
     scale = reciprocal_root(variance + np.float32(EPSILON))
-    return round_bf16(times(centred - mean, np.broadcast_to(scale, x.shape)))
+    return round_bf16(multiply(centred - mean, np.broadcast_to(scale, x.shape)))
 
 
 def round_integer(x: Matrix) -> Matrix:
-    """Round to the nearest integer, as an fp32 adder can; |x| < 2^22, or nearly nothing happens."""
+    """Round to the nearest integer with an fp32 adder, for |x| < 2^22; larger x hardly change."""
     return (x + MAGIC) - MAGIC
 
 
@@ -191,7 +191,7 @@ def _add_strands(strands: Matrix) -> Matrix:
 def _accumulate(out: Matrix, a: Matrix, b: Matrix) -> None:
     """Add a @ b to `out`, term by term in the order of K, which is a multiple of 4.
 
-    Columns in stripes that stay in the L1 cache; four terms at once between load and store.
+    Columns go in stripes that stay in the L1 cache, with four terms between a load and a store.
     """
     for first in range(0, b.shape[1], 64):
         last = min(first + 64, b.shape[1])

@@ -17,20 +17,20 @@ from whisper_npu_cli.engines.npu.timing_model import (
     HOST_LAYERNORM_MS,
     LIST_MS,
     Gemm,
-    attention_chain_ms,
-    stream_ms,
-    sync_ms,
+    predict_chain_ms,
+    predict_stream_ms,
+    predict_sync_ms,
 )
 from whisper_npu_cli.errors import OverlayError
 
 CONV_TAPS = 3  # both convolutions have three taps
 BIAS_COLUMNS = 2  # conv1's bias as high and low bf16 parts, see `Plan`
 MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the rounding noise
-HOST_MEL_MS = 9.4  # a window by mel.py, for its peak and again, on one Zen 3 core, measured
+HOST_MEL_MS = 9.4  # mel.py computes a window twice, first for the peak: one Zen 3 core, measured
 HOST_FRAMING_MS = 9.0  # framing, splitting, packing and adding squares for the device, measured
-CROSS = "cross."  # what the names of cross-attention buffers begin with
-WINDOWS = "windows"  # the host's input: im2col of the mel window
-STATES = "states"  # normalised; a buffer of its own, so that one left unwritten is noticed
+CROSS = "cross."  # prefix of the names of cross-attention buffers
+PATCHES = "patches"  # the host's input: im2col of the mel window
+STATES = "states"  # normalised; in a buffer that nothing else uses, to notice it left unwritten
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class CrossSlice:
 
 @dataclass(frozen=True)
 class Decision:
-    """What computes a part of a window, and what would take longer; milliseconds."""
+    """How a part of a window is computed, and another way that would take longer."""
 
     part: str
     chosen: str
@@ -99,23 +99,25 @@ class Plan:
             for name, argument in zip(step.buffers, step.spec.arguments, strict=True)
         }
 
-    def device_ms(self, clock_mhz: float) -> float:
+    def predict_ms(self, clock_mhz: float) -> float:
         """Return the predicted device time of one window, dispatch included."""
-        return sum(LIST_MS + stream_ms(step.spec, clock_mhz) for step in self.steps)
+        return sum(LIST_MS + predict_stream_ms(step.spec, clock_mhz) for step in self.steps)
 
-    def decisions(self, clock_mhz: float) -> list[Decision]:
-        """Return what was chosen where there was a choice, with the predicted times that decide.
+    def decide(self, clock_mhz: float) -> list[Decision]:
+        """Return what is chosen where there is a choice, with the predicted times that decide.
 
-        All of it holds for every published model at every clock of the chip.
+        The choices are the same for every published model at every clock of the chip.
         """
         specs = {step.spec.op: step.spec for step in self.steps}
         norm, attention = specs["layernorm"], specs["attention"]
-        norm_ms = LIST_MS + stream_ms(norm, clock_mhz)
-        host_norm_ms = norm.m * norm.n * HOST_LAYERNORM_MS + sync_ms(6 * norm.m * norm.n)
-        fused_ms = LIST_MS + stream_ms(attention, clock_mhz)
-        chain_ms = attention_chain_ms(attention, clock_mhz)
-        dft_ms = HOST_FRAMING_MS + Gemm(N_FRAMES, MEL_SPLITS * N_FFT, N_FFT + 2).ms(clock_mhz)
-        dft_ms += sync_ms(N_FRAMES * (2 * MEL_SPLITS * N_FFT + 4 * N_FFT))
+        norm_ms = LIST_MS + predict_stream_ms(norm, clock_mhz)
+        host_norm_ms = norm.m * norm.n * HOST_LAYERNORM_MS + predict_sync_ms(6 * norm.m * norm.n)
+        fused_ms = LIST_MS + predict_stream_ms(attention, clock_mhz)
+        chain_ms = predict_chain_ms(attention, clock_mhz)
+        dft_ms = HOST_FRAMING_MS + Gemm(N_FRAMES, MEL_SPLITS * N_FFT, N_FFT + 2).predict_ms(
+            clock_mhz
+        )
+        dft_ms += predict_sync_ms(N_FRAMES * (2 * MEL_SPLITS * N_FFT + 4 * N_FFT))
         return [
             Decision("attention of a layer", "fused", fused_ms, "as products a head", chain_ms),
             Decision("LayerNorm", "on the device", norm_ms, "on the host", host_norm_ms),
@@ -131,9 +133,9 @@ def plan_encoder(dims: ModelDims) -> Plan:
             f"not {dims.n_audio_state} with {dims.head_size}"
         )
     sizes = _Sizes.of(dims)
-    cross = tuple(_cross_slices(dims))
-    layers = tuple(_layer(sizes, f"layers.{i}") for i in range(dims.n_audio_layer))
-    return Plan(dims, (_front(sizes), *layers, _back(sizes, dims, cross)), cross)
+    cross = tuple(_slice_cross(dims))
+    layers = tuple(_plan_layer(sizes, f"layers.{i}") for i in range(dims.n_audio_layer))
+    return Plan(dims, (_plan_front(sizes), *layers, _plan_back(sizes, dims, cross)), cross)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class _Sizes:
     mel_columns: int
     state: int
     valid_state: int
-    heads: int  # columns of all heads, TILE a head
+    heads: int  # columns of all heads, TILE for each
     hidden: int
 
     @classmethod
@@ -168,20 +170,20 @@ class _Sizes:
         return StreamSpec("layernorm", self.n_ctx, 0, self.state, valid=self.valid_state)
 
 
-def _front(sizes: _Sizes) -> tuple[Step, ...]:
+def _plan_front(sizes: _Sizes) -> tuple[Step, ...]:
     rows = CONV_TAPS * sizes.n_ctx
     conv1 = StreamSpec("gemm", rows, sizes.mel_columns, sizes.state, "gelu")
     conv2 = StreamSpec(
         "gemm", sizes.n_ctx, CONV_TAPS * sizes.state, sizes.state, "gelu_residual", parts=CONV_TAPS
     )
     return (
-        Step("conv1", conv1, (WINDOWS, "conv1.weights", "taps")),
+        Step("conv1", conv1, (PATCHES, "conv1.weights", "taps")),
         Step("conv2", conv2, ("taps", "conv2.weights", "positions", "x")),
     )
 
 
-def _layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
-    """One transformer block; the residual stream alternates between `x` and `y`."""
+def _plan_layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
+    """Plan one transformer block; the residual stream alternates between `x` and `y`."""
     state, heads, hidden = sizes.state, sizes.heads, sizes.hidden
     attention = StreamSpec("attention", sizes.n_ctx, sizes.n_ctx, heads, valid=sizes.valid_ctx)
     rows = (
@@ -205,7 +207,7 @@ def _layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
     )
 
 
-def _back(sizes: _Sizes, dims: ModelDims, cross: tuple[CrossSlice, ...]) -> tuple[Step, ...]:
+def _plan_back(sizes: _Sizes, dims: ModelDims, cross: tuple[CrossSlice, ...]) -> tuple[Step, ...]:
     norm = Step("post_norm", sizes.layernorm, ("x", STATES))
     width = round_up(2 * len(cross[0].layers) * dims.n_text_state, PASS)
     spec = sizes.gemm(sizes.state, width, "f32")
@@ -213,7 +215,7 @@ def _back(sizes: _Sizes, dims: ModelDims, cross: tuple[CrossSlice, ...]) -> tupl
     return (norm, *(Step(name, spec, (STATES, f"{name}.weights", name)) for name in names))
 
 
-def _cross_slices(dims: ModelDims) -> Iterator[CrossSlice]:
+def _slice_cross(dims: ModelDims) -> Iterator[CrossSlice]:
     """Divide the decoder's layers evenly over streams that the array can address."""
     n_layers = dims.n_text_layer
     fitting = MAX_N // (2 * dims.n_text_state)

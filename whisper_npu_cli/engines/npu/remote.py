@@ -27,15 +27,15 @@ from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.shared import WindowPool
-from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, folder_prefix
+from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, make_prefix
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions
 from whisper_npu_cli.transcript import DeviceProof
 
 PATIENCE_S = 4.0  # beats come twice a second
-START_S = 30.0  # until the first beat: interpreter and imports on a busy machine
-END_S = 2.0  # for a worker to go by itself
+START_S = 30.0  # until the first message: interpreter and imports on a busy machine
+END_S = 2.0  # a worker has so long to end by itself
 CHECKOUT = Path(__file__).parents[3]
 HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
 
@@ -115,7 +115,7 @@ class _Worker:
     """One worker process and the socket to it."""
 
     def __init__(self, options: WorkerOptions) -> None:
-        module, cwd = _worker_module(options)
+        module, cwd = _choose_module(options)
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", module, str(theirs.fileno())]
         with theirs:
@@ -158,24 +158,24 @@ class _Worker:
                 raise DeviceError("the NPU's worker process died", hint=HINT_GONE)
             message = json.loads(data)
             if message["kind"] == "failed":
-                raise _as_error(message)
+                raise _rebuild_error(message)
             if message["kind"] == kind:
                 return dict(message)
             patience_s = PATIENCE_S
 
     def close(self) -> None:
-        """Hang up, see the process out, and remove what it could not if it was killed."""
+        """Hang up, await the process, and remove the folders that a killed one leaves behind."""
         self._channel.close()
         try:
             self._process.wait(END_S if self._process.returncode is None else 0)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for folder in Path(gettempdir()).glob(f"{folder_prefix(self._process.pid)}*"):
+        for folder in Path(gettempdir()).glob(f"{make_prefix(self._process.pid)}*"):
             shutil.rmtree(folder)
 
 
-def _worker_module(options: WorkerOptions) -> tuple[str, Path | None]:
+def _choose_module(options: WorkerOptions) -> tuple[str, Path | None]:
     """Return the module that a worker runs and the folder to start it in (None: this one)."""
     if not options.exact:
         return "whisper_npu_cli.engines.npu.worker", None
@@ -184,6 +184,6 @@ def _worker_module(options: WorkerOptions) -> tuple[str, Path | None]:
     return "mlir.simulate.worker", CHECKOUT
 
 
-def _as_error(message: dict[str, Any]) -> WhisperNpuError:
+def _rebuild_error(message: dict[str, Any]) -> WhisperNpuError:
     error: type[WhisperNpuError] = getattr(errors, message["type"])
     return error(message["message"], hint=message["hint"])

@@ -20,8 +20,7 @@ from whisper_npu_cli.engines.npu.manifest import Overlay
 class Buffer(Protocol):
     """Memory that host and device share, each through an image of its own."""
 
-    size_bytes: int
-    host: NDArray[np.uint8]  # (size_bytes,) the host image; keeps the buffer alive
+    host: NDArray[np.uint8]  # (n_bytes,) the host image; keeps the buffer alive
 
     def to_device(self, size_bytes: int | None = None) -> None:
         """Make the first `size_bytes` (default: all) of the host image visible to the device."""

@@ -58,13 +58,13 @@ class WindowPool:
         self._free: list[int] = []
 
     def lend(self) -> tuple[int, int, SharedWindow]:
-        """Return number, file and mapping of a window that nobody looks at."""
+        """Return number, file and mapping of a window that nobody holds."""
         if not self._free:
             self._free.append(len(self._files))
             self._files.append(os.memfd_create("whisper-npu", os.MFD_CLOEXEC))
         number = self._free.pop()
         window = map_window(self._files[number], self._dims)
-        weakref.finalize(_owner(window), self._free.append, number).atexit = False  # type: ignore[misc]
+        weakref.finalize(_find_owner(window), self._free.append, number).atexit = False  # type: ignore[misc]
         return number, self._files[number], window
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class WindowPool:
         self._free.clear()
 
 
-def _owner(window: SharedWindow) -> NDArray[np.generic]:
+def _find_owner(window: SharedWindow) -> NDArray[np.generic]:
     """Return the array over the whole mapping, which all of the window's arrays refer to."""
     owner = window.mel.base
     assert isinstance(owner, np.ndarray)

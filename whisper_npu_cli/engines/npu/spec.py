@@ -5,8 +5,8 @@ This file says which operations exist, which arguments they take in which order 
 what they compute. `numerics.py` defines the same operations bit for bit in NumPy; both the
 compiled kernels of `mlir/kernels` and the stand-in for pyxrt are held to it.
 
-Every overlay carries a hash of this file: whatever is changed here, the overlays are to be built
-anew. So nothing stands here that does not decide what an overlay computes.
+Every overlay carries a hash of this file, so any change here means that overlays are built anew.
+Therefore nothing stands here that does not decide what an overlay computes.
 
 Array: 4 columns x 4 rows of cores. A core works on tiles of 64 x 64; one pass of the array
 makes 256 x 256 of the output, so matrices are padded to multiples of 256 (K alone: of 64).
@@ -141,7 +141,7 @@ class StreamSpec:
 
     @property
     def name(self) -> str:
-        """A file name that says everything, for example gemm_1536x512x2048_gelu."""
+        """A file name that tells all fields, for example gemm_1536x512x2048_gelu."""
         parts = f"_p{self.parts}" if self.parts > 1 else ""
         detail = f"_{self.epilogue}" if self.epilogue else f"_v{self.valid}"
         return f"{self.op}_{self.m}x{self.k}x{self.n}{detail}{parts}"

@@ -2,7 +2,7 @@
 
 Each constant is fitted to a figure that others published, and says to which; the stand-in's clock
 and `mlir/simulate` use the same. A command takes its dispatch plus the longest of computing, device
-memory, streams and control. Everything made of these numbers must be shown as `predicted`.
+memory, streams and control. Whatever is derived from these numbers must be shown as `predicted`.
 """
 
 from __future__ import annotations
@@ -33,96 +33,86 @@ HOST_LAYERNORM_MS = 3.6e-6  # NumPy, an element: 2.8 ms for 1536 x 512 (inferred
 
 @dataclass(frozen=True)
 class Gemm:
-    """A product as the model sees it; published ones differ in tile and layout from ours."""
+    """A product as the model sees it; published ones differ from ours in their tile."""
 
     m: int
     k: int
     n: int
     tile: tuple[int, int, int] = (TILE, TILE, TILE)
     out_bytes: int = 4  # bytes of an element of the result
-    pretiled: bool = True  # tiles are contiguous in device memory
     extra_bytes: int = 0  # residual operand
 
-    def ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
+    def predict_ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
         """Return predicted milliseconds without the dispatch."""
         tile_m, tile_k, tile_n = self.tile
         rows, cols = round_up(self.m, COLUMNS * tile_m), round_up(self.n, COLUMNS * tile_n)
         steps = rows // tile_m * (cols // tile_n) / N_CORES * ceil(self.k / tile_k)
-        compute = steps * tile_cycles(*self.tile)
+        compute = steps * count_tile_cycles(*self.tile)
         operands = 2 * tile_k * max(tile_m, tile_n) / STREAM_BYTES * steps
         moved = steps * COLUMNS * 2 * tile_k * (tile_m + tile_n)
         moved += rows * cols * self.out_bytes + self.extra_bytes
         groups = ceil(rows / (COLUMNS * tile_m) / 2)  # row blocks in ping-pong halves
         control = groups * COLUMNS * (5 * DESCRIPTOR_MS + AWAIT_MS)
         return max(
-            cycles_ms(max(compute, operands), clock_mhz),
-            moved / self._bandwidth(2 * tile_n, 2 * cols) / 1e6,
+            convert_cycles(max(compute, operands), clock_mhz),
+            moved / PRETILED_GBPS / 1e6,
             control,
         )
 
-    def _bandwidth(self, run_bytes: int, stride_bytes: int) -> float:
-        """Return GB/s by contiguous run and row stride of the operands (fit to whisper-xdna)."""
-        if self.pretiled:
-            return PRETILED_GBPS
-        if run_bytes < 64:
-            return 16.0
-        stride = min(max(stride_bytes, 1024), 2560)
-        return 25.0 - 6.0 * (stride - 1024) / (2560 - 1024)
 
-
-def stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
+def predict_stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     """Return the predicted milliseconds of one command on the array, without its dispatch."""
     if spec.op == "attention":
-        return _attention_ms(spec, clock_mhz)
+        return _predict_attention_ms(spec, clock_mhz)
     if spec.op == "layernorm":  # every row passes twice, down the four row streams
         passed = 2 * 4 * spec.m * spec.n
-        streamed = cycles_ms(passed / COLUMNS / STREAM_BYTES, clock_mhz)
+        streamed = convert_cycles(passed / COLUMNS / STREAM_BYTES, clock_mhz)
         return max(streamed, (passed + 2 * spec.m * spec.n) / PRETILED_GBPS / 1e6)
     epilogue = EPILOGUES[spec.epilogue]
     gelu = spec.m * spec.n / GELU_GELEMS / 1e6 * CLOCK_MHZ / clock_mhz if epilogue.gelu else 0.0
     out_bytes = 4 if epilogue.layout == "c" else 2
     residual = 4 * spec.m * spec.n if epilogue.residual else 0
-    return gelu + Gemm(spec.m, spec.k, spec.n, out_bytes=out_bytes, extra_bytes=residual).ms(
-        clock_mhz
-    )
+    return gelu + Gemm(
+        spec.m, spec.k, spec.n, out_bytes=out_bytes, extra_bytes=residual
+    ).predict_ms(clock_mhz)
 
 
-def attention_chain_ms(spec: StreamSpec, clock_mhz: float) -> float:
-    """Return what `spec` would take as two products a head, exponentials between, in a run list."""
-    scores = Gemm(spec.m, TILE, spec.k, out_bytes=2).ms(clock_mhz)
-    exponentials = cycles_ms(spec.m * spec.k * EXP_CYCLES / N_CORES, clock_mhz)
-    values = Gemm(spec.m, spec.k, TILE, out_bytes=2).ms(clock_mhz)
+def predict_chain_ms(spec: StreamSpec, clock_mhz: float) -> float:
+    """Predict `spec` as two products for each head with exponentials between, in a run list."""
+    scores = Gemm(spec.m, TILE, spec.k, out_bytes=2).predict_ms(clock_mhz)
+    exponentials = convert_cycles(spec.m * spec.k * EXP_CYCLES / N_CORES, clock_mhz)
+    values = Gemm(spec.m, spec.k, TILE, out_bytes=2).predict_ms(clock_mhz)
     return spec.n // TILE * (2 * LIST_MS + scores + exponentials + values)
 
 
-def breakdown(specs: Iterable[StreamSpec], clock_mhz: float) -> dict[str, float]:
+def sum_by_operation(specs: Iterable[StreamSpec], clock_mhz: float) -> dict[str, float]:
     """Sum predicted milliseconds by operation, without dispatches."""
     parts: dict[str, float] = {}
     for spec in specs:
-        parts[spec.op] = parts.get(spec.op, 0.0) + stream_ms(spec, clock_mhz)
+        parts[spec.op] = parts.get(spec.op, 0.0) + predict_stream_ms(spec, clock_mhz)
     return parts
 
 
-def tile_cycles(m: int, k: int, n: int) -> int:
+def count_tile_cycles(m: int, k: int, n: int) -> int:
     """Return the cycles in which one core multiplies tiles of bf16."""
     return (m // 16) * (n // 16) * (STEP_CYCLES * k // 8 + BLOCK_CYCLES)
 
 
-def cycles_ms(cycles: float, clock_mhz: float = CLOCK_MHZ) -> float:
+def convert_cycles(cycles: float, clock_mhz: float = CLOCK_MHZ) -> float:
     """Return the milliseconds of `cycles` of the array."""
     return cycles / clock_mhz / 1e3
 
 
-def sync_ms(size_bytes: float) -> float:
+def predict_sync_ms(size_bytes: float) -> float:
     """Return the predicted milliseconds of handing a buffer over."""
     return size_bytes / SYNC_GBPS / 1e6
 
 
-def _attention_ms(spec: StreamSpec, clock_mhz: float) -> float:
-    """Fused: each core keeps its queries, all keys and values pass down its column."""
+def _predict_attention_ms(spec: StreamSpec, clock_mhz: float) -> float:
+    """Predict fused attention: a core keeps its queries; keys and values pass down its column."""
     heads = spec.n // TILE
-    scores = heads * spec.m * spec.k / N_CORES  # of one core
+    scores = heads * spec.m * spec.k / N_CORES  # scores of one core
     compute = scores * (2 * TILE / ATTENTION_MACS + EXP_CYCLES)
     passes = ceil(heads / COLUMNS) * ceil(spec.m / (COLUMNS * 6 * TILE))  # six query tiles a core
     streamed = passes * 2 * spec.k * TILE * 2 / STREAM_BYTES
-    return cycles_ms(max(compute, streamed), clock_mhz)
+    return convert_cycles(max(compute, streamed), clock_mhz)

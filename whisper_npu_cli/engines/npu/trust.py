@@ -1,4 +1,4 @@
-"""The known-answer test: an overlay is trusted only after each stream computed right, here, now.
+"""The known-answer test: an overlay is trusted only after each of its streams has computed right.
 
 Devices report success for stale instructions, wrong block orders and unwritten results. So every
 stream runs once on noise, its output is filled with NaN before, and one row of every tile is
@@ -23,8 +23,10 @@ F32 = NDArray[np.float32]
 
 TIMEOUT_S = 5.0
 SENTINEL = 0xFF  # bytes of a NaN, in bf16 and in fp32
-TOLERANCE = 0.02  # of the largest value: twice what bf16 results and exponentials may lose
-NOISE = np.random.default_rng(1).uniform(-1, 1, 99_991).astype(np.float32)  # prime: rows differ
+TOLERANCE = 0.02  # share of the largest value: twice what bf16 results and exponentials may lose
+NOISE = (
+    np.random.default_rng(1).uniform(-1, 1, 99_991).astype(np.float32)
+)  # a prime length: rows differ
 
 
 def check_streams(runtime: DeviceRuntime, program: Program, specs: Iterable[StreamSpec]) -> float:
@@ -33,7 +35,7 @@ def check_streams(runtime: DeviceRuntime, program: Program, specs: Iterable[Stre
 
 
 def _check_stream(runtime: DeviceRuntime, program: Program, spec: StreamSpec) -> float:
-    inputs = [_noise(spec, argument) for argument in spec.arguments[:-1]]
+    inputs = [_make_noise(spec, argument) for argument in spec.arguments[:-1]]
     buffers = [runtime.alloc(argument.size_bytes) for argument in spec.arguments]
     for buffer, (packed, _) in zip(buffers, inputs, strict=False):
         buffer.host[:] = packed.reshape(-1).view(np.uint8)
@@ -62,24 +64,24 @@ def _judge(spec: StreamSpec, got: F32, rows: NDArray[np.int64], want: F32) -> No
         raise OverlayError(message, hint=hint)
 
 
-def _noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tuple[F32, ...]]:
+def _make_noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tuple[F32, ...]]:
     """Return an argument packed, and the plain matrices that it holds."""
     rows, cols = argument.shape
     if argument.layout == "weights":
-        weights = layout.to_bf16(_matrix(rows - TILE, cols, scale=spec.k**-0.5))
-        bias = NOISE[:cols] if cols <= NOISE.size else np.resize(NOISE, cols)
+        weights = layout.to_bf16(_make_matrix(rows - TILE, cols, scale=spec.k**-0.5))
+        bias = NOISE[:cols]  # a stream has at most MAX_N columns, fewer than the noise
         return layout.pack_weights(weights, bias), (layout.from_bf16(weights), bias)
     if argument.layout == "kv":
-        keys, values = (layout.to_bf16(_matrix(rows // 2, cols, shift=i)) for i in range(2))
+        keys, values = (layout.to_bf16(_make_matrix(rows // 2, cols, shift=i)) for i in range(2))
         return layout.pack_kv(keys, values), (layout.from_bf16(keys), layout.from_bf16(values))
     if argument.layout == "c":
-        plain = _matrix(rows, cols, shift=3)
+        plain = _make_matrix(rows, cols, shift=3)
         return layout.pack_c(plain), (plain,)
-    operand = layout.to_bf16(_matrix(rows, cols))
+    operand = layout.to_bf16(_make_matrix(rows, cols))
     return layout.pack_a(operand), (layout.from_bf16(operand),)
 
 
-def _matrix(rows: int, cols: int, scale: float = 1.0, shift: int = 0) -> F32:
+def _make_matrix(rows: int, cols: int, scale: float = 1.0, shift: int = 0) -> F32:
     return np.resize(np.roll(NOISE, shift), (rows, cols)) * np.float32(scale)
 
 

@@ -22,65 +22,62 @@ Indices = NDArray[np.int64]
 Linear = tuple[F32, F32]  # (k, n) and (n,)
 
 
-def packed_weights(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def pack_encoder(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield name and bytes of every buffer that stays resident, one after the other."""
     arguments = plan.buffers
-    yield "positions", _bytes(pack_c(pad(_positions(checkpoint), *arguments["positions"].shape)))
-    yield "conv1.weights", _conv1(checkpoint, arguments["conv1.weights"])
-    yield "conv2.weights", _conv2(checkpoint, arguments["conv2.weights"])
+    positions = checkpoint.array("model.encoder.embed_positions.weight")
+    yield "positions", _view_bytes(pack_c(pad(positions, *arguments["positions"].shape)))
+    yield "conv1.weights", _pack_conv1(checkpoint, arguments["conv1.weights"])
+    yield "conv2.weights", _pack_conv2(checkpoint, arguments["conv2.weights"])
     for index in range(plan.dims.n_audio_layer):
-        for name, linear in _layer(checkpoint, index):
+        for name, linear in _fold_layer(checkpoint, index):
             yield name, _pack(linear, arguments[name])
     for part in plan.cross:
         name = f"{part.buffer}.weights"
-        yield name, _pack(_cross(checkpoint, part), arguments[name])
+        yield name, _pack(_fold_cross(checkpoint, part), arguments[name])
 
 
-def _positions(checkpoint: Checkpoint) -> F32:
-    return checkpoint.array("model.encoder.embed_positions.weight")
-
-
-def _conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
-    """(state, n_mels, taps) -> (taps * n_mels, state), and below it the bias for the ones."""
+def _pack_conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
+    """Pack (state, n_mels, taps) as (taps * n_mels, state), with the bias below for the ones."""
     kernel = checkpoint.array("model.encoder.conv1.weight")
     rows = kernel.transpose(2, 1, 0).reshape(-1, len(kernel))
     bias = np.stack(split_bf16(checkpoint.array("model.encoder.conv1.bias")))
     k, n = argument.shape[0] - TILE, argument.shape[1]
     weights = pad(np.concatenate([to_bf16(rows), bias]), k, n)
-    return _bytes(pack_weights(weights, np.zeros(n, np.float32)))
+    return _view_bytes(pack_weights(weights, np.zeros(n, np.float32)))
 
 
-def _conv2(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
-    """(state, state, taps) -> tap by tap (padded state, state)."""
+def _pack_conv2(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
+    """Pack (state, state, taps) tap by tap, each (padded state, state)."""
     kernel = checkpoint.array("model.encoder.conv2.weight")
     k, n = (argument.shape[0] - TILE) // CONV_TAPS, argument.shape[1]
     taps = [pad(np.ascontiguousarray(kernel[:, :, tap].T), k, n) for tap in range(CONV_TAPS)]
     return _pack((np.concatenate(taps), checkpoint.array("model.encoder.conv2.bias")), argument)
 
 
-def _layer(checkpoint: Checkpoint, index: int) -> Iterator[tuple[str, Linear]]:
+def _fold_layer(checkpoint: Checkpoint, index: int) -> Iterator[tuple[str, Linear]]:
     dims = checkpoint.dims
     source, name = f"model.encoder.layers.{index}", f"layers.{index}"
-    heads = _head_columns(dims.n_audio_head, dims.head_size)
+    heads = _place_heads(dims.n_audio_head, dims.head_size)
     norm = f"{source}.self_attn_layer_norm"
     scale = log2(e) / sqrt(dims.head_size)  # the overlay's softmax takes powers of two
     for step, projection, factor in (("query", "q", scale), ("key", "k", 1), ("value", "v", 1)):
-        linear = _normed(checkpoint, f"{source}.self_attn.{projection}_proj", norm)
+        linear = _fold_norm(checkpoint, f"{source}.self_attn.{projection}_proj", norm)
         weights, bias = (array * np.float32(factor) for array in linear)
         yield f"{name}.{step}.weights", (_spread(weights, heads, 1), _spread(bias, heads, 0))
-    weights, bias = _linear(checkpoint, f"{source}.self_attn.out_proj")
+    weights, bias = _read_linear(checkpoint, f"{source}.self_attn.out_proj")
     yield f"{name}.attn_out.weights", (_spread(weights, heads, 0), bias)
     yield (
         f"{name}.fc1.weights",
-        _normed(checkpoint, f"{source}.fc1", f"{source}.final_layer_norm"),
+        _fold_norm(checkpoint, f"{source}.fc1", f"{source}.final_layer_norm"),
     )
-    yield f"{name}.fc2.weights", _linear(checkpoint, f"{source}.fc2")
+    yield f"{name}.fc2.weights", _read_linear(checkpoint, f"{source}.fc2")
 
 
-def _cross(checkpoint: Checkpoint, part: CrossSlice) -> Linear:
-    """Keys and values of some decoder layers side by side."""
+def _fold_cross(checkpoint: Checkpoint, part: CrossSlice) -> Linear:
+    """Return the products for keys and values of a slice of decoder layers, side by side."""
     linears = [
-        _normed(
+        _fold_norm(
             checkpoint,
             f"model.decoder.layers.{layer}.encoder_attn.{projection}_proj",
             "model.encoder.layer_norm",
@@ -92,7 +89,7 @@ def _cross(checkpoint: Checkpoint, part: CrossSlice) -> Linear:
     return np.concatenate(weights, axis=1), np.concatenate(biases)
 
 
-def _linear(checkpoint: Checkpoint, name: str) -> Linear:
+def _read_linear(checkpoint: Checkpoint, name: str) -> Linear:
     """Return weights (k, n) and bias (n,); the key projections have none."""
     weights = checkpoint.array(f"{name}.weight").T
     if name.endswith("k_proj"):
@@ -100,14 +97,14 @@ def _linear(checkpoint: Checkpoint, name: str) -> Linear:
     return weights, checkpoint.array(f"{name}.bias")
 
 
-def _normed(checkpoint: Checkpoint, name: str, norm: str) -> Linear:
+def _fold_norm(checkpoint: Checkpoint, name: str, norm: str) -> Linear:
     """Fold the scale and shift of LayerNorm `norm` into the linear layer `name` behind it."""
-    weights, bias = _linear(checkpoint, name)
+    weights, bias = _read_linear(checkpoint, name)
     scale, shift = checkpoint.array(f"{norm}.weight"), checkpoint.array(f"{norm}.bias")
     return weights * scale[:, None], bias + shift @ weights
 
 
-def _head_columns(n_heads: int, head_size: int) -> Indices:
+def _place_heads(n_heads: int, head_size: int) -> Indices:
     """Return where each column of the heads goes: every head begins a tile."""
     return (np.arange(n_heads)[:, None] * TILE + np.arange(head_size)).reshape(-1)
 
@@ -126,8 +123,8 @@ def _pack(linear: Linear, argument: Argument) -> NDArray[np.uint8]:
     k, n = argument.shape[0] - TILE, argument.shape[1]
     padded_bias = np.zeros(n, np.float32)
     padded_bias[: len(bias)] = bias
-    return _bytes(pack_weights(pad(to_bf16(weights), k, n), padded_bias))
+    return _view_bytes(pack_weights(pad(to_bf16(weights), k, n), padded_bias))
 
 
-def _bytes(array: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _view_bytes(array: NDArray[np.generic]) -> NDArray[np.uint8]:
     return array.reshape(-1).view(np.uint8)

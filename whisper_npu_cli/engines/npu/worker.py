@@ -1,10 +1,10 @@
 """The process that owns the NPU: `python -m … SOCKET`, started by `remote.py`.
 
-With `--exact` that is `mlir.simulate.worker`, which opens another stand-in and serves as this one.
+With `--exact` it is `mlir.simulate.worker`, which opens another stand-in and serves likewise.
 
-pyxrt holds the interpreter lock while the device works, so nobody else can live in this process.
-A thread of its own sends a beat twice a second; where the device freezes the process, the beats
-stop, the parent notices, and if that is gone too, the kernel's alarm ends the process.
+pyxrt holds the interpreter lock while the device works, so nothing else can run in this process.
+A thread sends a beat twice a second. Where the device freezes the process, the beats stop and the
+parent notices; if the parent is gone too, the kernel's alarm ends the process.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def send(channel: socket.socket, kind: str, **fields: Any) -> None:
     channel.send(json.dumps({"kind": kind, **fields}).encode())
 
 
-def folder_prefix(pid: int) -> str:
+def make_prefix(pid: int) -> str:
     """Return what the names of a worker's temporary folders begin with."""
     return f"whisper-npu-{pid}-"
 
@@ -82,9 +82,9 @@ def main(open_encoder: Callable[[WorkerOptions], NpuEncoder]) -> None:
 def open_encoder(options: WorkerOptions) -> NpuEncoder:
     """Open the device that `options` names, with the model's weights on it."""
     if options.device == "sim":
-        from whisper_npu_cli.engines.npu.standin.build import operators
+        from whisper_npu_cli.engines.npu.standin.build import make_operators
 
-        return open_simulated(options, operators)
+        return open_simulated(options, make_operators)
     checkpoint = open_checkpoint(options.model, offline=True)
     path = find_manifest(Path(options.xclbins) if options.xclbins else None)
     if path is None:
@@ -100,7 +100,7 @@ def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
 
     checkpoint = open_checkpoint(options.model, offline=True)
     specs = plan_encoder(checkpoint.dims).specs
-    with TemporaryDirectory(prefix=folder_prefix(os.getpid())) as folder:
+    with TemporaryDirectory(prefix=make_prefix(os.getpid())) as folder:
         standin = open_standin(Path(folder), specs, options.attempt, operators)
         return NpuEncoder(checkpoint, *standin)
 

@@ -44,8 +44,8 @@ def inspect_xclbin(path: Path) -> XclbinInfo:
     if data[:8] != MAGIC:
         raise OverlayError(f"{path}: not an xclbin", hint=HINT_BUILD)
     try:
-        sections = _sections(data)
-        kernels = _kernels(sections[EMBEDDED_METADATA])
+        sections = _read_sections(data)
+        kernels = _read_kernels(sections[EMBEDDED_METADATA])
         (n_columns,) = struct.unpack_from("<H", sections[AIE_PARTITION], COLUMN_WIDTH_AT)
     except (KeyError, struct.error, ElementTree.ParseError) as error:
         raise OverlayError(f"{path}: damaged xclbin ({error!r})", hint=HINT_BUILD) from error
@@ -67,7 +67,7 @@ def check_overlay(folder: Path, overlay: Overlay) -> None:
         raise OverlayError(f"{overlay.xclbin}: {problem}", hint=HINT_BUILD)
 
 
-def _sections(data: bytes) -> dict[int, bytes]:
+def _read_sections(data: bytes) -> dict[int, bytes]:
     """Map the kind of each section to its bytes."""
     (count,) = struct.unpack_from("<I", data, SECTION_COUNT_AT)
     sections = {}
@@ -79,6 +79,6 @@ def _sections(data: bytes) -> dict[int, bytes]:
     return sections
 
 
-def _kernels(metadata: bytes) -> dict[str, int]:
+def _read_kernels(metadata: bytes) -> dict[str, int]:
     root = ElementTree.fromstring(metadata.rstrip(b"\0"))
     return {kernel.get("name", ""): len(kernel.findall("arg")) for kernel in root.iter("kernel")}

@@ -95,7 +95,7 @@ class _Mapping:
     """Lends a mapped buffer object to NumPy, which keeps this object and so the buffer alive."""
 
     def __init__(self, bo: Any) -> None:
-        self._bo = bo  # freed under its map(), views of it would crash the process
+        self._bo = bo  # keeps it: a view of the map() of a freed buffer would crash the process
         view = np.frombuffer(bo.map(), np.uint8)
         self.__array_interface__ = view.__array_interface__
 
@@ -117,7 +117,7 @@ class XrtRunList:
         """Run all commands; return device milliseconds."""
         clock = self._runtime.clock
         start = clock()
-        with _translated("the NPU stopped"):
+        with _translate_errors("the NPU stopped"):
             if self._list is None:
                 for run in self._runs:
                     self._run_single(run, timeout_s)
@@ -165,12 +165,12 @@ class XrtProgram:
 
     def run_list(self, commands: Sequence[Command]) -> XrtRunList:
         """Bind `commands` for repeated execution."""
-        with _translated("XRT refused a command"), _bank_warnings_raise():
+        with _translate_errors("XRT refused a command"), _raise_bank_warnings():
             runs = [self._bind(command) for command in commands]
             return XrtRunList(self._runtime, self._context, runs)
 
     def _bind(self, command: Command) -> Any:
-        """Make a run; the arguments are typed here, for pyxrt skips what it cannot convert."""
+        """Make a run; the types are checked here, for pyxrt skips what it cannot convert."""
         stream = self._streams[command.stream]
         run = self._runtime.pyxrt.run(self._kernel)
         run.set_arg(0, TRANSACTION)
@@ -193,26 +193,26 @@ class XrtRuntime:
         self.pyxrt = pyxrt
         self.clock = clock
         self.predicted = clock is not time.perf_counter
-        with _translated("the NPU cannot be opened"):
+        with _translate_errors("the NPU cannot be opened"):
             self.device = pyxrt.device(0)
-            self.name = self._info("name")
+            self.name = self._get_info("name")
 
     @property
     def clock_mhz(self) -> int:
         """The array's clock; true only while a context is open."""
-        return int(self._info("max_clock_frequency_mhz") or 0)
+        return int(self._get_info("max_clock_frequency_mhz") or 0)
 
-    def _info(self, key: str) -> str:
+    def _get_info(self, key: str) -> str:
         return str(self.device.get_info(getattr(self.pyxrt.xrt_info_device, key)))
 
     def load(self, folder: Path, overlay: Overlay) -> XrtProgram:
         """Open the overlay's hardware context and upload its instruction streams."""
-        with _translated(f"the NPU refused overlay {overlay.name}"):
+        with _translate_errors(f"the NPU refused overlay {overlay.name}"):
             return XrtProgram(self, folder, overlay)
 
     def alloc(self, size_bytes: int) -> XrtBuffer:
         """Allocate a data buffer in the host bank, which all contexts share."""
-        with _translated(f"cannot allocate {size_bytes} bytes for the NPU"):
+        with _translate_errors(f"cannot allocate {size_bytes} bytes for the NPU"):
             flags = self.pyxrt.bo.host_only
             return XrtBuffer(
                 self.pyxrt, self.pyxrt.bo(self.device, size_bytes, flags, 0), size_bytes
@@ -220,8 +220,8 @@ class XrtRuntime:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Turn XRT's RuntimeError into a DeviceError with the hint that its number deserves."""
+def _translate_errors(what: str) -> Iterator[None]:
+    """Turn XRT's RuntimeError into a DeviceError with the hint for its number."""
     try:
         yield
     except RuntimeError as error:
@@ -231,7 +231,7 @@ def _translated(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _bank_warnings_raise() -> Iterator[None]:
+def _raise_bank_warnings() -> Iterator[None]:
     """Raise where XRT says on standard error that it will run on a private copy of a buffer.
 
     XRT only warns and the results are then zeros, so the warning is the only evidence.
@@ -246,9 +246,9 @@ def _bank_warnings_raise() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             log.seek(0)
-            said = log.read()
-            os.write(2, said)
-    if BANK_WARNING in said:
+            written = log.read()
+            os.write(2, written)
+    if BANK_WARNING in written:
         raise DeviceError(
             "XRT put a buffer of the NPU into another memory bank; its results would be zeros",
             hint="the overlay and XRT do not fit together; see: whisper-npu doctor",

@@ -20,8 +20,8 @@ class Linear(NamedTuple):
     weight: I8Array  # (n_layer, n_out, n_in)
     scale: F32Array  # (n_layer, n_out)
     bias: F32Array  # (n_layer, n_out)
-    limit: F32Array  # (n_layer,), largest activation code of which no int32 sum overflows
-    with_gelu: bool = False  # whether GELU follows; a field, as numba specialises on literals
+    limit: F32Array  # (n_layer,), largest activation code with which no int32 sum overflows
+    with_gelu: bool = False  # whether GELU follows; a field, for numba specialises on literals
 
 
 class Rounded(NamedTuple):
@@ -56,7 +56,7 @@ class Weights(NamedTuple):
 
 
 class Caches(NamedTuple):
-    """Cached keys (n_ctx, head_size) and values (head_size, n_ctx): rows of dot products.
+    """Cached keys (n_ctx, head_size) and values (head_size, n_ctx), both as rows of dot products.
 
     A slot holds one row's tokens. Cross-attention reads each window where it lies: `cross` has the
     addresses of its four arrays, which have the shape and type of window 0's, given here. The
@@ -67,7 +67,7 @@ class Caches(NamedTuple):
 
     self_keys: F32Array  # (n_layer, n_slots, n_head, n_positions, head_size)
     self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_positions)
-    cross: NDArray[np.int64]  # (n_windows, 4), of what follows
+    cross: NDArray[np.int64]  # (n_windows, 4), addresses of the four arrays below
     cross_keys: NDArray[Any]  # (n_layer, n_head, n_audio_ctx, head_size) int8 or f32
     cross_values: NDArray[Any]  # (n_layer, n_head, head_size, n_padded)
     key_scale: F32Array  # (n_layer, n_head, head_size)
@@ -75,7 +75,7 @@ class Caches(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Intermediate results, allocated once; n_x here is the most that one call may process."""
+    """Intermediate results, allocated once; n_x here is the most rows that one call may process."""
 
     x: F32Array  # (n_x, n_state), the residual stream
     branch: F32Array  # (n_x, n_state), what the last product adds to it
@@ -83,13 +83,13 @@ class Scratch(NamedTuple):
     qkv: F32Array  # (n_x, 3 * n_state)
     attended: F32Array  # (n_x, n_state)
     mlp: F32Array  # (n_x, 4 * n_state)
-    codes: NDArray[np.int16]  # (n_x, n_state), what a product takes
+    codes: NDArray[np.int16]  # (n_x, n_state), a product's input
     mlp_codes: NDArray[np.int16]  # (n_x, 4 * n_state)
-    code_scale: F32Array  # (n_x,), of either
+    code_scale: F32Array  # (n_x,), scales of `codes` or `mlp_codes`
     queries: F32Array  # (n_head, n_x, head_size)
     scores: F32Array  # (n_head, n_x, max(n_padded, n_text_ctx))
-    head_codes: NDArray[np.int16]  # (n_head, n_x, n_padded), what cross-attention takes
+    head_codes: NDArray[np.int16]  # (n_head, n_x, n_padded), cross-attention's input
     head_scale: F32Array  # (n_head, n_x)
-    capture_index: NDArray[np.int64]  # (n_layer, n_head), where a head is kept; -1: nowhere
+    capture_index: NDArray[np.int64]  # (n_layer, n_head), a head's place in `captured`, or -1
     captured: F32Array  # (n_captured, n_x, n_audio_ctx), cross-attention weights of those heads
-    team: NDArray[np.int64]  # what its threads share, see `team.py`
+    team: NDArray[np.int64]  # what the threads share, see `team.py`

@@ -2,7 +2,7 @@
 
 Numba stores machine code beside the module, or, where that folder cannot be written, in the
 user's cache folder; NUMBA_CACHE_DIR overrides both. It compiles again when a file of this
-package, the CPU or numba's version is another.
+package, the CPU or numba's version has changed.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from whisper_npu_cli.errors import DeviceError
 
 Notice: TypeAlias = Callable[[], None]
 
-# Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises. Called
-# by compiled code alone, it needs no wrapper for Python, which took 10 % of compiling.
+# Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises. Only
+# compiled code calls these functions: they need no wrapper for Python, 10 % of the compile time.
 serial = njit(fastmath=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
@@ -58,7 +58,7 @@ class _CompileListener(Listener):  # type: ignore[misc]
 class PackageCache(FunctionCache):  # type: ignore[misc]
     """Stored code of a function and of all that it calls.
 
-    Numba's own notices changes of the file that it compiled, and none of those that it imports.
+    Numba's own cache notices changes in a function's file, but none in the files that it imports.
     """
 
     STAMP = hashlib.sha256(
@@ -70,10 +70,10 @@ class PackageCache(FunctionCache):  # type: ignore[misc]
 
 
 def compile_once(kernel: Any, arguments: tuple[Any, ...], notice: Notice) -> None:
-    """Compile `kernel` for arguments of such types, or load what numba has stored.
+    """Compile `kernel` for the types of `arguments`, or load the code that numba has stored.
 
-    `notice` is called before a compilation. The types of arrays hold no shape, so one run serves
-    every model and batch. DeviceError where numba can store nothing.
+    `notice` is called before a compilation. The types of arrays hold no shape, so one compilation
+    serves every model and batch. DeviceError where numba can store nothing.
     """
     types = tuple(typeof(argument) for argument in arguments)
     if types in kernel.overloads:

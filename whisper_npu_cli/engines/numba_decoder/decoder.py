@@ -23,7 +23,7 @@ from whisper_npu_cli.engines.numba_decoder.compiling import Notice, compile_once
 from whisper_npu_cli.engines.numba_decoder.forward import forward, linear
 from whisper_npu_cli.engines.numba_decoder.kernels import LINE
 from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
-from whisper_npu_cli.engines.numba_decoder.team import new_team
+from whisper_npu_cli.engines.numba_decoder.team import make_team
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.options import EngineOptions
 
@@ -41,7 +41,7 @@ class NumbaDecoder:
     """Whisper's text decoder: int8 weights, compiled steps, caches allocated once.
 
     `cross_kv` is the precision of the cached cross-attention keys and values. `on_compile` is
-    called before the kernels are compiled, which happens once per machine (see `kernels`).
+    called before the kernels are compiled, which happens once per machine (see `compiling`).
     CheckpointError where the sizes of `checkpoint` do not suit the kernels.
     """
 
@@ -65,7 +65,7 @@ class NumbaDecoder:
         self._n_padded = -(-self.dims.n_audio_ctx // LINE) * LINE
         self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
         self._compile(on_compile)
-        self.n_sessions = 0  # started; the last one may use the caches
+        self.n_sessions = 0  # sessions started; only the last one may use the caches
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
         """Quantise the window's cross-attention keys and values, or lay them out as they are."""
@@ -77,7 +77,7 @@ class NumbaDecoder:
                 f"cross-attention keys and values of {keys.shape} and {values.shape},"
                 f" expected {expected}"
             )
-        kept = self._window()
+        kept = self._make_window()
         if self._cross_dtype == np.int8:
             quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
             quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
@@ -90,7 +90,7 @@ class NumbaDecoder:
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
         """Begin decoding `windows`, one row each; `max_rows` bounds later gathers.
 
-        Ends the session before: its caches are taken over, and grown where they are too small.
+        Ends the session before, takes over its caches, and enlarges them where they are too small.
         """
         n_slots = max(len(windows), max_rows or 0)
         if n_slots > self.logits.shape[0]:
@@ -103,20 +103,20 @@ class NumbaDecoder:
         self.n_sessions += 1
 
     def _compile(self, notice: Notice) -> None:
-        """Compile what is called from here, or load it from disk."""
-        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _rounded(1, 1)
-        caches, s, weights = self.caches([self._window()]), self.scratch, self.weights
+        """Compile the functions that are called from here, or load them from disk."""
+        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _make_rounded(1, 1)
+        caches, s, weights = self.make_caches([self._make_window()]), self.scratch, self.weights
         compile_once(linear, (1, s.team, weights.vocabulary, x, rounded, x), notice)
         compile_once(forward, (1, tokens, caches, s, tokens, 0, x, *weights), notice)
         codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
         compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
 
-    def caches(self, windows: Sequence[CrossKV]) -> Caches:
-        """Return the caches of a session over `windows`, which has to keep them in memory."""
+    def make_caches(self, windows: Sequence[CrossKV]) -> Caches:
+        """Return the caches of a session over `windows`, which must stay in memory meanwhile."""
         dims = self.dims
         shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
         arrays = []
-        for w in windows:  # the kernels read what lies at an address, whatever it is
+        for w in windows:  # checked, for the kernels read whatever lies at an address
             is_ours = w.keys.shape == shape and w.keys.dtype == self._cross_dtype
             if not is_ours or w.key_scale is None or w.value_scale is None:
                 raise ValueError("a window that is not of this decoder's cross_kv()")
@@ -124,7 +124,7 @@ class NumbaDecoder:
         cross = np.array([[a.ctypes.data for a in window] for window in arrays], np.int64)
         return Caches(self.self_keys, self.self_values, cross, *arrays[0])
 
-    def _window(self) -> CrossKV:
+    def _make_window(self) -> CrossKV:
         """Return a window of zeros."""
         dims, head_size = self.dims, self.dims.text_head_size
         heads = dims.n_text_layer, dims.n_text_head
@@ -136,7 +136,7 @@ class NumbaDecoder:
         )
 
     def _allocate(self, n_slots: int, n_positions: int) -> None:
-        """Allocate for that many rows, of that many tokens."""
+        """Allocate the arrays for `n_slots` rows of `n_positions` tokens."""
         dims, head_size = self.dims, self.dims.text_head_size
         n_layer, n_head, n_state = dims.n_text_layer, dims.n_text_head, dims.n_text_state
         n_x = max(PREFILL_SIZE, n_slots)
@@ -156,13 +156,13 @@ class NumbaDecoder:
             head_scale=_zeros(n_head, n_x),
             capture_index=np.full((n_layer, n_head), -1),
             captured=_zeros(0, 0, dims.n_audio_ctx),
-            team=new_team(),
+            team=make_team(),
         )
         self.logits = _zeros(n_slots, dims.n_vocab)
         self._allocate_positions(n_positions)
 
     def _allocate_positions(self, n_positions: int) -> None:
-        """Allocate the caches of tokens, for that many in each slot."""
+        """Allocate the self-attention caches, for `n_positions` tokens in each slot."""
         dims, n_slots = self.dims, self.logits.shape[0]
         n_positions = min(n_positions, dims.n_text_ctx)
         shape, head_size = (dims.n_text_layer, n_slots, dims.n_text_head), dims.text_head_size
@@ -170,7 +170,7 @@ class NumbaDecoder:
         self.self_values = _zeros(*shape, head_size, n_positions)
 
     def lengthen(self) -> None:
-        """Double the positions that the caches have place for, or as far as the context goes."""
+        """Double the positions of the self-attention caches, up to the length of the context."""
         keys, values = self.self_keys, self.self_values
         n_positions = keys.shape[3]
         self._allocate_positions(2 * n_positions)
@@ -208,7 +208,7 @@ def _zeros(*shape: int) -> Array:
     return np.zeros(shape, np.float32)
 
 
-def _rounded(*shape: int) -> Rounded:
+def _make_rounded(*shape: int) -> Rounded:
     return Rounded(np.zeros(shape, np.int16), np.zeros(shape[:-1], np.float32))
 
 
@@ -221,8 +221,8 @@ class NumbaSession:
     def __init__(self, decoder: NumbaDecoder, windows: Sequence[CrossKV], n_slots: int) -> None:
         self._decoder = decoder
         self._number = decoder.n_sessions
-        self._windows = tuple(windows)  # of whose arrays the caches have addresses
-        self._caches = decoder.caches(windows)
+        self._windows = tuple(windows)  # kept: the caches hold addresses of their arrays
+        self._caches = decoder.make_caches(windows)
         self._rows = np.stack([np.arange(len(windows))] * 2)  # (2, n_rows) i64
         self._n_slots = n_slots
         self._length = 0  # positions cached, of every row
@@ -241,17 +241,17 @@ class NumbaSession:
         vocabulary = decoder.weights.vocabulary
         x, out = (array.reshape(-1, array.shape[-1]) for array in (chosen, logits))
         team = decoder.scratch.team
-        linear(get_num_threads(), team, vocabulary, x, _rounded(*x.shape), out)
+        linear(get_num_threads(), team, vocabulary, x, _make_rounded(*x.shape), out)
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
-        """Feed one token a row (n_rows,); return logits (n_rows, n_vocab), overwritten next."""
+        """Feed one token a row (n_rows,); return a view of logits (n_rows, n_vocab)."""
         logits = self._use(len(tokens), 1).logits[: len(tokens)]
         self._forward(tokens[:, None], logits)
         return logits
 
     def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
-        """Feed tokens (n_rows, n_new); return what the vocabulary product takes, a view."""
+        """Feed tokens (n_rows, n_new); return a view of the vocabulary product's input."""
         decoder = self._decoder
         forward(
             get_num_threads(),
@@ -297,5 +297,5 @@ class NumbaSession:
             raise ValueError(f"the context of {n_text_ctx} tokens is full")
         while self._length + n_new > self._caches.self_keys.shape[3]:
             self._decoder.lengthen()
-            self._caches = self._decoder.caches(self._windows)
+            self._caches = self._decoder.make_caches(self._windows)
         return self._decoder

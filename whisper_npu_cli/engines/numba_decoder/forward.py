@@ -1,7 +1,7 @@
 """The compiled text decoder: token ids in, logits out.
 
 One call does a whole step, because a return to Python for each of ~40 products would cost as much
-as the products. All its threads run `_run_layers`, which is the decoder as one reads it: every
+as the products. All its threads run `_run_layers`, which reads like the decoder's definition: every
 line is a phase that they do together (see `team.py`).
 """
 
@@ -16,17 +16,17 @@ from whisper_npu_cli.engines.numba_decoder.kernels import (
     add_and_norm_row,
     cross_attend_head,
     embed_row,
-    linear_block,
+    project_block,
     round_row,
     self_attend_head,
 )
-from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, begin, together
+from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, begin, make_phase
 
-BLOCK_BYTES = 65_536  # of weights, that one task reads at most; 32 KB took 1.05 times as long
+BLOCK_BYTES = 65_536  # one task reads at most so many weights; 32 KB took 1.05 times as long
 
-_embed, _norm, _round = together(embed_row), together(add_and_norm_row), together(round_row)
-_self_attend, _cross_attend = together(self_attend_head), together(cross_attend_head)
-_linear_blocks = together(linear_block)
+_embed, _norm, _round = make_phase(embed_row), make_phase(add_and_norm_row), make_phase(round_row)
+_self_attend, _cross_attend = make_phase(self_attend_head), make_phase(cross_attend_head)
+_linear_blocks = make_phase(project_block)
 
 
 @serial
@@ -40,7 +40,7 @@ def _linear(team, at, product, layer, x, out):  # type: ignore[no-untyped-def]
 
 @serial
 def _run_layers(tokens, w, caches, buffers, rows, length, logits):  # type: ignore[no-untyped-def]
-    """Be one thread of `forward`; `at` is the number of the next task."""
+    """Run one thread of `forward`; `at` is the number of the next task."""
     n_x, n_head, team = tokens.size, caches.self_keys.shape[2], buffers.team
     s = Scratch(
         buffers.x[:n_x],
@@ -80,8 +80,8 @@ def _run_layers(tokens, w, caches, buffers, rows, length, logits):  # type: igno
         _linear(team, at, w.vocabulary, np.int64(0), x, logits)
 
 
-# Numba takes named tuples of arrays into a parallel loop, but none that holds others, as `Weights`
-# does; and its dead-code pass drops stores to their arrays unless a function does them (0.68).
+# Numba takes named tuples of arrays into a parallel loop, but no tuple of tuples such as `Weights`.
+# Its dead-code pass drops stores to their arrays unless a called function makes them (0.68).
 
 
 @njit(parallel=True)
@@ -139,7 +139,7 @@ def _run_linear(team, product, x, rounded, out):  # type: ignore[no-untyped-def]
 
 @njit(parallel=True)
 def linear(n_threads, team, product, x, rounded, out):  # type: ignore[no-untyped-def]
-    """Set out (n_x, n_out) to the product of x (n_x, n_in), and `rounded` to what it takes."""
+    """Set out (n_x, n_out) to the product of x (n_x, n_in), and `rounded` to x rounded."""
     begin(team, n_threads)
     for _ in prange(n_threads):
         _run_linear(team, product, x, rounded, out)

@@ -1,18 +1,19 @@
 """The arithmetic of the compiled text decoder, over int8 weights and cached keys.
 
-What one thread does of a step, a task at a time; `forward.py` says which tasks, in which order.
+A function does one task of a step on one thread; `forward.py` gives the tasks and their order.
 At batch 1 a step reads every weight once and does two operations with each, so memory is the
 limit and the form of these kernels follows from it: weights and cross-attention keys and values
 are int8; rows (windows, beams, prompt positions) are folded into one axis, so that a weight is
 read once for all of them; nothing is allocated.
 
 Products with int8 are integer products: activations are rounded to 16 bits first, a row at a
-time. Widened to fp32 instead, a core took 14 GB/s of weights at batch 1, below what it can read,
-and 38 G multiply-adds a second at batch 8; so it takes 45 GB/s and does 55 to 63 G (Zen 3, AVX2).
-The 16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3 of theirs.
+time. With weights widened to fp32 instead, a core read 14 GB/s of them at batch 1, less than it
+can, and did 38 G multiply-adds a second at batch 8; with integers it reads 45 GB/s and does 55 to
+63 G (Zen 3, AVX2). The 16 bits are off by 2e-5 of the largest activation, the int8 weights by 4e-3
+of the largest weight.
 
 All shapes are run-time values, so the code is compiled once and serves every model. Loops run
-over slices from 0: an index that may be negative, for all that numba knows, is not vectorised.
+over slices from 0: numba does not vectorise where it cannot rule out a negative index.
 Knows nothing of checkpoints, windows or which token to choose.
 
 Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in a prefill.
@@ -31,15 +32,15 @@ from numba.extending import intrinsic, overload
 from whisper_npu_cli.engines.numba_decoder.arrays import Rounded
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
-MAX_CODE = 32767  # of int16
-MAX_SUM = 2**31 - 1  # of int32
-LANES = 16  # int8 of one multiply-add
+MAX_CODE = 32767  # the largest int16
+MAX_SUM = 2**31 - 1  # the largest int32
+LANES = 16  # int8 values in one multiply-add
 LINE = 64  # bytes of a cache line; all products have a multiple of it as their length
-AHEAD = 2048  # bytes between what is read and what is asked for; 1024 and 4096 are as good
+AHEAD = 2048  # bytes from the read to the prefetch; 1024 and 4096 are as good
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 
 
-def _dot_tile(n_x: int) -> Any:
+def _make_dot_tile(n_x: int) -> Any:
     """Return a compiled function of one row of int8 and `n_x` of int16.
 
     `tile(rows, i, x, j, n, out)` sets out[j + b, i] = rows[i, :n] . x[j + b, :n] for b < n_x.
@@ -47,8 +48,9 @@ def _dot_tile(n_x: int) -> Any:
     This is LLVM by hand: products of neighbours, added in pairs, are one instruction for 16 of
     them where a CPU has it (`vpmaddwd` on x86), and LLVM's vectoriser does not find it in a loop
     over int32, in whichever form. On other CPUs the same lines become widening multiplications.
-    Memory is read fastest one row after the other, a cache line at once, and asked for ahead: with
-    two rows in turn a step of batch 1 took 1.1 times as long, and one of batch 8 no less.
+    Memory is read fastest row by row, a cache line at a time, with prefetches: with two rows in
+    turn a step of batch 1 took 1.1 times as long, and one of batch 8 was no faster. The function is
+    long because LLVM's builder wants a call for each instruction.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -61,16 +63,16 @@ def _dot_tile(n_x: int) -> Any:
             int32 = ir.IntType(32)
             sums, products = ir.VectorType(int32, LANES // 2), ir.VectorType(int32, LANES)
 
-            def item(array: int, *index: Any) -> Any:
+            def point_at(array: int, *index: Any) -> Any:
                 kind = signature.args[array]
                 made = context.make_array(kind)(context, builder, args[array])
                 return cgutils.get_item_pointer(context, builder, kind, made, index)
 
-            def after(value: Any, count: int) -> Any:
+            def advance(value: Any, count: int) -> Any:
                 return builder.add(value, context.get_constant(types.intp, count))
 
-            def widened(array: int, row: Any, k: Any) -> Any:
-                pointer = item(array, row, k)
+            def load_widened(array: int, row: Any, k: Any) -> Any:
+                pointer = point_at(array, row, k)
                 lanes = ir.VectorType(pointer.type.pointee, LANES).as_pointer()
                 loaded = builder.load(builder.bitcast(pointer, lanes), align=1)
                 return builder.sext(loaded, products)
@@ -83,12 +85,12 @@ def _dot_tile(n_x: int) -> Any:
             totals = [cgutils.alloca_once_value(builder, sums(None)) for _ in range(n_x)]
             even, odd = (ir.Constant(sums, list(range(first, LANES, 2))) for first in (0, 1))
             with cgutils.for_range_slice(builder, zero, n, step) as (first, _):
-                later = builder.gep(item(0, i, first), [int32(AHEAD)])
+                later = builder.gep(point_at(0, i, first), [int32(AHEAD)])
                 builder.call(prefetch, [later, int32(0), int32(3), int32(1)])
-                for k in (after(first, offset) for offset in range(0, LINE, LANES)):
-                    weights = widened(0, i, k)
+                for k in (advance(first, offset) for offset in range(0, LINE, LANES)):
+                    weights = load_widened(0, i, k)
                     for b, total in enumerate(totals):
-                        product = builder.mul(weights, widened(2, after(j, b), k))
+                        product = builder.mul(weights, load_widened(2, advance(j, b), k))
                         halves = (builder.shuffle_vector(product, product, h) for h in (even, odd))
                         added = builder.add(builder.load(total), builder.add(*halves))
                         builder.store(added, total)
@@ -97,7 +99,7 @@ def _dot_tile(n_x: int) -> Any:
             )
             for b, total in enumerate(totals):
                 result = builder.call(add_lanes, [builder.load(total)])
-                builder.store(builder.sitofp(result, ir.FloatType()), item(5, after(j, b), i))
+                builder.store(builder.sitofp(result, ir.FloatType()), point_at(5, advance(j, b), i))
             return context.get_dummy_value()
 
         return types.void(rows, types.intp, x, types.intp, types.intp, out), build
@@ -105,7 +107,7 @@ def _dot_tile(n_x: int) -> Any:
     return tile
 
 
-_tile_of_1, _tile_of_4, _tile_of_5, _tile_of_8 = map(_dot_tile, (1, 4, 5, 8))
+_tile_of_1, _tile_of_4, _tile_of_5, _tile_of_8 = map(_make_dot_tile, (1, 4, 5, 8))
 
 
 @serial
@@ -122,7 +124,7 @@ def dot_int8(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
             for i in range(first, last):
                 _tile_of_8(rows, i, x, j, n, out)
             j += 8
-        elif left >= 5:  # beams, by default
+        elif left >= 5:  # the default number of beams
             for i in range(first, last):
                 _tile_of_5(rows, i, x, j, n, out)
             j += 5
@@ -149,7 +151,7 @@ def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
 
 @serial
 def round_row(j, x, limit, rounded):  # type: ignore[no-untyped-def]
-    """Make row j of `rounded` that of x (n_x, n) f32: integers of at most `limit`, and a scale."""
+    """Round row j of x (n_x, n) f32 into `rounded`: integers of at most `limit`, and a scale."""
     largest = np.float32(1e-30)
     for k in range(x.shape[1]):
         largest = max(largest, abs(x[j, k]))
@@ -197,7 +199,7 @@ def gelu(x):  # type: ignore[no-untyped-def]
 
 @njit(fastmath={"contract", "nsz"}, error_model="numpy")  # x may be minus infinity
 def exp_negative(x):  # type: ignore[no-untyped-def]
-    """Return exp(x) for x <= 0 to 2e-7 relative, 0 or denormal-free below -87; it vectorises.
+    """Return exp(x) for x <= 0 to 2e-7 relative, 2**-125 below -86.6 (no denormal); it vectorises.
 
     2**n goes into the exponent bits, 2**f (|f| <= 1/2) is Cephes' `exp2f` polynomial.
     """
@@ -290,7 +292,7 @@ def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore
 def attend_window(
     queries: Any, keys: Any, values: Any, n_keys: Any, scores: Any, rounded: Any
 ) -> None:
-    """Stand for `attend_int8` or `attend_f32`, by what a window's keys and values are."""
+    """Do as `attend_int8` or `attend_f32`, by the type of a window's keys and values."""
     raise NotImplementedError("compiled code only")
 
 
@@ -308,7 +310,7 @@ def _attend_window(queries, keys, values, n_keys, scores, rounded):  # type: ign
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def array_at(typing: Any, address: Any, like: Any) -> Any:
+def view_array(typing: Any, address: Any, like: Any) -> Any:
     """Return the array that lies at `address`, with the shape, strides and type of `like`."""
     del typing
 
@@ -324,7 +326,7 @@ def array_at(typing: Any, address: Any, like: Any) -> Any:
 
 
 @serial
-def linear_block(block, n_block, product, layer, x, out):  # type: ignore[no-untyped-def]
+def project_block(block, n_block, product, layer, x, out):  # type: ignore[no-untyped-def]
     """Compute `n_block` outputs of a `Linear` of x, which is `Rounded`, with GELU where it asks."""
     first = block * n_block
     last = min(product.weight.shape[1], first + n_block)
@@ -384,10 +386,10 @@ def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-u
         scores = s.scores[head, row * n_new : end * n_new]
         rounded = Rounded(s.head_codes[head], s.head_scale[head])
         at = caches.cross[window]
-        keys = array_at(at[0], caches.cross_keys)[layer, head]
-        values = array_at(at[1], caches.cross_values)[layer, head]
-        key_scale = array_at(at[2], caches.key_scale)[layer, head]
-        value_scale = array_at(at[3], caches.value_scale)[layer, head]
+        keys = view_array(at[0], caches.cross_keys)[layer, head]
+        values = view_array(at[1], caches.cross_values)[layer, head]
+        key_scale = view_array(at[2], caches.key_scale)[layer, head]
+        value_scale = view_array(at[3], caches.value_scale)[layer, head]
         for j in range(queries.shape[0]):
             q = s.qkv[row * n_new + j, start:]
             for d in range(head_size):

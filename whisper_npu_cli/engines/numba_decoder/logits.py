@@ -1,9 +1,9 @@
-"""What is done with a step's logits, compiled: every pass over the vocabulary, rows in parallel.
+"""Compiled passes over a step's logits, with the rows in parallel.
 
 Logits in; log-probabilities in their place, and the likeliest tokens, out. In NumPy these passes
 took 0.2 ms a row on one core, and arrays of the vocabulary's size: 15 % of a step of eight rows.
 Logits may be minus infinity (forbidden tokens), so the flags of `kernels.py`, which let the
-compiler assume that nothing is, are not used here.
+compiler assume that no number is infinite, are not used here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from whisper_npu_cli.engines.numba_decoder.kernels import exp_negative
 
 F32Array = NDArray[np.float32]
 
-BLOCK = 64  # of the vocabulary; few hold a token that is among the likeliest
+BLOCK = 64  # tokens looked at together; few blocks hold one of the likeliest
 
 _flags = {"reassoc", "contract", "arcp", "nsz"}
 _serial = njit(fastmath=_flags, error_model="numpy")
@@ -59,7 +59,7 @@ def _prefer_timestamps(logits, begin):  # type: ignore[no-untyped-def]
 
 @_serial
 def insert(value, token, values, tokens):  # type: ignore[no-untyped-def]
-    """Put a token into its place among the likeliest, after those as likely; drop the last."""
+    """Insert a token among the likeliest, after those that are as likely; drop the last."""
     place = len(values) - 1
     while place > 0 and value > values[place - 1]:
         values[place], tokens[place] = values[place - 1], tokens[place - 1]
@@ -92,7 +92,7 @@ def _top_k(logprobs, values, tokens):  # type: ignore[no-untyped-def]
 
 
 def compile_ranking(notice: Notice) -> None:
-    """Compile what is called from here, or load it from disk; `notice` comes before the former."""
+    """Compile this module's passes, or load them from disk; `notice` is called before compiling."""
     rows, tokens = np.empty((1, 1), np.float32), np.empty((1, 1), np.int64)
     compile_once(_log_softmax, (rows,), notice)
     compile_once(_prefer_timestamps, (rows, 0), notice)
@@ -106,9 +106,9 @@ def log_softmax(logits: F32Array) -> F32Array:
 
 
 def prefer_timestamps(logits: F32Array, begin: int) -> None:
-    """Forbid the tokens before `begin` where together the others are likelier than any of them.
+    """Forbid the tokens before `begin` where the others together are likelier than any of them.
 
-    In place, for each row of (n_rows, n_vocab). The denominator of the softmax is common to both
+    Rows of (n_rows, n_vocab) are changed in place. The denominator of the softmax is common to both
     sides, so logits are compared.
     """
     _prefer_timestamps(logits, begin)
@@ -117,8 +117,8 @@ def prefer_timestamps(logits: F32Array, begin: int) -> None:
 def top_k(logprobs: F32Array, k: int) -> tuple[NDArray[np.int64], F32Array]:
     """Return ids and values (n_rows, k) of the `k` largest of each row, largest first.
 
-    Equal ones are in order of their ids: where fewer than `k` tokens are allowed, the rest are
-    text, which has the lowest ids, and never the end of text.
+    Equal values are in the order of their ids. So where fewer than `k` tokens are allowed, the rest
+    are tokens of text, which have the lowest ids, and never the end of text.
     """
     values = np.empty((len(logprobs), k), np.float32)
     tokens = np.empty((len(logprobs), k), np.int64)

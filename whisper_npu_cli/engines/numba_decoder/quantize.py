@@ -37,15 +37,15 @@ def quantize_decoder(checkpoint: Checkpoint) -> Weights:
     layers = [f"{DECODER}.layers.{i}" for i in range(checkpoint.dims.n_text_layer)]
 
     def linear(*projections: str) -> Linear:
-        return _linear(
+        return _quantize_linear(
             checkpoint, [[f"{layer}.{name}" for name in projections] for layer in layers]
         )
 
     def norm(name: str) -> Norm:
-        return _norm(checkpoint, [f"{layer}.{name}" for layer in layers])
+        return _stack_norm(checkpoint, [f"{layer}.{name}" for layer in layers])
 
     return Weights(
-        vocabulary=_linear(checkpoint, [[f"{DECODER}.embed_tokens"]]),
+        vocabulary=_quantize_linear(checkpoint, [[f"{DECODER}.embed_tokens"]]),
         positions=np.array(checkpoint.array(f"{DECODER}.embed_positions.weight")),
         self_norm=norm("self_attn_layer_norm"),
         self_qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -56,11 +56,11 @@ def quantize_decoder(checkpoint: Checkpoint) -> Weights:
         mlp_norm=norm("final_layer_norm"),
         fc1=linear("fc1")._replace(with_gelu=True),
         fc2=linear("fc2"),
-        final_norm=_norm(checkpoint, [f"{DECODER}.layer_norm"]),
+        final_norm=_stack_norm(checkpoint, [f"{DECODER}.layer_norm"]),
     )
 
 
-def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
+def _quantize_linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
     """Quantise one product of all layers; a layer's tensors are put below one another."""
     n_out, n_in = checkpoint.array(f"{layers[0][0]}.weight").shape
     shape = len(layers), n_out * len(layers[0])
@@ -84,18 +84,18 @@ def _linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
                 # Attention's 1 / sqrt(head_size), which is exact for heads of 64
                 product.scale[layer, rows] *= checkpoint.dims.text_head_size**-0.5
                 product.bias[layer, rows] *= checkpoint.dims.text_head_size**-0.5
-        product.limit[layer] = min(MAX_CODE, MAX_SUM // largest_sum(product.weight[layer]))
+        product.limit[layer] = min(MAX_CODE, MAX_SUM // find_largest_sum(product.weight[layer]))
     return product
 
 
-def largest_sum(codes: NDArray[np.int8]) -> int:
+def find_largest_sum(codes: NDArray[np.int8]) -> int:
     """Return the largest sum of magnitudes of a row of `codes` (n_out, n_in)."""
     rows = range(0, len(codes), ROWS_AT_ONCE)
     sums = (np.abs(codes[i : i + ROWS_AT_ONCE]).sum(axis=1, dtype=np.int64).max() for i in rows)
     return max(1, *map(int, sums))
 
 
-def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
+def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
     return Norm(
         gain=np.stack([checkpoint.array(f"{name}.weight") for name in names]),
         bias=np.stack([checkpoint.array(f"{name}.bias") for name in names]),
@@ -106,8 +106,8 @@ def _norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
 def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
 
-    Into codes (n_layer, n_head, n_audio_ctx, head_size), or with the last two axes `transposed`,
-    and a scale per channel, (n_layer, n_head, head_size).
+    Fills codes (n_layer, n_head, n_audio_ctx, head_size), the last two axes exchanged if
+    `transposed`, and a scale for each channel, (n_layer, n_head, head_size).
     """
     n_layer, n_head, head_size = scale.shape
     n_audio_ctx = x.shape[1]

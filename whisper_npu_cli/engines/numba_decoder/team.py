@@ -1,9 +1,9 @@
-"""Threads that do the tasks of a step together, started once for all of them.
+"""Threads that do the tasks of a step together, started once for all tasks.
 
 A step of whisper-base is 75 products, attentions and normalisations, each of which needs the one
-before. As a parallel region of OpenMP each, a product of 512 x 512 took 32 us, of which 16 went by
+before. With an OpenMP region for each, a product of 512 x 512 took 32 us, of which 16 went by
 before its threads had begun: nearly all the code and data that start a region have left the
-caches since the last one. Here it takes 12 us.
+caches since the last one. Here a product takes 12 us.
 
 Knows nothing of what the tasks compute.
 """
@@ -22,40 +22,40 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
-# Places in the array of a team, a cache line apart: the tasks so far, and the number of threads
+# Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads
 TAKEN, DONE, N_THREADS = 0, 8, 16
 SPINS = 1000  # looks at a counter, some 5 us, before the core is offered to other threads
 
 
-def new_team() -> NDArray[np.int64]:
+def make_team() -> NDArray[np.int64]:
     """Return what the threads of a team share."""
     return np.zeros(24, np.int64)
 
 
-def _place(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+def _point_at(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
     """Return a pointer to args[0][args[1]]."""
     array = context.make_array(signature.args[0])(context, builder, args[0])
     return cgutils.get_item_pointer(context, builder, signature.args[0], array, args[1:2])
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _seen(typing: Any, counters: Any, i: Any) -> Any:
-    """Return counters[i]; what was written before it got this value can be read after it."""
+def _load(typing: Any, counters: Any, i: Any) -> Any:
+    """Return counters[i]; all that was written before it got this value can be read after it."""
     del typing
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        return builder.load_atomic(_place(context, builder, signature, args), "acquire", 8)
+        return builder.load_atomic(_point_at(context, builder, signature, args), "acquire", 8)
 
     return types.int64(counters, i), build
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _exchanged(typing: Any, counters: Any, i: Any, old: Any, new: Any) -> Any:
+def _exchange(typing: Any, counters: Any, i: Any, old: Any, new: Any) -> Any:
     """Set counters[i] to `new` if it is `old`; return what it was."""
     del typing, old, new
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        place = _place(context, builder, signature, args)
+        place = _point_at(context, builder, signature, args)
         pair = builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire")
         return builder.extract_value(pair, 0)
 
@@ -86,18 +86,18 @@ def begin(team, n_threads):  # type: ignore[no-untyped-def]
 
 @serial
 def _count(team, counter, end):  # type: ignore[no-untyped-def]
-    """Count one up and return the number before, or -1 where `end` is reached."""
-    number = _seen(team, counter)
+    """Increment a counter and return its value before, or -1 where it has reached `end`."""
+    number = _load(team, counter)
     while number < end:
-        was = _exchanged(team, counter, number, number + 1)
+        was = _exchange(team, counter, number, number + 1)
         if was == number:
             return number
         number = was
     return np.int64(-1)
 
 
-def together(task: Any) -> Any:
-    """Return `phase(team, first, n_tasks, *arguments)`, which does a number of tasks and waits.
+def make_phase(task: Any) -> Any:
+    """Return `phase(team, first, n_tasks, *arguments)`, which does `n_tasks` tasks and waits.
 
     A task is `task(i, *arguments)` for i < n_tasks. Tasks are numbered through a step: `first` is
     the number of this phase's first one, which the phase before returned. All threads of a team
@@ -115,7 +115,7 @@ def together(task: Any) -> Any:
             _count(team, DONE, end)
             number = _count(team, TAKEN, end)
         n_looks = 0
-        while _seen(team, DONE) < end:
+        while _load(team, DONE) < end:
             n_looks += 1
             if n_looks > SPINS:
                 _offer_core()

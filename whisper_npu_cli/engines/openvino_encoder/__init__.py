@@ -1,1 +1,1 @@
-"""The encoder on OpenVINO: for CPUs, and for what else OpenVINO drives."""
+"""The encoder on OpenVINO: for CPUs and the other devices that OpenVINO drives."""

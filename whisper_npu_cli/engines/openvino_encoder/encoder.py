@@ -1,4 +1,4 @@
-"""The encoder on OpenVINO: the engine for CPUs, and for what else OpenVINO drives.
+"""The encoder on OpenVINO: the engine for CPUs and for its other devices.
 
 A checkpoint in, encoded windows out. The graph is in `graph.py`, its compiled form on disk in
 `stored.py`; here are the device, the precision and the memory of inputs and outputs. Importing
@@ -18,7 +18,7 @@ from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS
 from whisper_npu_cli.engines.openvino_encoder.stored import (
     CompiledEncoder,
     Target,
-    compiled_encoder,
+    load_compiled,
 )
 from whisper_npu_cli.environment import cpu_features
 from whisper_npu_cli.errors import DeviceError
@@ -33,7 +33,7 @@ class OpenVinoEncoder:
     `precision` "auto" takes bf16 where the CPU computes in it, else f32; other devices choose
     their own. "int8" is the same but for products with weights, whose operands are int8.
     `n_threads` None leaves the number of threads to OpenVINO (all cores). `device` is a name of
-    `openvino_devices()`. `encode` is not re-entrant.
+    `find_openvino_devices()`. `encode` is not re-entrant.
     """
 
     def __init__(
@@ -44,25 +44,25 @@ class OpenVinoEncoder:
         n_threads: int | None = None,
         device: str = "CPU",
     ) -> None:
-        """Compile the graph; DeviceError where the device or the asked precision is not there."""
+        """Compile the graph; DeviceError where the device or the asked precision is missing."""
         core = ov.Core()
         _check_device(core, device)
         self.dims = checkpoint.dims
         self._device = device
         self._is_int8 = precision == "int8"
-        int8_steps = _int8_steps(device) if self._is_int8 else None
-        target = Target(device, _config(core, device, precision, n_threads), int8_steps)
+        int8_steps = _choose_int8_steps(device) if self._is_int8 else None
+        target = Target(device, _make_config(core, device, precision, n_threads), int8_steps)
         try:
-            self._compiled: CompiledEncoder | None = compiled_encoder(core, checkpoint, target)
+            self._compiled: CompiledEncoder | None = load_compiled(core, checkpoint, target)
         except RuntimeError as error:
-            raise _device_error(device, "cannot take the encoder", error) from error
+            raise _make_error(device, "cannot take the encoder", error) from error
         self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
         self._note_devices(self._compiled.model)
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape.
 
-        The arrays are made for this window, so it stays valid whatever is encoded after it.
+        The window's arrays are its own, so it stays valid whatever is encoded after it.
         OpenVINO computes outputs in memory of its own, 38 MB for whisper-base, and copies them.
         """
         check_mel(mel, self.dims)
@@ -77,7 +77,7 @@ class OpenVinoEncoder:
         try:
             self._request.infer()
         except RuntimeError as error:
-            raise _device_error(self._device, "failed", error) from error
+            raise _make_error(self._device, "failed", error) from error
         self._note_devices(self._compiled.model)
         return window
 
@@ -86,9 +86,9 @@ class OpenVinoEncoder:
         self._request = self._compiled = None
 
     def _note_devices(self, compiled: ov.CompiledModel) -> None:
-        """Set what depends on where windows are computed: AUTO may change that at any of them."""
-        self.name = _name(compiled, self._device, self._is_int8)
-        self.leaves_cpu = not any("CPU" in name for name in _devices(compiled, self._device))
+        """Set `name` and `leaves_cpu`: AUTO may change the device at any window."""
+        self.name = _make_name(compiled, self._device, self._is_int8)
+        self.leaves_cpu = not any("CPU" in name for name in _find_devices(compiled, self._device))
 
 
 def load(checkpoint: Checkpoint, options: EngineOptions) -> OpenVinoEncoder:
@@ -99,13 +99,13 @@ def load(checkpoint: Checkpoint, options: EngineOptions) -> OpenVinoEncoder:
     )
 
 
-def openvino_devices() -> list[str]:
+def find_openvino_devices() -> list[str]:
     """Return the names of the devices that OpenVINO finds here, "CPU" among them."""
     return list(ov.Core().available_devices)
 
 
 def _check_device(core: ov.Core, device: str) -> None:
-    """Raise DeviceError unless `device` is here; several GPUs are GPU.0, GPU.1, … and GPU."""
+    """Raise DeviceError unless `device` is here; several GPUs are named GPU.0, GPU.1, … and GPU."""
     found = [*core.available_devices, AUTO]
     if device not in {*found, *(name.partition(".")[0] for name in found)}:
         raise DeviceError(
@@ -114,7 +114,7 @@ def _check_device(core: ov.Core, device: str) -> None:
         )
 
 
-def _config(
+def _make_config(
     core: ov.Core, device: str, precision: str, n_threads: int | None
 ) -> dict[str, str | int]:
     """Return OpenVINO's properties; DeviceError where `device` lacks the asked precision."""
@@ -143,7 +143,7 @@ def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
     return "bf16" if precision != "f32" and has_bf16 else "f32"
 
 
-def _int8_steps(device: str) -> int:
+def _choose_int8_steps(device: str) -> int:
     """Return the magnitude that the largest int8 weights get: 63 where 127 could overflow.
 
     AVX2 adds two products of 8 bits in 16; VNNI does not. With 127, whisper-base's states were
@@ -154,22 +154,22 @@ def _int8_steps(device: str) -> int:
     return INT8_STEPS // 2 if overflows and device in ("CPU", AUTO) else INT8_STEPS
 
 
-def _devices(compiled: ov.CompiledModel, device: str) -> list[str]:
-    """Return what computes; AUTO begins on the CPU while the device that it chose is prepared."""
+def _find_devices(compiled: ov.CompiledModel, device: str) -> list[str]:
+    """Return the devices that compute; AUTO begins on the CPU while its choice is prepared."""
     return list(compiled.get_property("EXECUTION_DEVICES")) if device == AUTO else [device]
 
 
-def _name(compiled: ov.CompiledModel, device: str, is_int8: bool) -> str:
+def _make_name(compiled: ov.CompiledModel, device: str, is_int8: bool) -> str:
     """Return "openvino f32", "openvino GPU f16" or, where AUTO has taken the CPU, "… AUTO: CPU"."""
-    if device == AUTO:  # which does not tell the precision
-        return f"openvino {AUTO}: {', '.join(_devices(compiled, device))}"
+    if device == AUTO:  # AUTO does not tell its precision
+        return f"openvino {AUTO}: {', '.join(_find_devices(compiled, device))}"
     hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     precision = "int8" if is_int8 else hint
     return f"openvino {precision}" if device == "CPU" else f"openvino {device} {precision}"
 
 
-def _device_error(device: str, what: str, error: RuntimeError) -> DeviceError:
-    """Return OpenVINO's error without the places in its source that come before the reason."""
+def _make_error(device: str, what: str, error: RuntimeError) -> DeviceError:
+    """Return OpenVINO's error, without the places in its source that stand before the reason."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith("Exception from")]
     return DeviceError(f"OpenVINO device {device!r} {what}: {' '.join(reasons[:1])}")

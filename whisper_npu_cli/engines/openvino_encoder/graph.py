@@ -2,7 +2,7 @@
 
 A checkpoint in, an `openvino.Model` out: input mel (n_mels, N_FRAMES), outputs the states and,
 layer by layer, the decoder's cross-attention keys and then values. All shapes are static.
-It knows nothing of devices and their floating-point numbers. Importing it imports OpenVINO.
+It knows nothing of devices and their number formats. Importing it imports OpenVINO.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 
 LAYER_NORM_EPS = 1e-5
-INT8_STEPS = 127  # from 0 to the largest magnitude
-SMALLEST = np.float32(1e-30)  # magnitude that is divided by
+INT8_STEPS = 127  # codes from 0 to the largest magnitude
+SMALLEST = np.float32(1e-30)  # least magnitude to divide by: a row may be all zeros
 
 
 def build_encoder(checkpoint: Checkpoint, int8_steps: int | None) -> ov.Model:
@@ -34,7 +34,7 @@ class _EncoderGraph:
 
     This plain form runs at 0.89 of the rate of one large f32 GEMM (whisper-base, Zen 3), at 0.95
     in CPU time on one thread. One GEMM for query, key and value (0.88, 0.92), convolutions as
-    GEMMs (0.90) and GELU apart from its GEMM (0.95 in CPU time) were no gain.
+    GEMMs (0.90) and GELU apart from its GEMM (0.95 in CPU time) were no faster.
     """
 
     def __init__(self, checkpoint: Checkpoint, int8_steps: int | None) -> None:
@@ -74,9 +74,9 @@ class _EncoderGraph:
     def _attention(self, name: str, x: ov.Node) -> ov.Node:
         """Return self-attention of `x` (n_audio_ctx, n_audio_state).
 
-        Written as matmul, softmax, matmul: in bf16 on Zen 4 whisper-base takes 235 ms so, and
-        262 ms with OpenVINO's fused operator; in f32 on Zen 3 they are equal. The scale is
-        applied to the queries, which are 1/23 of the scores.
+        Written as matmul, softmax, matmul: in bf16 on Zen 4 whisper-base takes 235 ms this
+        way, and 262 ms with OpenVINO's fused operator; in f32 on Zen 3 both are equal. The scale is
+        applied to the queries, which are 1/23 of the scores' size.
         """
         dims = self._dims
         scale = ops.constant(np.float32(dims.head_size**-0.5))
@@ -99,7 +99,7 @@ class _EncoderGraph:
         if self._int8_steps is None:
             product = ops.matmul(x, self._constant(f"{name}.weight"), False, True)
         else:
-            product = _int8_product(x, self._checkpoint.array(f"{name}.weight"), self._int8_steps)
+            product = _multiply_int8(x, self._checkpoint.array(f"{name}.weight"), self._int8_steps)
         if name.endswith(".k_proj"):
             return product
         return ops.add(product, self._constant(f"{name}.bias"))
@@ -113,16 +113,16 @@ class _EncoderGraph:
         return ops.constant(self._checkpoint.array(name), shared_memory=True)
 
 
-def _int8_product(x: ov.Node, weight: NDArray[np.float32], n_steps: int) -> ov.Node:
+def _multiply_int8(x: ov.Node, weight: NDArray[np.float32], n_steps: int) -> ov.Node:
     """Return x W^T of int8 operands, for x (n, n_in) and W (n_out, n_in).
 
-    Every row of x and of W has a scale of its own, as in CTranslate2: that of x is found while it
-    runs, so that no range has to be learned from recordings. Ranges learned from 31 s of speech
+    Every row of x and of W has a scale of its own, as in CTranslate2. The scales of x are computed
+    at run time, so no range has to be learned from recordings. Ranges learned from 31 s of speech
     (SmoothQuant, 0.5) put whisper-base's states off by 0.012 to 0.025 of their deviation, on
     average and depending on the recording; these put them off by 0.012 to 0.014.
 
-    FakeQuantize of a row that was divided by its largest magnitude is what OpenVINO's devices
-    recognise as an int8 operand; a scale that is not constant has to stay outside.
+    OpenVINO's devices recognise an int8 operand by the FakeQuantize of rows that were divided by
+    their largest magnitude; a scale that is not constant has to stay outside of it.
     """
     largest = ops.maximum(ops.reduce_max(ops.abs(x), _ints(-1), True), ops.constant(SMALLEST))
     low, high = ops.constant(np.float32(-1)), ops.constant(np.float32(1))

@@ -1,7 +1,7 @@
 """The compiled encoder, stored on disk: starts sooner, and keeps the weights in memory once.
 
 OpenVINO packs the weights into arrays of its own and keeps the graph's constants beside them.
-In a stored encoder the constants are pages of its file, and are let go while they are packed.
+In a stored encoder the constants are pages of its file, which are dropped during the packing.
 For whisper-small in fp32 on Zen 3, with 409 MB of weights: loading takes 0.6 s of CPU time, not
 2.5 s, and 456 MB at its peak, not 876 MB.
 """
@@ -28,15 +28,15 @@ from whisper_npu_cli import __version__
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.openvino_encoder import graph
 
-UNUSED_DAYS = 30  # then a stored encoder is deleted; it is as large as its weights in fp32
+UNUSED_DAYS = 30  # a stored encoder unused for so long is deleted; it is as large as fp32 weights
 
 
 @dataclass(frozen=True)
 class CompiledEncoder:
-    """A compiled encoder, and the file that its constants are pages of: keep both together."""
+    """A compiled encoder, and the mapped file that holds its constants: keep both together."""
 
     model: ov.CompiledModel
-    pages: mmap.mmap | None = None  # of a stored one
+    pages: mmap.mmap | None = None  # None where it is not stored
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Target:
 
     device: str
     config: dict[str, str | int]  # OpenVINO's properties
-    int8_steps: int | None  # as `build_encoder` takes them
+    int8_steps: int | None  # see `build_encoder`
 
     def compile(self, core: ov.Core, checkpoint: Checkpoint) -> ov.CompiledModel:
         """Compile the encoder; RuntimeError, as OpenVINO raises it, where the device cannot."""
@@ -53,12 +53,12 @@ class Target:
         return core.compile_model(model, self.device, self.config)
 
 
-def compiled_encoder(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
+def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
     """Return the encoder compiled for `target`, from disk where it is stored or can be.
 
     Raises RuntimeError, as OpenVINO does, where the device cannot take it.
     """
-    path = _path(core, checkpoint, target)
+    path = _make_path(core, checkpoint, target)
     if path:
         _delete_unused(path)
     # Unlike Path.exists, this is no error in a folder that cannot be read.
@@ -76,14 +76,14 @@ def compiled_encoder(core: ov.Core, checkpoint: Checkpoint, target: Target) -> C
     return CompiledEncoder(target.compile(core, checkpoint))
 
 
-def _path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
+def _make_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
     """Return where the encoder is stored, or None where that is not possible.
 
-    The name follows from all that the compiled encoder depends on: another file of weights,
-    processor, precision, OpenVINO or version of this package has another name.
+    The name changes when anything changes that the compiled encoder depends on: the weights, the
+    processor, the precision, OpenVINO, the graph or the version of this package.
     """
     identity, device = checkpoint.identity, target.device
-    if identity is None or device == "AUTO":  # which is several devices
+    if identity is None or device == "AUTO":  # AUTO is several devices
         return None
     if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
         return None
@@ -98,16 +98,16 @@ def _path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
         target.int8_steps,
         identity,
     )
-    return _folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
+    return _find_folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
 
 
-def _folder() -> Path:
+def _find_folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "whisper-npu" / "openvino"
 
 
 class _FileStream(io.BytesIO):
-    """Hands what is written on to a file: OpenVINO exports to nothing but a BytesIO."""
+    """Passes what is written to a file: OpenVINO exports to nothing but a BytesIO."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ def _store(compiled: ov.CompiledModel, path: Path) -> bool:
             try:
                 compiled.export_model(_FileStream(file))
                 file.flush()
-                os.fsync(file.fileno())  # no name for pages that a power cut would lose
+                os.fsync(file.fileno())  # before it is named: a power cut must not empty it
                 Path(file.name).replace(path)
             except BaseException:
                 Path(file.name).unlink()
@@ -149,25 +149,25 @@ def _delete_unused(wanted: Path) -> None:
 
 def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
     with suppress(OSError):
-        os.utime(path)  # in use
+        os.utime(path)  # marks it as used
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO asks for writable
     tensor = ov.Tensor(np.frombuffer(pages, np.uint8), shared_memory=True)
-    with _letting_go(pages):
+    with _release_pages(pages):
         model = core.import_model(tensor, target.device, target.config)
     return CompiledEncoder(model, pages)
 
 
 @contextmanager
-def _letting_go(pages: mmap.mmap) -> Iterator[None]:
-    """Let `pages` go every 10 ms, and at the end; what is read again comes back from the file."""
+def _release_pages(pages: mmap.mmap) -> Iterator[None]:
+    """Drop `pages` from memory every 10 ms and at the end; the file gives them again when read."""
     is_done = Event()
 
-    def let_go() -> None:
+    def release() -> None:
         while not is_done.wait(0.01):
             pages.madvise(mmap.MADV_DONTNEED)
 
-    thread = Thread(target=let_go)
+    thread = Thread(target=release)
     thread.start()
     try:
         yield

@@ -28,7 +28,7 @@ class Session:
         uuid = self.device.register_xclbin(pyxrt.xclbin(str(folder / overlay.xclbin)))
         self.context = pyxrt.hw_context(self.device, uuid)
         self.kernel = pyxrt.kernel(self.context, overlay.kernel)
-        words = (folder / overlay.stream(SMALL).insts).read_bytes()
+        words = (folder / overlay.find_stream(SMALL).insts).read_bytes()
         self.instructions = pyxrt.bo(
             self.device, len(words), pyxrt.bo.cacheable, self.kernel.group_id(1)
         )
@@ -207,7 +207,7 @@ def test_clock_charges_dispatch_and_work(machine: chip.Chip, session: Session) -
     runs.execute()
     runs.wait()
     listed = machine.elapsed_ms - before - single
-    # 0.100 ms for a submission, 0.036 for a member of a run list (NPU_FACTS: measured by others)
+    # 0.100 ms for a submission, 0.036 for a member of a run list (timing_model.py)
     assert single - listed == pytest.approx(0.064)
 
 

@@ -85,7 +85,7 @@ def test_only_enums_of_c_are_equal_to_integers(binding: Any) -> None:
 def test_errors_without_a_device(binding: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     if Path("/dev/accel/accel0").exists():
         pytest.skip("there is an NPU here")
-    monkeypatch.setattr(chip.current(), "faults", (Fault("no-device"),))
+    monkeypatch.setattr(chip.get_current(), "faults", (Fault("no-device"),))
     assert binding.enumerate_devices() == 0
     with pytest.raises(RuntimeError, match="No such device with index '0'"):
         binding.device(0)

@@ -28,17 +28,17 @@ from whisper_npu_cli.engines.npu.xclbin import (
 
 ARGUMENTS = ("opcode", "instr", "ninstr", "bo0", "bo1", "bo2", "bo3", "bo4")
 OVERLAY = "standin"
-STREAM_BYTES = 4096  # of a stand-in's instruction stream; built ones have 3 to 20 KB
+STREAM_BYTES = 4096  # bytes of an instruction stream here; built ones have 12 to 620 KB
 
 
 def build_overlay(folder: Path, specs: Iterable[StreamSpec]) -> Manifest:
     """Write the files of an overlay with streams `specs` to `folder`; return its manifest."""
     xclbin = folder / f"{OVERLAY}.xclbin"
-    xclbin.write_bytes(xclbin_bytes())
+    xclbin.write_bytes(make_xclbin())
     streams = []
     for spec in specs:
         path = folder / f"{spec.name}.insts.bin"
-        path.write_bytes(instructions(spec))
+        path.write_bytes(make_instructions(spec))
         streams.append(Stream(spec, path.name, sha256(path.read_bytes()).hexdigest()))
     digest = sha256(xclbin.read_bytes()).hexdigest()
     overlay = Overlay(OVERLAY, DEVICE, COLUMNS, KERNEL, xclbin.name, digest, tuple(streams))
@@ -47,7 +47,7 @@ def build_overlay(folder: Path, specs: Iterable[StreamSpec]) -> Manifest:
     return manifest
 
 
-def operators(manifest: Manifest) -> dict[str, StreamOperator]:
+def make_operators(manifest: Manifest) -> dict[str, StreamOperator]:
     """Return what each instruction stream of `manifest` computes, by its hash."""
     return {
         stream.sha256: StreamOperator(stream.spec)
@@ -56,12 +56,12 @@ def operators(manifest: Manifest) -> dict[str, StreamOperator]:
     }
 
 
-def instructions(spec: StreamSpec) -> bytes:
+def make_instructions(spec: StreamSpec) -> bytes:
     """Return the opaque words that stand for `spec`."""
     return sha256(spec.name.encode()).digest() * (STREAM_BYTES // 32)
 
 
-def xclbin_bytes() -> bytes:
+def make_xclbin() -> bytes:
     """Return an xclbin with the sections that a host reads."""
     arguments = "".join(f'<arg name="{name}" id="{i}"/>' for i, name in enumerate(ARGUMENTS))
     xml = f'<project><platform><device><core><kernel name="{KERNEL}">{arguments}</kernel>'

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.npu.standin.faults import Fault
-from whisper_npu_cli.engines.npu.timing_model import CREATE_MS, SWITCH_MS, sync_ms
+from whisper_npu_cli.engines.npu.timing_model import CREATE_MS, SWITCH_MS, predict_sync_ms
 
 Bytes = NDArray[np.uint8]
 
@@ -70,7 +70,7 @@ class Chip:
 
     def charge_sync(self, size_bytes: int) -> None:
         """Add the time of flushing `size_bytes` of cache lines."""
-        self.elapsed_ms += sync_ms(size_bytes)
+        self.elapsed_ms += predict_sync_ms(size_bytes)
 
     def execute(
         self, slot: int, stream: bytes, buffers: Sequence[Bytes], dispatch_ms: float
@@ -101,7 +101,7 @@ class Chip:
 _chip = Chip()
 
 
-def current() -> Chip:
+def get_current() -> Chip:
     """Return the chip of this process."""
     return _chip
 
@@ -131,7 +131,7 @@ def _fits(operator: Operator, buffers: Sequence[Bytes]) -> bool:
 
 
 def _strike_before(chip: Chip, kinds: set[str]) -> str:
-    """Commit the faults that come before the result; return the end state, or nothing."""
+    """Commit the faults that come before the result; return the end state, or an empty string."""
     if "die" in kinds:
         os.kill(os.getpid(), signal.SIGKILL)
     if "suspend" in kinds:

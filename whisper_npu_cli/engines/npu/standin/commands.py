@@ -12,7 +12,7 @@ from whisper_npu_cli.engines.npu.standin.memory import bo
 from whisper_npu_cli.engines.npu.timing_model import LIST_MS, RAW_MS
 
 NO_BANK = 0xFFFF
-BANKS = (NO_BANK, SRAM_BANK, NO_BANK, *[HOST_BANK] * 5)  # of the arguments opcode … bo4
+BANKS = (NO_BANK, SRAM_BANK, NO_BANK, *[HOST_BANK] * 5)  # banks of the arguments from opcode to bo4
 FOREVER_S = 3600.0
 TRANSACTION = 3  # the opcode of an instruction stream
 
@@ -66,7 +66,7 @@ class run:  # noqa: N801
     def set_arg(self, index: int, value: Any, /) -> None:
         """Set an argument; a buffer in the wrong bank is replaced by a private copy."""
         expect("set_arg", (index, value), (int, bo), (int, int))
-        if isinstance(value, bo) and _misplaced(value, index):
+        if isinstance(value, bo) and _is_misplaced(value, index):
             bank = 131071 if BANKS[index] == NO_BANK else self._kernel.group_id(index)
             warn(
                 f"Kernel {self._kernel._name} has no compute units with connectivity required "
@@ -110,14 +110,14 @@ class run:  # noqa: N801
     def _execute(self, dispatch_ms: float) -> None:
         """Run on the device images; sets the state that the command ends in."""
         context = self._kernel._context
-        stream = self._stream()
+        stream = self._read_stream()
         buffers = [value._image for index, value in sorted(self._args.items()) if index > 2]
         ended = "ERROR"
         if stream:
             ended = context._chip.execute(context._slot, stream, buffers, dispatch_ms)
         self._state = ert_cmd_state[f"ERT_CMD_STATE_{ended}"]
 
-    def _stream(self) -> bytes:
+    def _read_stream(self) -> bytes:
         """Return the instruction stream as the device sees it; empty where the order is wrong."""
         opcode, instructions, length = (self._args.get(index) for index in range(3))
         if opcode != TRANSACTION or not isinstance(instructions, bo):
@@ -176,8 +176,8 @@ class runlist:  # noqa: N801
             raise RuntimeError(f"runlist must be idle before {verb}")
 
 
-def _misplaced(value: bo, index: int) -> bool:
-    bank = 99 if index > 2 and chips.current().has("bank") else BANKS[index]
+def _is_misplaced(value: bo, index: int) -> bool:
+    bank = 99 if index > 2 and chips.get_current().has("bank") else BANKS[index]
     return bool(value._bank != bank)
 
 

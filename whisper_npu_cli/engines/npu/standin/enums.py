@@ -1,4 +1,4 @@
-"""The enumerations of pyxrt, as pybind11 makes them: not `IntEnum`, whatever the stub file says."""
+"""The enumerations of pyxrt, as pybind11 makes them: not `IntEnum`, as the stub file has it."""
 
 from __future__ import annotations
 

@@ -24,10 +24,12 @@ EXP2_3 = numerics.round_bf16(np.array(numerics.EXP2[3:], F))[0]
 LOWEST, MAGIC, START = F(numerics.EXP2_LOWEST), F(numerics.MAGIC), F(numerics.MAXIMUM_START)
 GELU, CENTRES = np.array(numerics.GELU, F), np.array(numerics.GELU_CENTRES, F)
 LIMIT, EDGE_1, EDGE_2 = F(numerics.GELU_LIMIT), *(F(edge) for edge in numerics.GELU_EDGES)
-ROWS = 4  # of an operand that share the other's load from memory
+ROWS = 4  # rows of one operand that share a load of the other
 
 exact = njit(nogil=True, cache=True)
-contracted = njit(nogil=True, cache=True, fastmath={"contract"})  # bf16 products only
+contracted = njit(
+    nogil=True, cache=True, fastmath={"contract"}
+)  # for products of bf16 numbers only
 
 
 def gemm(
@@ -91,7 +93,7 @@ def _accumulate(out: Matrix, a: Matrix, b: Matrix) -> None:
 
 @exact  # type: ignore[untyped-decorator]
 def _round(x: Any) -> Any:
-    """One fp32 number to bf16; NaN keeps its sign."""
+    """Round one fp32 number to bf16; NaN keeps its sign."""
     bits = F(x).view(np.uint32)
     if np.isnan(x):
         return np.uint32((bits & np.uint32(0x80000000)) | np.uint32(0x7FC00000)).view(F)
@@ -100,7 +102,7 @@ def _round(x: Any) -> Any:
 
 
 @exact  # type: ignore[untyped-decorator]
-def _times(a: Any, b: Any) -> Any:
+def _multiply(a: Any, b: Any) -> Any:
     a_hi, b_hi = _round(a), _round(b)
     a_lo, b_lo = _round(a - a_hi), _round(b - b_hi)
     return (a_hi * b_hi + a_hi * b_lo) + a_lo * b_hi
@@ -131,14 +133,14 @@ def _gelu(x: Any) -> Any:
     piece = int(t >= EDGE_1) + int(t >= EDGE_2)
     u = t - CENTRES[piece]
     y = GELU[piece, 2] + _round(u) * _round(GELU[piece, 3])
-    y = GELU[piece, 1] + _times(u, y)
-    y = GELU[piece, 0] + _times(u, y)
+    y = GELU[piece, 1] + _multiply(u, y)
+    y = GELU[piece, 0] + _multiply(u, y)
     n = (y + MAGIC) - MAGIC
     f = y - n
     p = EXP2_2 + _round(f) * EXP2_3
     p = EXP2_1 + _round(f) * _round(p)
-    p = EXP2_0 + _times(f, p)
-    tail = _times(t, _scale(p, np.int32(n)))
+    p = EXP2_0 + _multiply(f, p)
+    tail = _multiply(t, _scale(p, np.int32(n)))
     return _round((F(0) if x < 0 else x) - tail)
 
 
@@ -175,7 +177,7 @@ def _divide_rows(out: Matrix, totals: Matrix) -> None:
         for _ in range(3):
             y *= F(2) - x * y
         for j in range(out.shape[1]):
-            out[i, j] = _round(_times(out[i, j], y))
+            out[i, j] = _round(_multiply(out[i, j], y))
 
 
 @exact  # type: ignore[untyped-decorator]
@@ -197,7 +199,7 @@ def _layernorm_rows(x: Matrix, out: Matrix, valid: int) -> None:
         variance = squares * per_column - mean * mean
         y = _reciprocal_root((variance if variance > 0 else F(0)) + F(numerics.EPSILON))
         for j in range(x.shape[1]):
-            out[i, j] = _round(_times((x[i, j] - x[i, 0]) - mean, y))
+            out[i, j] = _round(_multiply((x[i, j] - x[i, 0]) - mean, y))
 
 
 @exact  # type: ignore[untyped-decorator]

@@ -110,7 +110,7 @@ class device:  # noqa: N801
 
     def __init__(self, *args: Any) -> None:
         expect("device", args, (), (int,), (str,))
-        if args and (chips.current().has("no-device") or args[0] not in (0, "0000:c6:00.1")):
+        if args and (chips.get_current().has("no-device") or args[0] not in (0, "0000:c6:00.1")):
             raise RuntimeError(f"No such device with index '{args[0]}'")
         self._xclbins: dict[str, xclbin] = {}
 
@@ -150,7 +150,7 @@ class hw_context:  # noqa: N801
         image = owner._xclbins.get(identity.to_string())
         if image is None:
             raise RuntimeError(f"xclbin {identity.to_string()} is not registered")
-        self._chip = chips.current()
+        self._chip = chips.get_current()
         self._image: xclbin = image
         self._slot = self._chip.open_context(image._path)
         weakref.finalize(self, self._chip.close_context, self._slot)

@@ -78,7 +78,7 @@ class bo:  # noqa: N801
         if direction is xclBOSyncDirection.XCL_BO_SYNC_BO_FROM_DEVICE:
             here, there = there, here
         there[offset : offset + size] = here[offset : offset + size]
-        chips.current().charge_sync(size)
+        chips.get_current().charge_sync(size)
 
     def map(self) -> memoryview:
         """Return a writable view of the host image, which does not keep the buffer alive."""

@@ -21,7 +21,7 @@ def open_standin(
     folder: Path,
     specs: Iterable[StreamSpec],
     attempt: int = 0,
-    operators: Operators = build.operators,
+    operators: Operators = build.make_operators,
 ) -> tuple[XrtRuntime, Manifest]:
     """Build an overlay with streams `specs` in `folder` and open a chip that knows them.
 

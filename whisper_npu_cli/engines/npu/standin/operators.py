@@ -15,7 +15,7 @@ from whisper_npu_cli.engines.npu import layout
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.standin import fast
 from whisper_npu_cli.engines.npu.standin.chip import Bytes
-from whisper_npu_cli.engines.npu.timing_model import stream_ms
+from whisper_npu_cli.engines.npu.timing_model import predict_stream_ms
 
 
 class StreamOperator:
@@ -25,19 +25,19 @@ class StreamOperator:
         self.spec = spec
         self.sizes = tuple(argument.size_bytes for argument in spec.arguments)
         self.written: tuple[int, ...] = (len(spec.arguments) - 1,)
-        self.device_ms = stream_ms(spec)
+        self.device_ms = predict_stream_ms(spec)
         self._compute = OPERATIONS[spec.op]
 
     def __call__(self, buffers: Sequence[Bytes]) -> None:
         """Read the arguments from their images and write the last one."""
         arrays = [
-            _typed(buffer, argument)
+            _view_image(buffer, argument)
             for buffer, argument in zip(buffers, self.spec.arguments, strict=True)
         ]
         self._compute(self.spec, arrays)
 
 
-def _typed(buffer: Bytes, argument: Argument) -> NDArray[Any]:
+def _view_image(buffer: Bytes, argument: Argument) -> NDArray[Any]:
     dtype = np.float32 if argument.dtype == "f32" else np.uint16
     return buffer[: argument.size_bytes].view(dtype).reshape(argument.shape)
 
@@ -66,13 +66,13 @@ def _attention(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     q = layout.from_bf16(layout.unpack_a(arrays[0]))
     k, v = map(layout.from_bf16, layout.unpack_kv(arrays[1]))
     heads = [
-        fast.attention(_head(q, first), _head(k, first), _head(v, first), spec.valid)
+        fast.attention(_take_head(q, first), _take_head(k, first), _take_head(v, first), spec.valid)
         for first in range(0, spec.n, TILE)
     ]
     arrays[2][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
 
 
-def _head(columns: layout.F32, first: int) -> layout.F32:
+def _take_head(columns: layout.F32, first: int) -> layout.F32:
     return np.ascontiguousarray(columns[:, first : first + TILE])
 
 

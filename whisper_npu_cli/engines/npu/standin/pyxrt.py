@@ -52,7 +52,7 @@ XCL_BO_FLAGS_NONE = 0
 
 def enumerate_devices() -> int:
     """Return the number of devices that XRT sees."""
-    return 0 if chip.current().has("no-device") else 1
+    return 0 if chip.get_current().has("no-device") else 1
 
 
 def log_message(level: xrt_msg_level, tag: str, message: str, /) -> None:
