@@ -80,30 +80,30 @@ def find_device(name: str) -> Device:
     for device in DEVICES:
         if device.takes(name):
             return device
-    raise UsageError(f"unknown device {name!r}", hint=f"one of {', '.join(device_names())}")
+    raise UsageError(f"unknown device {name!r}", hint=f"one of {', '.join(list_devices())}")
 
 
-def effective_options(name: str) -> frozenset[str]:
+def list_effective_options(name: str) -> frozenset[str]:
     """Return the fields of EngineOptions that have an effect on the device `name`."""
     if name == AUTO:
         return frozenset().union(*(find_device(one).options for one in AUTO_ORDER))
     return find_device(name).options
 
 
-def device_names() -> list[str]:
+def list_devices() -> list[str]:
     """Return what `--device` may name."""
     return [AUTO, *(d.name + "NAME" if d.name.endswith(":") else d.name for d in DEVICES)]
 
 
-def device_help() -> str:
+def describe_devices() -> str:
     """Return the table as one sentence of help."""
     first = f"{AUTO} (the first of {' and '.join(AUTO_ORDER)} that works)"
     summaries = [device.summary for device in DEVICES]
-    rows = zip(device_names()[1:], summaries, strict=True)
+    rows = zip(list_devices()[1:], summaries, strict=True)
     return ", ".join([first, *(f"{name} ({summary})" for name, summary in rows)])
 
 
-def loaded(target: str) -> Any:
+def import_target(target: str) -> Any:
     """Import and return what "module:name" names."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)

@@ -22,13 +22,13 @@ from whisper_npu_cli.check import FAILED, OK, SKIPPED, WARNING, Check
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.hub import cache_folder
 from whisper_npu_cli.checkpoints.names import open_checkpoint
-from whisper_npu_cli.devices import AUTO, DEVICES, OPENVINO, find_device, loaded
+from whisper_npu_cli.devices import AUTO, DEVICES, OPENVINO, find_device, import_target
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow, relative_l2
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.remote import load_npu
-from whisper_npu_cli.environment import STANDIN_VARIABLE, cpu_features, versions
+from whisper_npu_cli.environment import STANDIN_VARIABLE, collect_versions, read_cpu_features
 from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions
 
@@ -60,7 +60,7 @@ def run_checks(options: DoctorOptions) -> Iterator[Check]:
     usable = True
     for row in DEVICES:
         if row.checks:
-            for check in loaded(row.checks)(Machine(options.root), options.xclbins):
+            for check in import_target(row.checks)(Machine(options.root), options.xclbins):
                 usable = usable and check.passed
                 yield check
     if options.selftest:
@@ -68,7 +68,7 @@ def run_checks(options: DoctorOptions) -> Iterator[Check]:
 
 
 def _check_program(options: DoctorOptions) -> Iterator[Check]:
-    yield Check("versions", OK, ", ".join(f"{name} {v}" for name, v in versions().items()))
+    yield Check("versions", OK, ", ".join(f"{name} {v}" for name, v in collect_versions().items()))
     yield _check_cpu()
     yield _check_cache()
     yield _check_model(options.model)
@@ -133,7 +133,7 @@ def _check_clock(clock_mhz: int) -> Check:
 
 
 def _check_cpu() -> Check:
-    present = cpu_features()
+    present = read_cpu_features()
     found = ", ".join(feature for feature in CPU_FEATURES if feature in present)
     return Check("cpu", OK, f"{platform.machine()}: {found or 'no vector features that matter'}")
 

@@ -30,7 +30,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Return the versions of everything that can change a result."""
     import platform
     from importlib.metadata import version
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
     return {"whisper-npu": __version__, "python": platform.python_version(), **libraries}
 
 
-def cpu_features() -> frozenset[str]:
+def read_cpu_features() -> frozenset[str]:
     """Return the words of /proc/cpuinfo, "avx2" and "asimd" among them; none without Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     return frozenset(cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else ())
@@ -57,7 +57,7 @@ def check_threads(n: int) -> None:
         )
 
 
-def n_physical_cores() -> int:
+def count_physical_cores() -> int:
     """Return the cores that this process may use.
 
     The engines are bound by arithmetic or memory, so a second thread on a core only waits.

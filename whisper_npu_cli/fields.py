@@ -99,7 +99,7 @@ def is_options(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Options)
 
 
-def without_none(kind: Any) -> Any:
+def strip_none(kind: Any) -> Any:
     """Return the type `X` of `X | None`; any other as it is."""
     if get_origin(kind) not in (Union, UnionType):
         return kind
@@ -109,7 +109,7 @@ def without_none(kind: Any) -> Any:
 
 def _check(name: str, value: Any, kind: Any, bounds: Bounds | None) -> None:
     """Raise UsageError unless a value is of its kind and within its bounds."""
-    words, inner = _describe(name), without_none(kind)
+    words, inner = _describe(name), strip_none(kind)
     if value is None and inner is not kind:
         return
     if not _is_of(value, inner):
@@ -151,7 +151,7 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(value: Any, kind: Any) -> Any:
-    kind = without_none(kind)
+    kind = strip_none(kind)
     if is_options(kind) and isinstance(value, Mapping):
         return kind.from_dict(value)
     if kind is Path and isinstance(value, str):

@@ -15,9 +15,9 @@ from math import ceil, inf
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from whisper_npu_cli.devices import AUTO, device_help, effective_options
+from whisper_npu_cli.devices import AUTO, describe_devices, list_effective_options
 from whisper_npu_cli.dims import CHUNK_S, FRAMES_PER_SECOND
-from whisper_npu_cli.environment import check_threads, n_physical_cores
+from whisper_npu_cli.environment import check_threads, count_physical_cores
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.fields import About, Bounds, Options, about, option
 
@@ -267,7 +267,7 @@ class TranscribeOptions(Options):
 class EngineOptions(Options):
     """How to compute, not what: none of it may change the text beyond rounding."""
 
-    device: str = _engine(AUTO, device_help(), metavar="DEVICE")
+    device: str = _engine(AUTO, describe_devices(), metavar="DEVICE")
     precision: Literal["auto", "bf16", "f32", "int8"] = _engine(
         "auto", "Encoder arithmetic; int8: in products with weights, for CPUs with VNNI"
     )
@@ -286,7 +286,7 @@ class EngineOptions(Options):
     def _refuse_contradictions(self) -> None:
         if self.n_threads is not None:
             check_threads(self.n_threads)
-        effective = effective_options(self.device)
+        effective = list_effective_options(self.device)
         for named in fields(self):
             is_given = getattr(self, named.name) != named.default
             if is_given and named.name not in {"device", *effective}:
@@ -297,10 +297,10 @@ class EngineOptions(Options):
 
     def for_device(self, device: str) -> EngineOptions:
         """Return the options for one of the devices of `auto`: those with an effect on it."""
-        kept = {name: getattr(self, name) for name in effective_options(device)}
+        kept = {name: getattr(self, name) for name in list_effective_options(device)}
         return EngineOptions(device, **kept)
 
     @property
     def thread_count(self) -> int:
         """Threads to use: what was asked for, or one for each physical core."""
-        return self.n_threads or n_physical_cores()
+        return self.n_threads or count_physical_cores()

@@ -4,7 +4,7 @@ Knows every stage by its seam and none by its engine. Audio is read twice. opena
 the log-mel against the maximum over the whole audio, and batched mode chooses its windows by all
 of the speech: the first pass finds both, and every fault of the input, so that the second holds
 no more than a few windows in memory. A source that can be read only once keeps its samples
-meanwhile (`rereadable`).
+meanwhile (`make_rereadable`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
-from whisper_npu_cli.audio.sources import Audio, Source, open_source, rereadable
+from whisper_npu_cli.audio.sources import Audio, Source, make_rereadable, open_source
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.longform.batched import transcribe_batched
@@ -69,7 +69,7 @@ class Transcriber:
         Nothing is computed before it is iterated over. UsageError where `options` ask for what the
         model does not have.
         """
-        source = rereadable(open_source(audio))
+        source = make_rereadable(open_source(audio))
         return Transcription(self, source, options or TranscribeOptions())
 
     def close(self) -> None:

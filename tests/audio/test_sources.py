@@ -24,8 +24,8 @@ from whisper_npu_cli.audio.sources import (
     SamplesSource,
     Source,
     StreamSource,
+    make_rereadable,
     open_source,
-    rereadable,
 )
 from whisper_npu_cli.errors import AudioError, UsageError, WhisperNpuError
 
@@ -67,7 +67,7 @@ def test_each_kind_of_audio_has_its_source(tmp_path: Path, wav: bytes) -> None:
         assert type(source) is kind
         assert isinstance(source, Source)
         assert source.name
-        assert rereadable(source) is source
+        assert make_rereadable(source) is source
     assert open_source(live) is live
     assert open_source(Path("-")).name == "-"  # a file: it is the command line's word
 
@@ -224,7 +224,7 @@ def test_kept_samples_are_those_that_passed(sizes: list[int], bound: int) -> Non
     blocks = [rng.standard_normal(size).astype(np.float32) for size in [*sizes, 1]]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(streams, "IN_MEMORY_BYTES", bound)
-        source = rereadable(Live(blocks))
+        source = make_rereadable(Live(blocks))
     assert source.can_reread
     passed = list(source.blocks())
     assert all(a is b for a, b in zip(passed, blocks, strict=True))
@@ -237,7 +237,7 @@ def test_kept_samples_are_those_that_passed(sizes: list[int], bound: int) -> Non
 
 
 def test_kept_samples_need_a_first_reading_to_the_end() -> None:
-    source = rereadable(Live([tone()[:, 0]] * 2))
+    source = make_rereadable(Live([tone()[:, 0]] * 2))
     next(source.blocks())
     with pytest.raises(RuntimeError, match="before its end"):
         next(source.blocks())
@@ -257,7 +257,7 @@ def test_kept_samples_need_a_first_reading_to_the_end() -> None:
 )
 def test_live_samples_are_checked(blocks: list[NDArray[np.float32]], message: str) -> None:
     with pytest.raises(AudioError, match=message):
-        list(rereadable(Live(blocks)).blocks())
+        list(make_rereadable(Live(blocks)).blocks())
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])

@@ -33,7 +33,7 @@ from tools.speech.steady import write_speech
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import CHUNK_S
-from whisper_npu_cli.environment import versions
+from whisper_npu_cli.environment import collect_versions
 
 OURS = "whisper-npu"
 GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}
@@ -166,7 +166,7 @@ def measure_table(
     results: list[dict[str, Any]] = [
         vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
     ]
-    limits, found = Limits(setup.n_threads), versions()
+    limits, found = Limits(setup.n_threads), collect_versions()
     if setup.whisper_cpp:
         found["whisper.cpp"] = _read_commit(setup.whisper_cpp)
     with ExitStack() as stack:

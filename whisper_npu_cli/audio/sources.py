@@ -73,7 +73,7 @@ def open_source(audio: Audio) -> Source:
     )
 
 
-def rereadable(source: Source) -> Source:
+def make_rereadable(source: Source) -> Source:
     """Return `source` where it can be read again, else a source that keeps its samples."""
     return source if source.can_reread else KeptSource(source)
 

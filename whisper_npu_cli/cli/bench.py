@@ -11,7 +11,7 @@ import typer
 
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import Only, from_fields
-from whisper_npu_cli.devices import device_names
+from whisper_npu_cli.devices import list_devices
 from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def bench(
         list[str] | None,
         typer.Option(
             metavar="DEVICE",
-            help=f"One of {', '.join(device_names())}; several times (default: cpu).",
+            help=f"One of {', '.join(list_devices())}; several times (default: cpu).",
         ),
     ] = None,
     engine: Annotated[EngineOptions, Only("precision", "n_threads")],
@@ -83,7 +83,7 @@ def _make_document(options: BenchOptions, results: list[dict[str, Any]]) -> dict
     """Return all results; the rates of the machine are the medians over the devices."""
     from statistics import median
 
-    from whisper_npu_cli.environment import versions
+    from whisper_npu_cli.environment import collect_versions
 
     machines = [result["machine"] for result in results]
     return {
@@ -91,7 +91,7 @@ def _make_document(options: BenchOptions, results: list[dict[str, Any]]) -> dict
         "model": options.model,
         "runs": options.n_runs,
         "tokens": options.n_tokens,
-        "versions": versions(),
+        "versions": collect_versions(),
         "machine": {name: median(rates[name] for rates in machines) for name in machines[0]},
         "devices": [result["device"] for result in results],
     }

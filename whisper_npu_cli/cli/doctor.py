@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whisper_npu_cli.cli.fields import Only, from_fields
-from whisper_npu_cli.devices import device_names
+from whisper_npu_cli.devices import list_devices
 from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def doctor(
         str,
         typer.Option(
             metavar="DEVICE",
-            help=f"What must work: {', '.join(device_names())}; auto is any engine.",
+            help=f"What must work: {', '.join(list_devices())}; auto is any engine.",
         ),
     ] = "auto",
     selftest: Annotated[

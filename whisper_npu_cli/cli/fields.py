@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 import typer
 
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.fields import About, Options, about, is_options, without_none
+from whisper_npu_cli.fields import About, Options, about, is_options, strip_none
 
 _Group = TypeVar("_Group", bound=Options)
 
@@ -103,7 +103,7 @@ def find_leaves(group: type[Options], prefix: str = "") -> Iterator[Leaf]:
     kinds = get_type_hints(group)
     for named in fields(group):
         kind, said = kinds[named.name], about(named)
-        inner = without_none(kind)
+        inner = strip_none(kind)
         if not is_options(inner):
             yield Leaf(prefix + named.name, kind, named.default, said)
             continue
@@ -122,7 +122,7 @@ def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _
     arguments: dict[str, Any] = {}
     for named in fields(group):
         kind, said = kinds[named.name], about(named)
-        inner, name = without_none(kind), prefix + named.name
+        inner, name = strip_none(kind), prefix + named.name
         if is_options(inner):
             nested = arguments[named.name] = build(inner, values, said.prefix)
             if inner is not kind and not values[_make_switch(said).name]:

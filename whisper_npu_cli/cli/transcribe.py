@@ -11,7 +11,7 @@ from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import from_fields, refuse_changed
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, locate, print_json
 from whisper_npu_cli.cli.run import Run
-from whisper_npu_cli.environment import versions
+from whisper_npu_cli.environment import collect_versions
 from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions
 
 if TYPE_CHECKING:
@@ -119,6 +119,6 @@ def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Docu
         model=model,
         device=device,
         load_s=transcriber.load_s if transcriber else None,
-        versions=versions(),
+        versions=collect_versions(),
         results=run.results,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, loaded
+from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, import_target
 from whisper_npu_cli.engines.base import Decoder, Encoder
 from whisper_npu_cli.engines.fallback import FallbackEncoder
 from whisper_npu_cli.engines.turns import Turns
@@ -75,7 +75,7 @@ def load_engines(
 
 def load_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
     """Load the encoder of `options.device`, which is in the table of devices."""
-    encoder: Encoder = loaded(find_device(options.device).encoder)(checkpoint, options)
+    encoder: Encoder = import_target(find_device(options.device).encoder)(checkpoint, options)
     return encoder
 
 
@@ -118,7 +118,7 @@ def _decoder_beside(
     try:
         with _DECODING, threads(options.thread_count):
             compile_ranking(on_compile)
-            load = loaded(find_device(options.device).decoder)
+            load = import_target(find_device(options.device).decoder)
             decoder: Decoder = load(checkpoint, options, on_compile)
             return decoder
     except BaseException:

@@ -20,7 +20,7 @@ from whisper_npu_cli.engines.openvino_encoder.stored import (
     Target,
     load_compiled,
 )
-from whisper_npu_cli.environment import cpu_features
+from whisper_npu_cli.environment import read_cpu_features
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
 
@@ -149,7 +149,7 @@ def _choose_int8_steps(device: str) -> int:
     AVX2 adds two products of 8 bits in 16; VNNI does not. With 127, whisper-base's states were
     off by 0.3 of their deviation without VNNI, by 0.02 with 63.
     """
-    features = cpu_features()
+    features = read_cpu_features()
     overflows = "avx2" in features and not features & {"avx512_vnni", "avx_vnni"}
     return INT8_STEPS // 2 if overflows and device in ("CPU", AUTO) else INT8_STEPS
 
