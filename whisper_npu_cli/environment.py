@@ -62,10 +62,10 @@ def count_physical_cores() -> int:
 
     The engines are bound by arithmetic or memory, so a second thread on a core only waits.
     """
-    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
+    return len({_read_siblings(processor) for processor in os.sched_getaffinity(0)})
 
 
-def _siblings(processor: int) -> str:
+def _read_siblings(processor: int) -> str:
     """Return the processors that share a core with this one, as Linux lists them."""
     path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
     return path.read_text(encoding="ascii") if path.exists() else str(processor)
