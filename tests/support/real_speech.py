@@ -1,0 +1,70 @@
+"""Real recordings of `shared/audio`: what is said in them, and a long recording made of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.support.places import SHARED
+from whisper_npu_cli.audio.sources import FileSource
+from whisper_npu_cli.dims import SAMPLE_RATE
+
+AUDIO = SHARED / "audio"
+JFK = (
+    "And so my fellow Americans, ask not what your country can do for you, ask what you can do "
+    "for your country."
+)
+ENGLISH = {
+    "jfk.flac": JFK,
+    "jfk.mp3": JFK,
+    "jfk_441khz.m4a": JFK,
+    "librispeech_61-70968-0000.wav": "HE BEGAN A CONFUSED COMPLAINT AGAINST THE WIZARD WHO HAD "
+    "VANISHED BEHIND THE CURTAIN ON THE LEFT",
+    "librispeech_1089-134686-0009.wav": "AT MOST BY AN ALMS GIVEN TO A BEGGAR WHOSE BLESSING HE "
+    "FLED FROM HE MIGHT HOPE WEARILY TO WIN FOR HIMSELF SOME MEASURE OF ACTUAL GRACE",
+    "librispeech_3570-5694-0000.wav": "BUT ALREADY AT A POINT IN ECONOMIC EVOLUTION FAR "
+    "ANTEDATING THE EMERGENCE OF THE LADY SPECIALISED CONSUMPTION OF GOODS AS AN EVIDENCE OF "
+    "PECUNIARY STRENGTH HAD BEGUN TO WORK OUT IN A MORE OR LESS ELABORATE SYSTEM",
+    "fleurs_en_01.wav": "when you call someone who is thousands of miles away you are using a "
+    "satellite",
+    "fleurs_en_02.wav": "the u.n. also hopes to finalize a fund to help countries affected by "
+    "global warming to cope with the impacts",
+    "fleurs_en_03.wav": "then lakkha singh took the lead in singing the bhajans",
+    "fleurs_en_04.wav": "the major religion in moldova is orthodox christian",
+    "beckett.wav": "ever tried ever failed no matter try again fail again fail better",
+}
+RUSSIAN = {
+    "fleurs_ru_02.wav": "он сказал что создал дверной звонок работающий от wifi",
+    "fleurs_ru_05.wav": "робин утхаппа набрал рекордное количество очков в иннинге 70 ранов за "
+    "всего 41 подачу отбил 11 четвёрок и 2 шестёрки",
+    "fleurs_ru_08.wav": "вариант становящийся всё более популярным для тех кто планирует взять "
+    "академический год это путешествовать и учиться",
+}
+CLIPS = {"tiny.en": tuple(ENGLISH), "base": (*ENGLISH, *RUSSIAN)}
+LONG = "long"  # the name of the composed recording
+
+
+def read_clip(name: str) -> NDArray[np.float32]:
+    """Return a recording's samples (n,) at SAMPLE_RATE, or those of the long one."""
+    if name == LONG:
+        return compose_long()
+    return np.concatenate(list(FileSource(Path(AUDIO, name)).blocks()))
+
+
+def compose_long() -> NDArray[np.float32]:
+    """Return 3 minutes: every English clip, then every other again, with pauses of 0.3 to 6 s."""
+    rng = np.random.default_rng(0)
+    pieces: list[NDArray[np.float32]] = []
+    for name in (*ENGLISH, *list(ENGLISH)[::2]):
+        pause_s = 0.3 + 5.7 * rng.random() ** 2
+        hiss = 1e-4 * rng.standard_normal(round(pause_s * SAMPLE_RATE))
+        pieces += [hiss.astype(np.float32), read_clip(name)]
+    return np.concatenate(pieces)
+
+
+def split_words(text: str) -> list[str]:
+    """Return the words of a text in small letters, without punctuation."""
+    return re.findall(r"[\w']+", text.lower())
