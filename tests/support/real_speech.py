@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.support.places import SHARED
-from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.dims import SAMPLE_RATE
 
 AUDIO = SHARED / "audio"
@@ -49,6 +48,10 @@ LONG = "long"  # the name of the composed recording
 
 def read_clip(name: str) -> NDArray[np.float32]:
     """Return a recording's samples (n,) at SAMPLE_RATE, or those of the long one."""
+    from whisper_npu_cli.audio.sources import (
+        FileSource,
+    )  # the peers, who are given samples, lack it
+
     if name == LONG:
         return compose_long()
     return np.concatenate(list(FileSource(Path(AUDIO, name)).blocks()))
