@@ -8,8 +8,8 @@ from functools import cache
 import numpy as np
 
 from tests.support.places import GOLDEN
-from whisper_npu_cli.checkpoints.random import byte_alphabet, tokenizer_json
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer, special_tokens
+from whisper_npu_cli.checkpoints.vocabularies import byte_alphabet, tokenizer_json
 
 # A token a byte, no merges, and every special token of the multilingual models
 BYTES = Tokenizer(
