@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.bad_checkpoints import write_good_checkpoint
 from tests.support.hub_cache import cache_repository
-from whisper_npu_cli.checkpoints.names import ALIASES, open_checkpoint, repository_of, resolve
+from whisper_npu_cli.checkpoints.caches import ALIASES
+from whisper_npu_cli.checkpoints.names import open_checkpoint, repository_of, resolve
 from whisper_npu_cli.errors import CheckpointError
 
 

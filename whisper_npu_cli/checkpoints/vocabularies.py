@@ -17,7 +17,7 @@ import numpy as np
 
 from whisper_npu_cli.checkpoints.tokenizer import special_tokens
 
-_MERGES = Path(__file__).parent / "merges"
+MERGES = Path(__file__).parent / "merges"
 # By the size of the embeddings: the file of merges, and the languages (openai/whisper `model.py`,
 # `is_multilingual` and `num_languages`). The last is that of large-v3.
 _VOCABULARIES = {51864: ("gpt2", 99), 51865: ("multilingual", 99), 51866: ("multilingual", 100)}
@@ -76,7 +76,7 @@ def openai_texts(n_vocab: int) -> list[str]:
 @cache
 def _load_texts(name: str) -> tuple[list[str], list[str]]:
     """Return texts by id, and merges."""
-    packed = (_MERGES / f"{name}.xz").read_bytes()
+    packed = (MERGES / f"{name}.xz").read_bytes()
     pairs = np.frombuffer(lzma.decompress(packed), "<u2").reshape(-1, 2).tolist()
     texts = byte_alphabet()
     merges = []

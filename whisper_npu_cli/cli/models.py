@@ -28,7 +28,8 @@ def list_models() -> None:
 
     typer.echo(_row("NAME", "REPOSITORY", "SIZE", "FORMAT", "PATH"))
     for alias, repository in ALIASES.items():
-        for path in list(find_copies(alias)) or [None]:
+        copies: list[Path | None] = list(find_copies(alias))
+        for path in copies or [None]:
             typer.echo(_row(alias, repository, *_describe(path)))
     typer.echo(_row(DEMO, "comes with whisper-npu", *_describe(find_local(DEMO))))
     for path in list_quantized():
