@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
-from typing import Any
 
 from whisper_npu_cli.checkpoints.alignment import find_alignment_heads
 from whisper_npu_cli.checkpoints.binary import Cursor, open_cursor
@@ -204,14 +203,21 @@ def _read_tokenizer(folder: Path, n_vocab: int) -> bytes:
     if (folder / "tokenizer.json").exists():
         return read_file(folder / "tokenizer.json")
     tokenizer_json, known = openai_tokenizer_json(n_vocab), openai_texts(n_vocab)
-    texts: Any = known
-    if (folder / "vocabulary.json").exists():
-        texts = json.loads(read_file(folder / "vocabulary.json"))
-    elif (folder / "vocabulary.txt").exists():
-        texts = read_file(folder / "vocabulary.txt").decode().split("\n")
-    if tokenizer_json is None or texts[: len(known)] != known:
+    if tokenizer_json is None or _read_vocabulary(folder, known)[: len(known)] != known:
         raise CheckpointError(
             f"{folder}: cannot read tokenizer.json, and its vocabulary is none of OpenAI's",
             hint="copy tokenizer.json from the model that it was converted from",
         )
     return tokenizer_json
+
+
+def _read_vocabulary(folder: Path, default: list[str]) -> list[str]:
+    """Return the texts by id, as the version of the converter wrote them; `default` for none."""
+    try:
+        if (folder / "vocabulary.json").exists():
+            return list(json.loads(read_file(folder / "vocabulary.json")))
+        if (folder / "vocabulary.txt").exists():
+            return read_file(folder / "vocabulary.txt").decode().split("\n")
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder}: damaged vocabulary: {error}") from error
+    return default

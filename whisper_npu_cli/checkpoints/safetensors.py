@@ -28,7 +28,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         size = path.stat().st_size
         with path.open("rb") as file:
             n_header = int.from_bytes(file.read(8), "little")
-            header = file.read(min(n_header, _MAX_HEADER_BYTES))
+            header = file.read(min(n_header, size, _MAX_HEADER_BYTES))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     if not 2 <= n_header == len(header):
