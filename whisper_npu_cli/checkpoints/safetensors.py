@@ -45,7 +45,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: damaged safetensors header: expected JSON with dtype, shape and byte range"
-            f" of each tensor ({error!r})",
+            f" of each tensor ({repr(error)[:200]})",
             hint=GET_AGAIN,
         ) from error
     if size < 8 + n_header + end:
@@ -94,7 +94,8 @@ def list_shards(index: Path) -> list[str]:
         raise CheckpointError(f"{index}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{index}: damaged index: expected JSON with a weight_map ({error!r})", hint=GET_AGAIN
+            f"{index}: damaged index: expected JSON with a weight_map ({repr(error)[:200]})",
+            hint=GET_AGAIN,
         ) from error
 
 
