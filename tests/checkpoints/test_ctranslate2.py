@@ -99,6 +99,13 @@ def test_damage_is_one_clear_error(folder: Path, old: bytes, new: bytes, phrase:
     assert "\n" not in str(caught.value)
 
 
+def test_a_layer_is_not_lost_by_a_damaged_name(folder: Path) -> None:
+    name = b"decoder/layer_1/ffn/linear_0/weight"
+    replace(folder, name, name.replace(b"ffn", b"ffm"))
+    with pytest.raises(CheckpointError, match=r"missing tensor model.decoder.layers.1.fc1.weight"):
+        load(folder)
+
+
 def test_truncated_file(folder: Path) -> None:
     content = (folder / "model.bin").read_bytes()
     (folder / "model.bin").write_bytes(content[: len(content) // 2])

@@ -15,7 +15,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import count, takewhile
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints.alignment import find_alignment_heads
@@ -142,9 +141,9 @@ def _read_dims(file: Path, variables: Mapping[str, StoredTensor]) -> ModelDims:
             raise CheckpointError(f"{file}: missing variable {name} with {rank} dimensions")
         return variables[name].shape
 
-    def n_layers(side: str) -> int:
-        names = (f"{side}/layer_{i}/ffn/linear_0/weight" for i in count())
-        return sum(1 for _ in takewhile(variables.__contains__, names))
+    def n_layers(side: str) -> int:  # by the highest, so that none gets lost by a damaged name
+        numbers = (re.match(rf"{side}/layer_([0-9]{{1,4}})/", name) for name in variables)
+        return max((int(number[1]) + 1 for number in numbers if number), default=0)
 
     def n_heads(side: str) -> int:
         shape(f"{side}/num_heads", rank=0)

@@ -20,7 +20,7 @@ _BEGINNINGS = {
     ggml.MAGIC.to_bytes(4, "little"): GGML,
     ctranslate2.BEGINNING: CTRANSLATE2,
 }
-_OF_HUGGING_FACE = (*(huggingface.WEIGHTS_FILE, huggingface.INDEX_FILE, huggingface.PYTORCH_FILE),)
+_OF_HUGGING_FACE = (huggingface.WEIGHTS_FILE, huggingface.INDEX_FILE, huggingface.PYTORCH_FILE)
 
 
 def load(path: Path, name: str | None = None) -> Checkpoint:
