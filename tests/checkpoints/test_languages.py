@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.support.vocabularies import GOLDEN
+from tests.support.places import GOLDEN
 from whisper_npu_cli.checkpoints.languages import LANGUAGES, language_code
 from whisper_npu_cli.errors import UsageError
 

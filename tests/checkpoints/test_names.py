@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.bad_checkpoints import write_good_checkpoint
+from tests.support.formats import small_checkpoint, write_ggml
 from tests.support.hub_cache import cache_repository
-from whisper_npu_cli.checkpoints.names import ALIASES, open_checkpoint, repository_of, resolve
+from whisper_npu_cli.checkpoints.caches import ALIASES
+from whisper_npu_cli.checkpoints.names import open_checkpoint, repository_of, resolve
 from whisper_npu_cli.errors import CheckpointError
 
 
@@ -33,6 +35,14 @@ def test_directory_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("mine", "./mine", str(tmp_path / "mine"), "~/mine"):
         assert open_checkpoint(name, offline=True).path is not None
+
+
+def test_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    write_ggml(tmp_path / "x.bin", small_checkpoint())
+    checkpoint = open_checkpoint(str(tmp_path / "x.bin"), offline=True)
+    assert checkpoint.path == tmp_path / "x.bin"
+    again = open_checkpoint(str(checkpoint.path), offline=True)  # as the NPU's worker does
+    assert again.identity == checkpoint.identity
 
 
 def test_alias_wins_over_a_directory_of_that_name(

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.vocabularies import GOLDEN, published_tokenizer_json
+from tests.support.places import GOLDEN
+from tests.support.vocabularies import published_tokenizer_json
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.errors import CheckpointError, UsageError
 

@@ -16,10 +16,19 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import MAIN
-from tests.support.bad_checkpoints import write_good_checkpoint
+from tests.support.bad_checkpoints import SMALL_DIMS, write_good_checkpoint
+from tests.support.formats import (
+    small_checkpoint,
+    write_ctranslate2,
+    write_ggml,
+    write_openai,
+    write_state,
+)
 from tests.support.hub_server import HubServer, serve
 from whisper_npu_cli.checkpoints import huggingface
-from whisper_npu_cli.checkpoints.huggingface import WEIGHTS_FILE
+from whisper_npu_cli.checkpoints.huggingface import PYTORCH_FILE, WEIGHTS_FILE
+from whisper_npu_cli.checkpoints.random import random_checkpoint
+from whisper_npu_cli.checkpoints.save import save_checkpoint
 
 REPOSITORY = "someone/whisper-small-one"
 NOBODY = "http://127.0.0.1:9"  # the discard port, where nobody listens
@@ -35,6 +44,7 @@ class Machine:
 
     def __init__(self, home: Path, endpoint: str) -> None:
         self.cache = home / "hub"
+        self.folder = home.parent
         self.env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
         self.env |= {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "NO_COLOR": "1"}
         for name in ("HF_HUB_OFFLINE", "HF_HUB_CACHE", "TRANSFORMERS_OFFLINE"):
@@ -49,6 +59,7 @@ class Machine:
         return subprocess.run(
             self.command(*arguments, before=before),
             env=self.env | env,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=60,
@@ -122,8 +133,28 @@ def test_aliases_name_the_published_repositories(machine: Machine) -> None:
     assert machine.run("pull", "tiny").returncode == 0
     listed = machine.run("list", before=NO_SOCKETS).stdout.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in listed[1:]}
-    assert rows["tiny"] == ["openai/whisper-tiny", "2", "MB"]
+    path = machine.run("path", "tiny").stdout.rstrip("\n")
+    assert rows["tiny"] == ["openai/whisper-tiny", "2", "MB", "Hugging", "Face", path]
     assert rows["turbo"] == ["openai/whisper-large-v3-turbo", "-"]
+
+
+def test_copies_of_other_programs_are_listed_and_used(
+    machine: Machine, tmp_path: Path, hub: HubServer
+) -> None:
+    cached = tmp_path / "xdg" / "whisper" / "tiny.en.pt"
+    cached.parent.mkdir(parents=True)
+    write_openai(cached, small_checkpoint())
+    (tmp_path / "models").mkdir()
+    write_ggml(tmp_path / "models" / "ggml-tiny.en-q8_0.bin", small_checkpoint(), "Q8_0")
+    (tmp_path / "models" / "ggml-mine.bin").write_text("nothing")
+    machine.env["XDG_CACHE_HOME"] = str(tmp_path / "xdg")
+    listed = machine.run("list", before=NO_SOCKETS).stdout.splitlines()
+    rows = [line.split() for line in listed]
+    assert ["tiny.en", "openai/whisper-tiny.en", "4", "MB", "openai-whisper", str(cached)] in rows
+    assert rows[-2][4:] == ["unknown", "models/ggml-mine.bin"]
+    assert rows[-1][4:] == ["ggml", "models/ggml-tiny.en-q8_0.bin"]
+    assert machine.run("pull", "tiny.en").stdout == f"{cached}\n"
+    assert hub.requests == []
 
 
 def test_interrupted_download_is_not_taken_for_complete(machine: Machine, hub: HubServer) -> None:
@@ -177,16 +208,31 @@ def test_offline_variable(machine: Machine, hub: HubServer) -> None:
     assert "HF_HUB_OFFLINE" not in absent.stderr
 
 
-def test_repository_with_pytorch_weights_only(
+def test_repository_with_weights_that_cannot_be_read(
     machine: Machine, hub: HubServer, tmp_path: Path
 ) -> None:
     write_good_checkpoint(tmp_path / "old")
-    (tmp_path / "old" / WEIGHTS_FILE).rename(tmp_path / "old" / "pytorch_model.bin")
+    (tmp_path / "old" / WEIGHTS_FILE).rename(tmp_path / "old" / "flax_model.msgpack")
     hub.repositories["someone/old"] = tmp_path / "old"
     failed = machine.run("pull", "someone/old")
     assert failed.returncode == 1
-    assert "has no model.safetensors, found pytorch_model.bin" in failed.stderr
+    assert "has no model.safetensors, found flax_model.msgpack" in failed.stderr
     assert hub.downloads == set()
+
+
+def test_repositories_in_other_formats(machine: Machine, hub: HubServer, tmp_path: Path) -> None:
+    old, faster = tmp_path / "old", tmp_path / "faster"
+    checkpoint = random_checkpoint(SMALL_DIMS)
+    save_checkpoint(checkpoint, old)
+    (old / WEIGHTS_FILE).unlink()
+    write_state(old / PYTORCH_FILE, checkpoint, "F32", rename=str, dims=False)
+    write_ctranslate2(faster, small_checkpoint())
+    hub.repositories |= {"someone/old": old, "someone/faster": faster}
+    for name, folder in (("someone/old", old), ("someone/faster", faster)):
+        pulled = machine.run("pull", name)
+        assert pulled.returncode == 0, pulled.stderr
+        found = {file.name for file in Path(pulled.stdout.rstrip("\n")).iterdir()}
+        assert found == {file.name for file in folder.iterdir()}
 
 
 def test_local_directory(machine: Machine, published: Path, hub: HubServer) -> None:

@@ -16,28 +16,8 @@ from unittest import mock
 import numpy as np
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.checkpoints.random import byte_alphabet
-
-# Hugging Face's names of Whisper's modules -> openai-whisper's; the order matters.
-_RENAMED = [
-    (r"^model\.", ""),
-    (r"\.layers\.", ".blocks."),
-    (r"embed_positions\.weight", "positional_embedding"),
-    (r"embed_tokens", "token_embedding"),
-    (r"encoder_attn_layer_norm", "cross_attn_ln"),
-    (r"self_attn_layer_norm", "attn_ln"),
-    (r"encoder_attn", "cross_attn"),
-    (r"self_attn", "attn"),
-    (r"q_proj", "query"),
-    (r"k_proj", "key"),
-    (r"v_proj", "value"),
-    (r"out_proj", "out"),
-    (r"fc1", "mlp.0"),
-    (r"fc2", "mlp.2"),
-    (r"final_layer_norm", "mlp_ln"),
-    (r"encoder\.layer_norm", "encoder.ln_post"),
-    (r"decoder\.layer_norm", "decoder.ln"),
-]
+from whisper_npu_cli.checkpoints.openai import openai_name
+from whisper_npu_cli.checkpoints.vocabularies import text_bytes
 
 
 def load_original(checkpoint: Checkpoint) -> Any:
@@ -46,12 +26,10 @@ def load_original(checkpoint: Checkpoint) -> Any:
     from whisper.model import ModelDimensions, Whisper
 
     model = Whisper(ModelDimensions(**vars(checkpoint.dims)))
-    state = {}
-    for name in checkpoint.tensors:
-        renamed = name
-        for pattern, replacement in _RENAMED:
-            renamed = re.sub(pattern, replacement, renamed)
-        state[renamed] = torch.from_numpy(np.array(checkpoint.array(name)))
+    state = {
+        openai_name(name): torch.from_numpy(np.array(checkpoint.array(name)))
+        for name in checkpoint.tensors
+    }
     model.load_state_dict(state, strict=True)
     set_alignment_heads(model, checkpoint)
     return model.eval()
@@ -73,10 +51,7 @@ def make_original_tokenizer(checkpoint: Checkpoint, language: str | None, task: 
     from whisper.tokenizer import Tokenizer, get_encoding
 
     fields = json.loads(checkpoint.tokenizer_json)
-    alphabet = byte_alphabet()
-    moved = iter(byte for byte in range(256) if chr(byte) not in alphabet)
-    byte_of = {c: ord(c) if ord(c) < 256 else next(moved) for c in alphabet}
-    ranks = {bytes(byte_of[c] for c in text): id_ for text, id_ in fields["model"]["vocab"].items()}
+    ranks = {text_bytes(text): id_ for text, id_ in fields["model"]["vocab"].items()}
     special = {token["content"]: token["id"] for token in fields["added_tokens"]}
     if "<|nocaptions|>" in special:  # its name since large-v3
         special["<|nospeech|>"] = special.pop("<|nocaptions|>")

@@ -13,6 +13,7 @@ import numpy as np
 
 from tests.support.places import GOLDEN
 from tools.goldens.provenance import list_versions
+from whisper_npu_cli.checkpoints.vocabularies import MERGES
 
 SENTENCES = {
     "en": " And so, my fellow Americans: ask not what your country can do for you -- don't!",
@@ -38,7 +39,7 @@ def make_tokenizer() -> None:
     for name in ("gpt2", "multilingual"):
         merges = _recover_merges(assets / f"{name}.tiktoken").astype("<u2")
         packed = lzma.compress(merges.tobytes(), preset=9 | lzma.PRESET_EXTREME)
-        (GOLDEN / f"{name}.merges.xz").write_bytes(packed)
+        (MERGES / f"{name}.xz").write_bytes(packed)
     golden: dict[str, Any] = {"provenance": list_versions("openai-whisper")}
     for name, multilingual, n_languages in (
         ("multilingual", True, 99),

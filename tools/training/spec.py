@@ -6,8 +6,8 @@ The vocabulary is all bytes, the digits as one token each, and Whisper's special
 from __future__ import annotations
 
 from tests.support.digits import WORDS
-from whisper_npu_cli.checkpoints.random import byte_alphabet, tokenizer_json
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer, special_tokens
+from whisper_npu_cli.checkpoints.vocabularies import byte_alphabet, tokenizer_json
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 
 SPACE = "\u0120"  # a space in byte_alphabet()

@@ -6,8 +6,8 @@ whatever they were read from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
-from whisper_npu_cli.dims import ModelDims
+from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.errors import CheckpointError
 
 # A vocabulary of this size or more is multilingual (openai/whisper `model.py`, `is_multilingual`).
@@ -40,8 +40,8 @@ class GenerationSettings:
 class Checkpoint:
     """A model that was checked: every tensor of `expected_shapes(dims)` is in `tensors`.
 
-    `name` is what results call the model. `path` is where it was read from, None where the
-    tensors are computed.
+    `name` is what results call the model. `path` is the folder or file it was read from, None
+    where the tensors are computed.
     """
 
     name: str
@@ -120,3 +120,40 @@ def default_alignment_heads(dims: ModelDims) -> tuple[Head, ...]:
     """Return all heads of the upper half of the decoder (openai/whisper `model.py`)."""
     layers = range(dims.n_text_layer // 2, dims.n_text_layer)
     return tuple((layer, head) for layer in layers for head in range(dims.n_text_head))
+
+
+def choose_heads(pairs: Iterable[Sequence[int]], dims: ModelDims) -> tuple[Head, ...]:
+    """Return those of the listed heads that exist, or the default heads if none does.
+
+    A distilled model has fewer layers, and its list may be that of the model it comes from.
+    Raises TypeError or ValueError where `pairs` are none.
+    """
+    heads = ((int(layer), int(head)) for layer, head in pairs)
+    existing = tuple(h for h in heads if h[0] < dims.n_text_layer and h[1] < dims.n_text_head)
+    return existing or default_alignment_heads(dims)
+
+
+def check_dims(dims: ModelDims, source: str, n_tensors: int) -> None:
+    """Raise CheckpointError unless `dims` are of a Whisper whose file has `n_tensors` tensors.
+
+    That many bound the layers, so nobody lays out a billion of them before a tensor is missing.
+    """
+    for field, value in asdict(dims).items():
+        if type(value) is not int or value <= 0:
+            raise CheckpointError(
+                f"{source}: expected a positive whole number for {field}, found {value!r}"
+            )
+    expected = {"n_audio_ctx": N_FRAMES // 2, "n_text_state": dims.n_audio_state}
+    for field, value in expected.items():
+        if getattr(dims, field) != value:
+            raise CheckpointError(
+                f"{source}: expected {value} for {field}, found {getattr(dims, field)}"
+            )
+    if dims.n_audio_state % dims.n_audio_head or dims.n_text_state % dims.n_text_head:
+        raise CheckpointError(
+            f"{source}: expected the width {dims.n_text_state} to be a multiple of the attention"
+            f" heads, found {dims.n_audio_head} and {dims.n_text_head}"
+        )
+    n_layers = dims.n_audio_layer + dims.n_text_layer
+    if n_layers > n_tensors:
+        raise CheckpointError(f"{source}: {n_layers} layers, but only {n_tensors} tensors")

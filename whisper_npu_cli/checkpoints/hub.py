@@ -8,7 +8,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from whisper_npu_cli.checkpoints.huggingface import INDEX_FILE, WEIGHTS_FILE, describe_unread
+from whisper_npu_cli.checkpoints.ctranslate2 import MODEL_FILE
+from whisper_npu_cli.checkpoints.huggingface import (
+    INDEX_FILE,
+    PYTORCH_FILE,
+    WEIGHTS_FILE,
+    describe_unread,
+)
 from whisper_npu_cli.checkpoints.safetensors import list_shards
 from whisper_npu_cli.errors import CheckpointError
 
@@ -18,10 +24,17 @@ _SMALL_FILES = [
     "generation_config.json",
     "preprocessor_config.json",
     "tokenizer*.json",
+    "vocabulary.*",  # CTranslate2's
     INDEX_FILE,
 ]
-# These match no fp32 variants ("model.fp32-00001-of-00002.safetensors" in large-v3).
-_WEIGHTS_FILES = [WEIGHTS_FILE, "model-*-of-*.safetensors"]
+# The file that shows which weights a repository has, the best first -> what is downloaded of them.
+# The patterns match no fp32 variants ("model.fp32-00001-of-00002.safetensors" in large-v3).
+_WEIGHTS = {
+    INDEX_FILE: [WEIGHTS_FILE, "model-*-of-*.safetensors"],
+    WEIGHTS_FILE: [WEIGHTS_FILE],
+    PYTORCH_FILE: [PYTORCH_FILE],
+    MODEL_FILE: [MODEL_FILE],
+}
 
 
 def cache_folder() -> Path:
@@ -55,9 +68,11 @@ def find_cached(repository: str) -> Path | None:
 
 def _is_complete(directory: Path) -> bool:
     """Return whether all needed files are there; the client names a file once it is whole."""
+    if (directory / MODEL_FILE).is_file():
+        return True
     if not (directory / "tokenizer.json").is_file():
         return False
-    if (directory / WEIGHTS_FILE).is_file():
+    if any((directory / file).is_file() for file in (WEIGHTS_FILE, PYTORCH_FILE)):
         return True
     try:
         shards = list_shards(directory / INDEX_FILE)
@@ -92,20 +107,22 @@ def _download_files(repository: str, name: str) -> None:
         disable_progress_bars()
     # Not list_repo_files: without a network it tries for half a minute.
     files = {file.rfilename for file in model_info(repository).siblings or ()}
-    _check_files(files, repository, name)
-    for patterns in (_SMALL_FILES, _WEIGHTS_FILES):
+    weights = _choose_weights(files, repository, name)
+    for patterns in (_SMALL_FILES, weights):
         snapshot_download(repository, allow_patterns=patterns)
 
 
-def _check_files(files: set[str], repository: str, name: str) -> None:
-    """Raise CheckpointError where a repository lacks a file that is needed."""
-    weights = INDEX_FILE if INDEX_FILE in files else WEIGHTS_FILE
-    for needed in ("config.json", "tokenizer.json", weights):
-        if needed not in files:
+def _choose_weights(files: set[str], repository: str, name: str) -> list[str]:
+    """Return patterns of a repository's weights; CheckpointError where it lacks a needed file."""
+    shown_by = next((file for file in _WEIGHTS if file in files), WEIGHTS_FILE)
+    needed = ["config.json", "tokenizer.json", shown_by]
+    for file in needed if shown_by != MODEL_FILE else ["config.json"]:
+        if file not in files:
             raise CheckpointError(
-                f"model {name}: {repository} has no {needed}{describe_unread(files)}",
+                f"model {name}: {repository} has no {file}{describe_unread(files)}",
                 hint="convert it with transformers: save_pretrained(DIRECTORY), then give that",
             )
+    return _WEIGHTS[shown_by]
 
 
 def _explain(error: Exception, repository: str, name: str) -> CheckpointError:

@@ -1,14 +1,15 @@
 """A directory in Hugging Face's layout -> a checkpoint.
 
 The layout is `config.json`, `generation_config.json`, `tokenizer.json` and `model.safetensors`,
-or instead of the last several shards with an index. Everything is checked here, once: whoever
-holds a `Checkpoint` need not check it again. Knows nothing of aliases, caches and downloads.
+or instead of the last several shards with an index, or `pytorch_model.bin`. Everything is checked
+here, once: whoever holds a `Checkpoint` need not check it again. Knows nothing of aliases, caches
+and downloads.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,19 @@ from whisper_npu_cli.checkpoints.checkpoint import (
     MULTILINGUAL_N_VOCAB,
     Checkpoint,
     GenerationSettings,
-    Head,
-    default_alignment_heads,
+    check_dims,
+    choose_heads,
     expected_shapes,
 )
-from whisper_npu_cli.checkpoints.safetensors import (
-    DTYPES,
-    StoredTensor,
-    StoredTensors,
-    read_header,
-    read_index,
-)
-from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.checkpoints.safetensors import read_header, read_index
+from whisper_npu_cli.checkpoints.stored import StoredTensor, select_tensors
+from whisper_npu_cli.checkpoints.torch_file import find_tensors, read_torch_file
+from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.errors import CheckpointError
 
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
+PYTORCH_FILE = "pytorch_model.bin"
 _UNREAD_SUFFIXES = frozenset({".bin", ".pt", ".h5", ".msgpack"})  # weights in other formats
 # The key in config.json of each field of ModelDims.
 CONFIG_NAMES = {
@@ -56,17 +54,21 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
     Results call the model `name`, or as the directory is called where `name` is None.
     """
     dims = _read_dims(path)
+    stored = _find_tensors(path)
+    check_dims(dims, f"{path}: config.json", len(stored))
+    tensors = select_tensors(path, stored, expected_shapes(dims))
     return Checkpoint(
         name=name or path.resolve().name,
         path=path,
         dims=dims,
         generation=_read_generation(path / "generation_config.json", dims),
-        tokenizer_json=_read_file(path / "tokenizer.json"),
-        tensors=_read_tensors(path, dims),
+        tokenizer_json=read_file(path / "tokenizer.json"),
+        tensors=tensors,
     )
 
 
-def _read_file(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file in a checkpoint's folder; CheckpointError where it is missing."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -76,9 +78,10 @@ def _read_file(path: Path) -> bytes:
         ) from error
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Return a JSON object in a checkpoint's folder; CheckpointError where it is none."""
     try:
-        fields = json.loads(_read_file(path))
+        fields = json.loads(read_file(path))
     except ValueError as error:
         raise CheckpointError(f"{path}: expected JSON: {error}") from error
     if not isinstance(fields, dict):
@@ -87,7 +90,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_dims(path: Path) -> ModelDims:
-    config = _read_json(path / "config.json")
+    config = read_json(path / "config.json")
     if config.get("model_type") != "whisper":
         raise CheckpointError(
             f"{path} is no Whisper checkpoint: config.json says model_type"
@@ -111,7 +114,6 @@ def _check_architecture(path: Path, config: dict[str, Any], dims: ModelDims) -> 
     Every published checkpoint has it.
     """
     expected = {
-        "max_source_positions": N_FRAMES // 2,
         "encoder_ffn_dim": 4 * dims.n_audio_state,
         "decoder_ffn_dim": 4 * dims.n_text_state,
         "activation_function": "gelu",
@@ -123,45 +125,21 @@ def _check_architecture(path: Path, config: dict[str, Any], dims: ModelDims) -> 
             raise CheckpointError(
                 f"{path}: config.json: expected {value!r} for {key}, found {config[key]!r}"
             )
-    if dims.n_audio_state % dims.n_audio_head or dims.n_text_state % dims.n_text_head:
-        raise CheckpointError(
-            f"{path}: config.json: expected d_model {dims.n_text_state} to be a multiple of the"
-            f" attention heads, found {dims.n_audio_head} and {dims.n_text_head}"
-        )
 
 
 def _read_generation(file: Path, dims: ModelDims) -> GenerationSettings:
     """Read generation_config.json; checkpoints of 2022 have none, and get defaults."""
-    fields = _read_json(file) if file.exists() else {}
+    fields = read_json(file) if file.exists() else {}
     fields = {key: value for key, value in fields.items() if value is not None}
     try:
         return GenerationSettings(
             is_multilingual=bool(
                 fields.get("is_multilingual", dims.n_vocab >= MULTILINGUAL_N_VOCAB)
             ),
-            alignment_heads=_choose_heads(fields.get("alignment_heads", ()), dims),
+            alignment_heads=choose_heads(fields.get("alignment_heads", ()), dims),
         )
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{file}: expected pairs of numbers: {error}") from error
-
-
-def _choose_heads(pairs: Sequence[Sequence[int]], dims: ModelDims) -> tuple[Head, ...]:
-    """Return those of the listed heads that exist, or the default heads if none does.
-
-    A distilled model has fewer layers, and its list may be that of the model it comes from.
-    """
-    heads = ((int(layer), int(head)) for layer, head in pairs)
-    existing = tuple(h for h in heads if h[0] < dims.n_text_layer and h[1] < dims.n_text_head)
-    return existing or default_alignment_heads(dims)
-
-
-def _read_tensors(path: Path, dims: ModelDims) -> StoredTensors:
-    stored = _find_tensors(path)
-    for name, shape in expected_shapes(dims).items():
-        if name not in stored:
-            raise CheckpointError(f"{path}: missing tensor {name}, expected shape {shape}")
-        _check_tensor(name, stored[name], shape)
-    return StoredTensors(stored)
 
 
 def _find_tensors(path: Path) -> dict[str, StoredTensor]:
@@ -169,6 +147,8 @@ def _find_tensors(path: Path) -> dict[str, StoredTensor]:
         return read_header(path / WEIGHTS_FILE)
     if (path / INDEX_FILE).is_file():
         return read_index(path / INDEX_FILE)
+    if (path / PYTORCH_FILE).is_file():
+        return find_tensors(read_torch_file(path / PYTORCH_FILE), path / PYTORCH_FILE)
     found = describe_unread(file.name for file in path.iterdir())
     raise CheckpointError(
         f"{path}: no weights: expected {WEIGHTS_FILE}{found}", hint=_NOT_SAFETENSORS
@@ -179,15 +159,3 @@ def describe_unread(files: Iterable[str]) -> str:
     """Return for an error which of `files` are weights in other formats; "" where none are."""
     others = sorted(file for file in files if Path(file).suffix in _UNREAD_SUFFIXES)
     return f", found {', '.join(others)}" if others else ""
-
-
-def _check_tensor(name: str, tensor: StoredTensor, shape: tuple[int, ...]) -> None:
-    if tensor.shape != shape:
-        raise CheckpointError(
-            f"{tensor.path}: tensor {name}: expected shape {shape}, found {tensor.shape}"
-        )
-    if tensor.dtype not in DTYPES:
-        raise CheckpointError(
-            f"{tensor.path}: tensor {name}: expected dtype {', '.join(DTYPES)},"
-            f" found {tensor.dtype}"
-        )

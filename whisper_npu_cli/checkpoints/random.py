@@ -6,10 +6,9 @@ and a token cost the same work; the text means nothing.
 
 from __future__ import annotations
 
-import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from whisper_npu_cli.checkpoints.checkpoint import (
     expected_shapes,
 )
 from whisper_npu_cli.checkpoints.tokenizer import special_tokens
+from whisper_npu_cli.checkpoints.vocabularies import byte_alphabet, tokenizer_json
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.errors import CheckpointError
 
@@ -114,41 +114,6 @@ class RandomTensors(Mapping[str, NDArray[np.float32]]):
         """
         name = next(iter(self._shapes))
         return repr((self._seed, self._shapes, zlib.crc32(self[name].tobytes())))
-
-
-def byte_alphabet() -> list[str]:
-    """Return the characters that stand for bytes in byte-level BPE, in the order of GPT-2's ids.
-
-    Printable bytes come first and stand for themselves; the others are U+0100 and up.
-    """
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    n_others = 256 - len(printable)
-    return [chr(byte) for byte in printable] + [chr(0x100 + i) for i in range(n_others)]
-
-
-def tokenizer_json(texts: Sequence[str], merges: Sequence[str], specials: Sequence[str]) -> bytes:
-    """Return a `tokenizer.json` like those of Whisper at Hugging Face: ids of `texts` come first.
-
-    `texts` are written in `byte_alphabet()`. A merge is two texts with a space between them.
-    """
-    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    added = [
-        {"id": len(texts) + i, "content": name, "special": not name[2].isdigit()}
-        | {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-        for i, name in enumerate(specials)
-    ]
-    fields = {
-        "version": "1.0",
-        "added_tokens": added,
-        "pre_tokenizer": byte_level | {"use_regex": True},
-        "decoder": byte_level | {"use_regex": True},
-        "model": {
-            "type": "BPE",
-            "vocab": {text: i for i, text in enumerate(texts)},
-            "merges": list(merges),
-        },
-    }
-    return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def _build_tokenizer_json(n_vocab: int) -> bytes:

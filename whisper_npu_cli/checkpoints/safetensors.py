@@ -9,76 +9,17 @@ this module does without it. Knows nothing of Whisper.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.checkpoints.stored import DTYPES, GET_AGAIN, StoredTensor
 from whisper_npu_cli.errors import CheckpointError
 
-# NumPy has no bf16. The bits of a bf16 number are the upper half of the same number in fp32.
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype("<u2"),
-}
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
-_GET_AGAIN = "copy or download the file again"
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """Where a tensor lies: `offset` in bytes from the beginning of `path`.
-
-    `dtype` is the header's word: a key of DTYPES, or another type, which `read` cannot read.
-    """
-
-    path: Path
-    dtype: str
-    shape: tuple[int, ...]
-    offset: int
-
-    def read(self) -> NDArray[np.float32]:
-        """Return the tensor as fp32: a view of the file where that stores fp32, else a copy.
-
-        Each call maps the file anew, so its pages leave memory with the last reference. The array
-        is writable, because OpenVINO shares no other memory, but mode "c" (copy on write) keeps
-        what is written out of the file.
-        """
-        mapped = np.memmap(self.path, DTYPES[self.dtype], "c", self.offset, self.shape)
-        if self.dtype == "BF16":
-            return (mapped.astype(np.uint32) << 16).view(np.ndarray).view(np.float32)
-        return mapped.view(np.ndarray).astype(np.float32, copy=False)
-
-
-class StoredTensors(Mapping[str, NDArray[np.float32]]):
-    """Tensors by name, read from their files when asked for."""
-
-    def __init__(self, stored: dict[str, StoredTensor]) -> None:
-        self._stored = stored
-
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        return self._stored[name].read()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stored)
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    @property
-    def identity(self) -> str:
-        """A key that changes when any weight changes: paths, sizes and times of the files.
-
-        A program can set back the time of modification, but not the time of change (ctime).
-        """
-        paths = {tensor.path.resolve() for tensor in self._stored.values()}
-        stats = [(str(path), path.stat()) for path in sorted(paths)]
-        return repr([(p, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p, s in stats])
 
 
 def read_header(path: Path) -> dict[str, StoredTensor]:
@@ -87,14 +28,14 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         size = path.stat().st_size
         with path.open("rb") as file:
             n_header = int.from_bytes(file.read(8), "little")
-            header = file.read(min(n_header, _MAX_HEADER_BYTES))
+            header = file.read(min(n_header, size, _MAX_HEADER_BYTES))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     if not 2 <= n_header == len(header):
         raise CheckpointError(
             f"{path}: damaged safetensors header: expected its length in the first 8 bytes,"
             f" found {n_header} in a file of {size} bytes",
-            hint=_GET_AGAIN,
+            hint=GET_AGAIN,
         )
     try:
         fields = json.loads(header)
@@ -104,13 +45,13 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: damaged safetensors header: expected JSON with dtype, shape and byte range"
-            f" of each tensor ({error!r})",
-            hint=_GET_AGAIN,
+            f" of each tensor ({repr(error)[:200]})",
+            hint=GET_AGAIN,
         ) from error
     if size < 8 + n_header + end:
         raise CheckpointError(
             f"{path}: truncated: expected {8 + n_header + end} bytes, found {size}",
-            hint=_GET_AGAIN,
+            hint=GET_AGAIN,
         )
     return tensors
 
@@ -125,10 +66,8 @@ def _place(path: Path, data_offset: int, entry: Mapping[str, Any]) -> StoredTens
     if any(type(number) is not int or number < 0 for number in (begin, end, *shape)):
         raise ValueError(f"shape {shape} and byte range {begin} to {end}")
     tensor = StoredTensor(path, str(entry["dtype"]), shape, data_offset + begin)
-    if tensor.dtype in DTYPES:
-        n_bytes = math.prod(shape) * DTYPES[tensor.dtype].itemsize
-        if end - begin != n_bytes:
-            raise ValueError(f"{tensor.dtype} of shape {shape} in {end - begin} bytes")
+    if tensor.dtype in DTYPES and end - begin != tensor.n_bytes:
+        raise ValueError(f"{tensor.dtype} of shape {shape} in {end - begin} bytes")
     return tensor
 
 
@@ -141,7 +80,7 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
     for shard in list_shards(path):
         if not (path.parent / shard).is_file():
             raise CheckpointError(
-                f"{path.parent}: the index names {shard}, which is missing", hint=_GET_AGAIN
+                f"{path.parent}: the index names {shard}, which is missing", hint=GET_AGAIN
             )
         tensors |= read_header(path.parent / shard)
     return tensors
@@ -155,7 +94,8 @@ def list_shards(index: Path) -> list[str]:
         raise CheckpointError(f"{index}: cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{index}: damaged index: expected JSON with a weight_map ({error!r})", hint=_GET_AGAIN
+            f"{index}: damaged index: expected JSON with a weight_map ({repr(error)[:200]})",
+            hint=GET_AGAIN,
         ) from error
 
 
@@ -164,7 +104,7 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.float32]], dtype:
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # transformers expects it
     end = 0
     for name, values in tensors.items():
-        begin, end = end, end + values.size * DTYPES[dtype].itemsize
+        begin, end = end, end + values.size * DTYPES[dtype].item.itemsize
         header[name] = {"dtype": dtype, "shape": values.shape, "data_offsets": [begin, end]}
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # so that the data is aligned to 8 bytes
@@ -176,6 +116,6 @@ def write_tensors(path: Path, tensors: Mapping[str, NDArray[np.float32]], dtype:
 
 def _narrow(values: NDArray[np.float32], dtype: str) -> NDArray[Any]:
     if dtype != "BF16":
-        return values.astype(DTYPES[dtype])
+        return values.astype(DTYPES[dtype].item)
     bits = np.ascontiguousarray(values).view(np.uint32)
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)  # to nearest even
