@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -38,7 +39,9 @@ def test_timestamp_rounds_to_milliseconds_and_carries() -> None:
 @pytest.mark.parametrize("suffix", ["srt", "vtt"])
 def test_subtitles_of_words_are_openai_whispers(name: str, suffix: str) -> None:
     layout = SubtitleLayout(**LAYOUTS[name])
-    assert make_writers(layout)[suffix](make_spoken()) == GOLDENS[name][suffix]
+    # What openai/whisper writes of a word "-->" is no cue's text: a parser takes it for times.
+    expected = re.sub(r"(?<!\d )-->", "->", GOLDENS[name][suffix])
+    assert make_writers(layout)[suffix](make_spoken()) == expected
 
 
 @st.composite
