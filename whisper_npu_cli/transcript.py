@@ -35,8 +35,8 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     language: str = ""  # of the window
-    speaker: str | None = None  # None where speakers are not told apart
     words: tuple[Word, ...] | None = None  # None where they were not asked for
+    speaker: str | None = None  # None where speakers are not told apart
 
 
 @dataclass(frozen=True)

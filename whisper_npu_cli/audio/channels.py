@@ -12,13 +12,16 @@ from whisper_npu_cli.audio.readers import Frames
 from whisper_npu_cli.audio.sources import Block, EncodedSource, Source
 from whisper_npu_cli.errors import AudioError
 
-# Two channels that are more alike than this are one signal: BOUND_REASON
+# Channels that are more alike than this are one signal. Measured: five mono recordings on both
+# channels, with one of them 20 dB softer or with noise 10 dB below the speech, as mp3 and aac of
+# 32 kbit/s and more: 0.93 at least, and 1 where plain or inverted. Two people, each on a channel:
+# 0.01; each heard on the other's channel too, 10 dB softer: 0.58, 6 dB softer: 0.81.
 MAX_CORRELATION = 0.9
 _HINT = "leave out --speakers: all channels together are then transcribed"
 
 
 def split_channels(source: Source) -> tuple[Source, Source]:
-    """Return a source for each channel of a recording, which close it together.
+    """Return a source for each channel of a recording.
 
     AudioError, now or when they are read, where the recording does not have two channels.
     """
@@ -45,8 +48,7 @@ class ChannelSource:
         return self._recording.read(self._take)
 
     def close(self) -> None:
-        """Close the recording. Calling it twice is allowed."""
-        self._recording.close()
+        """Do nothing: who opened the recording closes it."""
 
     def _take(self, frames: Iterator[Frames]) -> Iterator[Block]:
         correlation = Correlation()
