@@ -71,7 +71,7 @@ class Transcriber:
         """Begin a transcription of a path, bytes, a binary file object, samples or a `Source`.
 
         Nothing is computed before it is iterated over. UsageError where `options` ask for what the
-        model does not have.
+        model does not have; AudioError for the speakers of what has no channels.
         """
         options, stopwatch, source = options or TranscribeOptions(), Stopwatch(), open_source(audio)
         if options.speakers is None:
