@@ -155,6 +155,18 @@ def test_long_audio_is_batched_unless_silence_is_to_be_judged() -> None:
         TranscribeOptions(words=judged.words, long_form="batched")
 
 
+def test_the_names_of_channels_are_two() -> None:
+    assert TranscribeOptions(speakers="channels").list_channels() == ("left", "right")
+    named = TranscribeOptions(speakers="channels", channel_names="agent, customer")
+    assert named.list_channels() == ("agent", "customer")
+    assert TranscribeOptions.from_dict(named.to_dict()) == named
+    for names in ("agent", "a,b,c", ",", "a,a", "a\nc,b"):
+        with pytest.raises(UsageError, match="two that differ"):
+            TranscribeOptions(speakers="channels", channel_names=names)
+    with pytest.raises(UsageError, match="needs --speakers"):
+        TranscribeOptions(channel_names="agent,customer")
+
+
 def test_layouts_that_contradict_are_refused() -> None:
     with pytest.raises(UsageError, match="needs --max-line-width"):
         SubtitleLayout(max_line_count=2)

@@ -14,6 +14,7 @@ from whisper_npu_cli import environment as environment
 if TYPE_CHECKING:
     from whisper_npu_cli.audio.sources import Source as Source
     from whisper_npu_cli.errors import WhisperNpuError as WhisperNpuError
+    from whisper_npu_cli.longform.channels import ChannelTranscription as ChannelTranscription
     from whisper_npu_cli.options import DecodingOptions as DecodingOptions
     from whisper_npu_cli.options import EngineOptions as EngineOptions
     from whisper_npu_cli.options import TranscribeOptions as TranscribeOptions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _MODULES = {
+    "ChannelTranscription": "longform.channels",
     "DecodingOptions": "options",
     "EngineOptions": "options",
     "Result": "transcript",

@@ -23,6 +23,7 @@ from whisper_npu_cli.fields import About, Bounds, Options, about, option
 
 LongForm: TypeAlias = Literal["sequential", "batched"]
 BATCHED_FROM_S = 60.0  # `auto` takes batched for longer audio
+DEFAULT_CHANNELS = "left,right"
 MAX_BEAM_SIZE = 100  # each beam has caches of its own
 MAX_TEMPERATURE = 1.0  # fallback raises the temperature up to here
 
@@ -227,6 +228,12 @@ class TranscribeOptions(Options):
     )
     batch_size: int = _long_form(8, "Windows decoded together in batched mode", bounds=Bounds(1))
     vad: VadOptions = field(default_factory=VadOptions, metadata={"about": About(prefix="vad_")})
+    speakers: Literal["channels"] | None = option(
+        None, "channels: transcribe each channel of a two-channel recording alone, and say whose"
+    )
+    channel_names: str | None = option(
+        None, "Names of the two channels, with a comma (default: left,right); needs --speakers"
+    )
     words: WordOptions | None = _words(
         None,
         "Find when each word is said, and fit segments to words",
@@ -250,6 +257,21 @@ class TranscribeOptions(Options):
                 f"the language is given as {self.language!r} and is to be detected in every window",
                 hint="leave out --language or --multilingual",
             )
+        self._refuse_channel_names()
+
+    def _refuse_channel_names(self) -> None:
+        if self.channel_names is not None and self.speakers is None:
+            raise UsageError("--channel-names needs --speakers", hint="add --speakers channels")
+        names = self.list_channels()
+        if len(set(names)) != 2 or not all(name.isprintable() and name for name in names):
+            raise UsageError(
+                f"the channel names must be two that differ, not {self.channel_names!r}",
+                hint='for example "agent,customer"',
+            )
+
+    def list_channels(self) -> tuple[str, ...]:
+        """Return the names of the channels, the left one first."""
+        return tuple(name.strip() for name in (self.channel_names or DEFAULT_CHANNELS).split(","))
 
     def long_form_of(self, duration_s: float) -> LongForm:
         """Return how audio of this length is transcribed."""

@@ -16,11 +16,13 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.channels import split_channels
 from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import Audio, Source, make_rereadable, open_source
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.longform.batched import transcribe_batched
+from whisper_npu_cli.longform.channels import ChannelTranscription
 from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
@@ -63,14 +65,20 @@ class Transcriber:
         self.dims = checkpoint.dims
         self.load_s = perf_counter() - start
 
-    def transcribe(self, audio: Audio, options: TranscribeOptions | None = None) -> Transcription:
+    def transcribe(
+        self, audio: Audio, options: TranscribeOptions | None = None
+    ) -> Transcription | ChannelTranscription:
         """Begin a transcription of a path, bytes, a binary file object, samples or a `Source`.
 
         Nothing is computed before it is iterated over. UsageError where `options` ask for what the
-        model does not have.
+        model does not have; AudioError for the speakers of what has no channels.
         """
-        source = make_rereadable(open_source(audio))
-        return Transcription(self, source, options or TranscribeOptions())
+        options, stopwatch, source = options or TranscribeOptions(), Stopwatch(), open_source(audio)
+        if options.speakers is None:
+            return Transcription(self, make_rereadable(source), options, stopwatch)
+        channels = zip(options.list_channels(), split_channels(source), strict=True)
+        jobs = {name: Transcription(self, one, options, stopwatch) for name, one in channels}
+        return ChannelTranscription(jobs, stopwatch)
 
     def close(self) -> None:
         """Release the engines."""
@@ -87,9 +95,13 @@ class Transcription:
     """One audio being transcribed. Iterating, which can be done once, does the work."""
 
     def __init__(
-        self, transcriber: Transcriber, source: Source, options: TranscribeOptions
+        self,
+        transcriber: Transcriber,
+        source: Source,
+        options: TranscribeOptions,
+        stopwatch: Stopwatch,
     ) -> None:
-        self.stopwatch = Stopwatch()  # of its stages; who writes the result adds that
+        self.stopwatch = stopwatch  # of its stages; who writes the result adds that
         self._source = source
         self._options = options
         self._n_mels = transcriber.dims.n_mels

@@ -17,6 +17,7 @@ class Word:
     start: float
     end: float
     probability: float  # mean over its tokens
+    speaker: str | None = None  # None where speakers are not told apart
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Segment:
     no_speech_prob: float
     language: str = ""  # of the window
     words: tuple[Word, ...] | None = None  # None where they were not asked for
+    speaker: str | None = None  # None where speakers are not told apart
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class EncodedBy:
     seek: int
     engine: str
     proof: DeviceProof | None
+    speaker: str | None = None  # whose channel the window is of
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,21 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
     assert f"{inputs[0]}: complete, skipped" in again.stderr
 
 
+def test_ctrl_c_writes_what_there_is_of_both_channels(inputs: list[Path], tmp_path: Path) -> None:
+    out, long = tmp_path / "out", inputs[0]
+    samples = soundfile.read(long, dtype="float32")[0]
+    soundfile.write(long, np.stack([samples, samples[::-1]], axis=1), SAMPLE_RATE)
+    with start(long, *SEQUENTIAL, "--speakers", "channels", "-f", "txt", "-o", out) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+    assert process.returncode == 130
+    assert names(out) == {"long.partial.txt"}
+    printed = [line.split("] ", 1)[1].replace(":  ", ": ") for line in (first + rest).splitlines()]
+    assert (out / "long.partial.txt").read_text().splitlines() == printed
+
+
 def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out"
     long, short = inputs

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -74,3 +75,23 @@ def test_markdown_begins_a_paragraph_after_a_pause() -> None:
     )
     expected = "**00:00** One, two \\*stars\\*.\n\n**00:07** \\<b\\> # three\n"
     assert make_writers()["md"](transcript) == expected
+
+
+def test_speakers_are_told_in_every_format() -> None:
+    transcript = Transcript(
+        "en",
+        9.0,
+        (
+            replace(make_segment(0.0, 2.0, " One"), speaker="left"),
+            replace(make_segment(1.0, 3.0, " two"), speaker="a*b"),
+        ),
+    )
+    written = {suffix: write(transcript) for suffix, write in make_writers().items()}
+    assert written["txt"] == "[left]: One\n[a*b]: two\n"
+    assert written["tsv"] == (
+        "start\tend\ttext\tspeaker\n0\t2000\tOne\tleft\n1000\t3000\ttwo\ta*b\n"
+    )
+    assert written["lrc"] == "[00:00.00]left: One\n[00:01.00]a*b: two\n"
+    assert written["md"] == "**00:00 left** One\n\n**00:01 a\\*b** two\n"
+    speakers = [segment["speaker"] for segment in json.loads(written["json"])["segments"]]
+    assert speakers == ["left", "a*b"]

@@ -1,4 +1,4 @@
-"""An encoded file to mono samples at its own rate. Knows neither names shown to users nor 16 kHz.
+"""An encoded file to its channels at its own rate. Knows neither names shown to users nor 16 kHz.
 
 libsndfile reads what states its length exactly: wav in every sample format, flac, aiff, au, caf.
 FFmpeg's libraries (PyAV, no program) read the rest. That includes mp3 and ogg, which libsndfile
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.audio.streams import Section
 from whisper_npu_cli.errors import AudioError
 
-Block = tuple[int, NDArray[np.float32]]  # sample rate in Hz, mono samples (n,)
+Frames = tuple[int, NDArray[np.float32]]  # sample rate in Hz, samples (n, n_channels)
 
 _BLOCK_FRAMES = 65_536  # 1.4 s at 48 kHz: large enough to hide the cost of a Python step
 _SLACK_S = 0.5  # muxers round durations up by a few frames of 20-100 ms
@@ -43,8 +43,8 @@ _CUT = re.compile(
 )
 
 
-def read_blocks(file: FileIO | Section) -> Iterator[Block]:
-    """Yield the mean of all channels, block after block; AudioError if it cannot be decoded.
+def read_frames(file: FileIO | Section) -> Iterator[Frames]:
+    """Yield the samples of all channels, block after block; AudioError if it cannot be decoded.
 
     A FileIO is a regular file opened by its path: the libraries then read it without Python.
     """
@@ -76,16 +76,7 @@ def _check_log(log: str) -> None:
         raise _damaged("the end of the sound is missing")
 
 
-def _mono(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean over the channels of (n, n_channels) as (n,)."""
-    mono = samples[:, 0].copy()
-    for channel in samples.T[1:]:  # 30 x as fast as mean(axis=1) for stereo
-        mono += channel
-    mono /= samples.shape[1]
-    return mono
-
-
-def _read_sndfile(sound: soundfile.SoundFile) -> Iterator[Block]:
+def _read_sndfile(sound: soundfile.SoundFile) -> Iterator[Frames]:
     n_read = 0
     while n_read < sound.frames:
         try:
@@ -96,10 +87,10 @@ def _read_sndfile(sound: soundfile.SoundFile) -> Iterator[Block]:
             missing = f"ends at {n_read / sound.samplerate:.1f} s"
             raise _damaged(f"{missing} of {sound.frames / sound.samplerate:.1f} s")
         n_read += len(block)
-        yield sound.samplerate, _mono(block)
+        yield sound.samplerate, block
 
 
-def _read_ffmpeg(file: FileIO | Section) -> Iterator[Block]:
+def _read_ffmpeg(file: FileIO | Section) -> Iterator[Frames]:
     import av  # 0.1 s, not needed for wav and flac
 
     file.seek(0)
@@ -136,8 +127,8 @@ class _Decoder:
         self._container = container
         self._stream = stream
 
-    def blocks(self) -> Iterator[Block]:
-        """Yield mono blocks. ValueError where a packet is cut or the format changes midway."""
+    def blocks(self) -> Iterator[Frames]:
+        """Yield blocks. ValueError where a packet is cut or the format changes midway."""
         from av import AudioFifo, AudioResampler
 
         # Frames of 10-25 ms are joined in FFmpeg: half the time of converting each. Packed,
@@ -163,9 +154,8 @@ class _Decoder:
                 yield from packet.decode()
 
 
-def _block(frame: Any) -> Block:
-    samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-    return frame.sample_rate, _mono(samples)
+def _block(frame: Any) -> Frames:
+    return frame.sample_rate, frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
 
 
 def _stated_duration_s(container: Any, file: FileIO | Section) -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
@@ -18,10 +19,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.readers import Block, read_blocks
+from whisper_npu_cli.audio.readers import Frames, read_frames
 from whisper_npu_cli.audio.streams import Copy, Section, stream_errors
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
+
+Block: TypeAlias = tuple[int, NDArray[np.float32]]  # sample rate in Hz, mono samples (n,)
 
 _BLOCK_SAMPLES = 65_536  # 4 s, the size of a decoder's blocks
 _RATES = range(1_000, 1_000_001)  # Hz; another rate is damage, and 1 Hz would fill the memory
@@ -78,10 +81,34 @@ def make_rereadable(source: Source) -> Source:
     return source if source.can_reread else KeptSource(source)
 
 
-class FileSource:
-    """A regular file."""
+class EncodedSource(ABC):
+    """A recording in any format, of which all channels or some are read."""
 
+    name: str
     can_reread = True
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the mean of all channels in blocks (n,) at 16 kHz; AudioError names the input."""
+        return self.read(_mix)
+
+    def read(
+        self, to_mono: Callable[[Iterator[Frames]], Iterator[Block]]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield what `to_mono` makes of the channels, as `blocks` does."""
+        with _named_errors(self.name), self._open() as file:
+            yield from _resampled(_checked(to_mono(read_frames(file))))
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give up what the source holds. Calling it twice is allowed."""
+
+    @abstractmethod
+    def _open(self) -> io.FileIO | Section:
+        """Open what is encoded, which has content."""
+
+
+class FileSource(EncodedSource):
+    """A regular file."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = os.fspath(path)
@@ -92,16 +119,10 @@ class FileSource:
         with _named_errors(self.name):
             self._open().close()
 
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names the file."""
-        with _named_errors(self.name), self._open() as file:
-            yield from _decode(file)
-
     def close(self) -> None:
         """Do nothing: the file is open only while it is read."""
 
     def _open(self) -> io.FileIO:
-        """Open a file that has content."""
         if not self.path:  # Path("") is the present directory
             raise AudioError("the path is empty", hint="name a file")
         path = Path(self.path)
@@ -121,13 +142,11 @@ class FileSource:
         return path.open("rb", buffering=0)
 
 
-class StreamSource:
+class StreamSource(EncodedSource):
     """A binary file object from its present position on; it is not closed.
 
     One that cannot seek is copied when it is first read, because formats need seeking.
     """
-
-    can_reread = True
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
         self.name = name
@@ -137,25 +156,19 @@ class StreamSource:
             self._can_seek = hasattr(stream, "seekable") and stream.seekable()
             self._start = stream.tell() if self._can_seek else 0
 
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names the stream."""
-        with _named_errors(self.name), self._open() as file:
-            if not file.size_bytes:
-                raise _empty()
-            yield from _decode(file)
-
     def close(self) -> None:
         """Give up the copy of a stream that cannot seek. Calling it twice is allowed."""
         if self._copy is not None:
             self._copy.close()
 
     def _open(self) -> Section:
-        if self._can_seek:
-            return Section(self._stream, self._start)
-        if self._copy is None:
+        if self._copy is None and not self._can_seek:
             self._copy = Copy()
             self._copy.fill(self._stream)
-        return self._copy.open()
+        section = self._copy.open() if self._copy else Section(self._stream, self._start)
+        if not section.size_bytes:
+            raise _empty()
+        return section
 
 
 class SamplesSource:
@@ -263,9 +276,14 @@ def _silent() -> AudioError:
     return AudioError("has no samples", hint="record it again, or leave it out")
 
 
-def _decode(file: io.FileIO | Section) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of an encoded file, mono at 16 kHz."""
-    return _resampled(_checked(read_blocks(file)))
+def _mix(frames: Iterable[Frames]) -> Iterator[Block]:
+    """Yield the mean of all channels."""
+    for rate, samples in frames:
+        mono = samples[:, 0].copy()
+        for channel in samples.T[1:]:  # 30 x as fast as mean(axis=1) for stereo
+            mono += channel
+        mono /= samples.shape[1]
+        yield rate, mono
 
 
 def _checked(blocks: Iterable[Block]) -> Iterator[Block]:

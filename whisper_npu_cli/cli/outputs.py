@@ -160,21 +160,24 @@ def print_json(content: Any) -> None:
 
 
 def print_segment(segment: Segment, *, colours: bool) -> None:
-    """Print a segment on stdout as openai/whisper does: `[00:00.000 --> 00:02.400] text`."""
-    from whisper_npu_cli.writers import format_timestamp
+    """Print a segment on stdout as openai/whisper does: `[00:00.000 --> 00:02.400] text`.
+
+    A speaker comes between: `[00:00.000 --> 00:02.400] [left]: text`.
+    """
+    from whisper_npu_cli.writers import format_timestamp, label_speaker
 
     start, end = (
         format_timestamp(seconds, hours=False, decimal_marker=".")
         for seconds in (segment.start, segment.end)
     )
-    times = f"[{start} --> {end}] "
+    head = f"[{start} --> {end}] {label_speaker(segment.speaker)}"
     if colours and sys.stdout.isatty():
-        _print_coloured(times, segment)
+        _print_coloured(head, segment)
     else:
-        print(times + segment.text, flush=True)
+        print(head + segment.text, flush=True)
 
 
-def _print_coloured(times: str, segment: Segment) -> None:
+def _print_coloured(head: str, segment: Segment) -> None:
     from math import exp
 
     from rich.console import Console
@@ -182,9 +185,7 @@ def _print_coloured(times: str, segment: Segment) -> None:
 
     parts = [(word.word, word.probability) for word in segment.words or ()]
     parts = parts or [(segment.text, exp(segment.avg_logprob))]
-    line = Text.assemble(
-        times, *((text, choose_colour(probability)) for text, probability in parts)
-    )
+    line = Text.assemble(head, *((text, choose_colour(probability)) for text, probability in parts))
     Console(highlight=False).print(line, soft_wrap=True)
 
 

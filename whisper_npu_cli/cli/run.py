@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from whisper_npu_cli.audio.find import Input
     from whisper_npu_cli.cli.outputs import Outputs
+    from whisper_npu_cli.longform.channels import Job
     from whisper_npu_cli.options import TranscribeOptions
-    from whisper_npu_cli.pipeline import Transcriber, Transcription
+    from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.writers.document import Entry, Transcribed
 
 
@@ -34,7 +35,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
-        self._job: Transcription | None = None
+        self._job: Job | None = None
         self._before: Any = None
 
     def __enter__(self) -> Interrupt:
@@ -44,7 +45,7 @@ class Interrupt:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
-    def watch(self, job: Transcription) -> None:
+    def watch(self, job: Job) -> None:
         """Stop `job` on Ctrl-C, or at once if it has come already."""
         self._job = job
         if self.requested:
@@ -163,7 +164,7 @@ class Run:
         else:
             self.results.append(replace(transcribed, error=str(error), hint=error.hint))
 
-    def _print_text(self, source: Input, job: Transcription) -> None:
+    def _print_text(self, source: Input, job: Job) -> None:
         """Transcribe, and print segments as they are decided."""
         with show_progress(source.name) as show:
             segments = iter(job)
@@ -177,7 +178,7 @@ class Run:
                     print_segment(segment, colours=self.outputs.options.print_colors)
                 show(job.progress)
 
-    def _write(self, source: Input, job: Transcription) -> None:
+    def _write(self, source: Input, job: Job) -> None:
         """Write the files of a transcription, and print how long it took."""
         result = job.result
         with job.stopwatch.measure("write"):

@@ -8,7 +8,7 @@ from functools import partial
 from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Transcript
 from whisper_npu_cli.writers.files import write_atomically
-from whisper_npu_cli.writers.subtitles import format_timestamp, to_srt, to_vtt
+from whisper_npu_cli.writers.subtitles import format_timestamp, label_speaker, to_srt, to_vtt
 from whisper_npu_cli.writers.texts import (
     to_json,
     to_lrc,
@@ -20,6 +20,7 @@ from whisper_npu_cli.writers.texts import (
 __all__ = [
     "SubtitleLayout",
     "format_timestamp",
+    "label_speaker",
     "make_writers",
     "to_json",
     "write_atomically",

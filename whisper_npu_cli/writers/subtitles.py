@@ -1,22 +1,39 @@
-"""SubRip and WebVTT, byte for byte as openai/whisper's `utils.py` writes them.
+"""SubRip and WebVTT, byte for byte as openai/whisper's `utils.py` writes them where that is valid.
 
 Without words a cue is a segment. With words cues are laid out anew: lines have a largest width,
 cues a largest number of lines, and each word may be underlined while it is spoken.
+openai/whisper's cues may last no time, and text may have what ends a cue or begins a tag: not here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
 
+from whisper_npu_cli.dims import TIME_PRECISION_S
 from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Segment, Transcript, Word
 
-Cue: TypeAlias = tuple[str, str, str]  # start, end, text
 LONG_PAUSE_S = 3.0  # a longer pause ends a cue
 UNLIMITED = 1000  # characters or words; openai/whisper uses it for no limit
+_INSTANT_MS = round(1000 * TIME_PRECISION_S)  # length of a cue that begins and ends at one time
+
+# What WebVTT takes for markup in a cue's text, and `>` too in an annotation (its section 4.2.2)
+_TEXT_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;"})
+_ANNOTATION_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A text shown from `start_ms` to `end_ms`."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    speaker: str | None
 
 
 def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str:
@@ -28,52 +45,97 @@ def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str
     return f"{prefix}{minute:02d}:{second:02d}{decimal_marker}{milliseconds:03d}"
 
 
+def label_speaker(speaker: str | None) -> str:
+    """Return `[name]: `, as WhisperX writes it before a text, or nothing for no speaker."""
+    return "" if speaker is None else f"[{speaker}]: "
+
+
 def to_srt(transcript: Transcript, layout: SubtitleLayout) -> str:
     """Return SubRip subtitles."""
-    cues = format_cues(transcript, layout, hours=True, decimal_marker=",")
-    return "".join(
-        f"{i}\n{start} --> {end}\n{text}\n\n" for i, (start, end, text) in enumerate(cues, start=1)
-    )
+    blocks = []
+    for i, cue in enumerate(make_cues(transcript, layout), start=1):
+        times = _format_times(cue, hours=True, decimal_marker=",")
+        blocks.append(f"{i}\n{times}\n{_keep_in_cue(label_speaker(cue.speaker) + cue.text)}\n\n")
+    return "".join(blocks)
 
 
 def to_vtt(transcript: Transcript, layout: SubtitleLayout) -> str:
     """Return WebVTT subtitles."""
-    cues = format_cues(transcript, layout, hours=False, decimal_marker=".")
-    return "WEBVTT\n\n" + "".join(f"{start} --> {end}\n{text}\n\n" for start, end, text in cues)
+    blocks = ["WEBVTT\n\n"]
+    for cue in make_cues(transcript, layout, lambda text: text.translate(_TEXT_ESCAPES)):
+        times = _format_times(cue, hours=False, decimal_marker=".")
+        voice = f"<v {cue.speaker.translate(_ANNOTATION_ESCAPES)}>" if cue.speaker else ""
+        blocks.append(f"{times}\n{voice}{_keep_in_cue(cue.text)}\n\n")
+    return "".join(blocks)
 
 
-def format_cues(
-    transcript: Transcript, layout: SubtitleLayout, *, hours: bool, decimal_marker: str
-) -> Iterator[Cue]:
-    """Yield the cues of a transcript, with formatted times."""
+def _format_times(cue: Cue, *, hours: bool, decimal_marker: str) -> str:
+    start, end = (
+        format_timestamp(ms / 1000, hours=hours, decimal_marker=decimal_marker)
+        for ms in (cue.start_ms, cue.end_ms)
+    )
+    return f"{start} --> {end}"
 
-    def format_time(seconds: float) -> str:
-        return format_timestamp(seconds, hours=hours, decimal_marker=decimal_marker)
 
+def _keep_in_cue(text: str) -> str:
+    """Return a text without empty lines, which end a cue, and without the arrow of its times."""
+    return re.sub("-{2,}>", "->", re.sub(r"[\r\n]+", "\n", text))
+
+
+def make_cues(
+    transcript: Transcript, layout: SubtitleLayout, escape: Callable[[str], str] = str
+) -> list[Cue]:
+    """Return the cues in order of their starts; `escape` is applied to what was said."""
     segments = transcript.segments
-    if not segments or segments[0].words is None:
+    cues: list[Cue] = []
+    if segments and segments[0].words is not None:
+        for words in CueBuilder(layout).build(segments):
+            said = [
+                Cue(_to_ms(word.start), _to_ms(word.end), escape(word.word), word.speaker)
+                for word in words
+            ]
+            cues.extend(_highlight(said) if layout.highlight_words else [_join(said)])
+    else:
         for segment in segments:
-            text = segment.text.strip().replace("-->", "->")
-            yield format_time(segment.start), format_time(segment.end), text
-        return
-    for words in CueBuilder(layout).build(segments):
-        stamped = [(format_time(word.start), format_time(word.end), word.word) for word in words]
-        if layout.highlight_words:
-            yield from _highlight(stamped)
-        else:
-            yield stamped[0][0], stamped[-1][1], "".join(text for _, _, text in stamped)
+            start_ms, end_ms = _to_ms(segment.start), _to_ms(segment.end)
+            cues.append(Cue(start_ms, end_ms, escape(segment.text.strip()), segment.speaker))
+    return list(_give_lengths(sorted(cues, key=lambda cue: cue.start_ms)))
 
 
-def _highlight(words: Sequence[Cue]) -> Iterator[Cue]:
+def _to_ms(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def _join(said: Sequence[Cue]) -> Cue:
+    return replace(said[0], end_ms=said[-1].end_ms, text="".join(word.text for word in said))
+
+
+def _highlight(said: Sequence[Cue]) -> Iterator[Cue]:
     """Yield a cue for each word, which is underlined in it, and for each pause between words."""
-    texts = [text for _, _, text in words]
-    last_end = words[0][0]
-    for i, (start, end, text) in enumerate(words):
-        if last_end != start:
-            yield last_end, start, "".join(texts)
-        underlined = re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", text)
-        yield start, end, "".join([*texts[:i], underlined, *texts[i + 1 :]])
-        last_end = end
+    texts = [word.text for word in said]
+    last_end_ms = said[0].start_ms
+    for i, word in enumerate(said):
+        if last_end_ms < word.start_ms:
+            yield Cue(last_end_ms, word.start_ms, "".join(texts), word.speaker)
+        underlined = re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", word.text)
+        yield replace(word, text="".join([*texts[:i], underlined, *texts[i + 1 :]]))
+        last_end_ms = word.end_ms
+
+
+def _give_lengths(cues: Sequence[Cue]) -> Iterator[Cue]:
+    """Let every cue last: WebVTT forbids one that does not, and players drop it.
+
+    It gets the length of Whisper's shortest step, or what there is before the next cue. Where
+    that begins at the same time, it gets 1 ms, and the next begins later.
+    """
+    earliest_ms = 0
+    starts = [*(cue.start_ms for cue in cues), inf]
+    for cue, (_, next_start) in zip(cues, pairwise(starts), strict=True):
+        start_ms, end_ms = max(cue.start_ms, earliest_ms), cue.end_ms
+        if end_ms <= start_ms:
+            end_ms = max(start_ms + 1, int(min(start_ms + _INSTANT_MS, next_start)))
+            earliest_ms = end_ms
+        yield replace(cue, start_ms=start_ms, end_ms=end_ms)
 
 
 class CueBuilder:
@@ -110,7 +172,7 @@ class CueBuilder:
 
     def _ends_cue(self, word: Word, is_long_pause: bool, begins_cue: bool) -> bool:
         """Return whether the present cue ends before `word`."""
-        if begins_cue:
+        if begins_cue or (self._cue and self._cue[-1].speaker != word.speaker):
             return True
         if not self._cue or self._n_lines is None:
             return False

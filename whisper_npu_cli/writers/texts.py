@@ -1,6 +1,6 @@
 """Transcripts as plain text, tables, JSON, lyrics and Markdown.
 
-txt, tsv and json are byte for byte those of openai/whisper's `utils.py`.
+txt, tsv and json are byte for byte those of openai/whisper's `utils.py`, without speakers.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ from collections.abc import Iterator, Sequence
 
 from whisper_npu_cli.transcript import Segment, Transcript
 from whisper_npu_cli.writers.document import to_plain
-from whisper_npu_cli.writers.subtitles import format_timestamp
+from whisper_npu_cli.writers.subtitles import format_timestamp, label_speaker
 
 PARAGRAPH_PAUSE_S = 2.0  # longer than a breath; pauses between thoughts or speakers are
 
 # Markdown and HTML would take these characters for markup within a line.
 _MARKUP = re.compile(r"[\\`*_<>\[\]&]")
-_ESCAPED = r"\\\g<0>"
 
 
 def to_txt(transcript: Transcript) -> str:
     """Return one line for each segment."""
-    return "".join(f"{segment.text.strip()}\n" for segment in transcript.segments)
+    return "".join(f"{label_speaker(s.speaker)}{s.text.strip()}\n" for s in transcript.segments)
 
 
 def to_tsv(transcript: Transcript) -> str:
-    """Return start and end in integer milliseconds, and the text, separated by tabs."""
-    rows = (
-        (round(1000 * s.start), round(1000 * s.end), s.text.strip().replace("\t", " "))
-        for s in transcript.segments
-    )
-    return "start\tend\ttext\n" + "".join(f"{start}\t{end}\t{text}\n" for start, end, text in rows)
+    """Return start and end in integer milliseconds, text, and speaker if any, with tabs between."""
+    rows = [["start", "end", "text"]]
+    for segment in transcript.segments:
+        start_ms, end_ms = round(1000 * segment.start), round(1000 * segment.end)
+        rows.append([str(start_ms), str(end_ms), segment.text.strip().replace("\t", " ")])
+    if any(segment.speaker for segment in transcript.segments):
+        speakers = ["speaker", *(segment.speaker or "" for segment in transcript.segments)]
+        rows = [[*row, speaker] for row, speaker in zip(rows, speakers, strict=True)]
+    return "".join("\t".join(row) + "\n" for row in rows)
 
 
 def to_json(transcript: Transcript) -> str:
@@ -55,7 +57,8 @@ def to_lrc(transcript: Transcript) -> str:
         text = segment.text.strip()
         if segment.words:
             text = "".join(f"<{_format_lrc_time(w.start)}>{w.word}" for w in segment.words)
-        lines.append(f"[{_format_lrc_time(segment.start)}]{text}\n")
+        speaker = f"{segment.speaker}: " if segment.speaker else ""
+        lines.append(f"[{_format_lrc_time(segment.start)}]{speaker}{text}\n")
     return "".join(lines)
 
 
@@ -68,22 +71,32 @@ def _format_lrc_time(seconds: float) -> str:
 def to_markdown(transcript: Transcript) -> str:
     """Return paragraphs, each with the time at which it begins.
 
-    A paragraph ends where nothing is said for PARAGRAPH_PAUSE_S.
+    A paragraph ends where nothing is said for PARAGRAPH_PAUSE_S, and where the speaker changes.
     """
     texts = []
     for segments in _split_paragraphs(transcript.segments):
         time = format_timestamp(segments[0].start, hours=False, decimal_marker=".")
+        head = " ".join([time.partition(".")[0], _escape_markup(segments[0].speaker or "")]).strip()
         text = "".join(segment.text for segment in segments).strip()
-        texts.append(f"**{time.partition('.')[0]}** {_MARKUP.sub(_ESCAPED, text)}\n")
+        texts.append(f"**{head}** {_escape_markup(text)}\n")
     return "\n".join(texts)
+
+
+def _escape_markup(text: str) -> str:
+    return _MARKUP.sub(r"\\\g<0>", text)
 
 
 def _split_paragraphs(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
     paragraph: list[Segment] = []
     for segment in segments:
-        if paragraph and segment.start - paragraph[-1].end >= PARAGRAPH_PAUSE_S:
+        if paragraph and _begins_paragraph(segment, paragraph[-1]):
             yield paragraph
             paragraph = []
         paragraph.append(segment)
     if paragraph:
         yield paragraph
+
+
+def _begins_paragraph(segment: Segment, previous: Segment) -> bool:
+    is_pause = segment.start - previous.end >= PARAGRAPH_PAUSE_S
+    return is_pause or segment.speaker != previous.speaker
