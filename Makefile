@@ -24,7 +24,10 @@ demo: $(STAMP) ## Transcribe a human recording with the bundled checkpoint
 	$(BIN)/whisper-npu transcribe samples/*.wav --model demo
 
 test: $(STAMP) ## Run the tests (no NPU, network or weights needed)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not real"
+
+test-real: $(STAMP) ## Hold OpenAI's tiny.en and base to openai-whisper (fetches 200 MB of weights once)
+	$(BIN)/pytest -m real tests/real
 
 test-slow: $(STAMP) ## Run the slow tests: every fault of an NPU, the demo on 200 clips, deep models
 	$(BIN)/pytest -m slow
@@ -70,5 +73,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(TRAIN) --out build/training/first
 	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
-.PHONY: help setup demo test test-slow check goldens accuracy bench-peers bench-long xclbins \
+.PHONY: help setup demo test test-real test-slow check goldens accuracy bench-peers bench-long xclbins \
 	mlir-check simulate test-xrt train-demo
