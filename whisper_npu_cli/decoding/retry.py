@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,7 @@ class DecodedWindow:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    last_temperature: float = 0.0  # the highest that was tried; `temperature` unless all failed
 
 
 @dataclass(frozen=True)
@@ -50,19 +51,26 @@ class WindowDecoder:
     def decode(self, windows: Sequence[PromptedWindow]) -> list[DecodedWindow]:
         """Decode windows together; their prompts have equal lengths.
 
-        The windows that fail are decoded again, together, at the next temperature. Windows that
-        fail at the last temperature are returned nevertheless, as in openai/whisper.
+        The windows that fail are decoded again, together, at the next temperature. Of a window that
+        fails at every temperature the best text is returned.
         """
         rng = np.random.default_rng(self._options.seed)
-        decoded: dict[int, DecodedWindow] = {}
+        attempts: list[list[DecodedWindow]] = [[] for _ in windows]
         pending = list(range(len(windows)))
         for temperature in self._options.temperatures:
             tried = self._decode_at(temperature, [windows[i] for i in pending], rng)
-            decoded.update(zip(pending, tried, strict=True))
-            pending = [i for i in pending if self._needs_fallback(decoded[i])]
+            for i, one in zip(pending, tried, strict=True):
+                attempts[i].append(one)
+            pending = [i for i in pending if self._needs_fallback(attempts[i][-1])]
             if not pending:
                 break
-        return [decoded[i] for i in range(len(windows))]
+        chosen = [one[-1] for one in attempts]
+        for i in pending:
+            chosen[i] = self._choose_best(attempts[i])
+        return [
+            replace(one, last_temperature=tried[-1].temperature)
+            for one, tried in zip(chosen, attempts, strict=True)
+        ]
 
     def is_silence(self, window: DecodedWindow) -> bool:
         """Return whether to skip the window, because silence is likely and its text is not."""
@@ -74,12 +82,25 @@ class WindowDecoder:
         )
         return window.no_speech_prob > options.no_speech_threshold and not is_likely_text
 
+    def _choose_best(self, attempts: Sequence[DecodedWindow]) -> DecodedWindow:
+        """Return the likeliest of the texts that do not repeat themselves, or else of all.
+
+        openai/whisper returns the last one: at temperature 1 a mixture of scripts. This is
+        faster-whisper's choice.
+        """
+        sound = [one for one in attempts if not self._is_repetitive(one)]
+        return max(sound or attempts, key=lambda one: one.avg_logprob)
+
+    def _is_repetitive(self, window: DecodedWindow) -> bool:
+        threshold = self._options.compression_ratio_threshold
+        text = [token for token in window.tokens if token < self._tokenizer.timestamp_begin]
+        return threshold is not None and (
+            window.compression_ratio > threshold or ends_in_loop(text)
+        )
+
     def _needs_fallback(self, window: DecodedWindow) -> bool:
         options = self._options
-        text = [token for token in window.tokens if token < self._tokenizer.timestamp_begin]
-        is_repetitive = options.compression_ratio_threshold is not None and (
-            window.compression_ratio > options.compression_ratio_threshold or ends_in_loop(text)
-        )
+        is_repetitive = self._is_repetitive(window)
         is_unlikely = (
             options.logprob_threshold is not None and window.avg_logprob < options.logprob_threshold
         )

@@ -45,7 +45,7 @@ def transcribe_sequential(
             last_speech_s = find_speech_end(outcome.segments) or last_speech_s
             segments = drop_empty(outcome.segments)
             if not outcome.is_void:
-                history.add([t for s in segments for t in s.tokens], decoded.temperature)
+                history.add([t for s in segments for t in s.tokens], decoded.last_temperature)
             yield Decided(segments, seek)
 
 
