@@ -214,6 +214,14 @@ class TranscribeOptions(Options):
         None, "Code or name; detected where not given", flags=("--language", "-l")
     )
     multilingual: bool = option(False, "Detect the language of every window")
+    language_detection_segments: int = option(
+        4, "Windows of speech heard until the language is sure", bounds=Bounds(1)
+    )
+    language_detection_threshold: float = option(
+        0.5,
+        "Probability from which a language is sure; of unsure windows the mean decides",
+        bounds=Bounds(0, 1),
+    )
     task: Literal["transcribe", "translate"] = option(
         "transcribe", "Write the words as spoken, or in English"
     )
@@ -226,6 +234,12 @@ class TranscribeOptions(Options):
         "batched: windows of speech, decoded together. auto: batched above 60 s",
     )
     batch_size: int = _long_form(8, "Windows decoded together in batched mode", bounds=Bounds(1))
+    vad_skip: bool = _long_form(
+        True, "Decode no window without speech, and again what speech has no text (sequential mode)"
+    )
+    vad_starts: bool = _long_form(
+        True, "Move a segment that begins in a pause to the speech in it (without words)"
+    )
     vad: VadOptions = field(default_factory=VadOptions, metadata={"about": About(prefix="vad_")})
     words: WordOptions | None = _words(
         None,

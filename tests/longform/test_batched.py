@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.longform.batched import transcribe_batched
+from whisper_npu_cli.longform.guide import Guide
 from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.transcript import Segment
 
 BEGIN = 1000  # the first timestamp token
+NO_GUIDE = Guide([], 0)
 
 
 class Frames:
@@ -89,7 +91,7 @@ class Model:
 
 def said(model: Model, spans: Sequence[tuple[int, int]], batch_size: int) -> list[str]:
     windows = [Window(start, end, end) for start, end in spans]
-    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size))
+    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size, NO_GUIDE))
     assert [one.end_frame for one in decided][-1:] == [end for _, end in spans][-1:]
     segments = [segment for one in decided for segment in one.segments]
     assert all(a.end <= b.start + 1e-9 for a, b in pairwise(segments))  # sums of floats
@@ -165,6 +167,6 @@ def test_what_is_decoded_together_is_yielded_together() -> None:
     words = [0, 3000, 6000]
     windows = [Window(word, word + 50, word + 50) for word in words]
     model = cast(Stages, Model(words, n_said=1))
-    decided = list(transcribe_batched(Frames(), model, windows, batch_size=2))
+    decided = list(transcribe_batched(Frames(), model, windows, 2, NO_GUIDE))
     assert [[s.text for s in one.segments] for one in decided] == [["0", "1"], ["2"]]
     assert [one.end_frame for one in decided] == [3050, 6050]
