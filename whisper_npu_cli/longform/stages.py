@@ -159,8 +159,9 @@ class Stages:
         encoded is kept.
         """
         options, heard = self._options, []
+        held: dict[int, CrossKV] = {}
         for mel, seek in islice(windows, options.language_detection_segments):
-            encoded = self._held[seek] = self.encode(mel, seek)
+            encoded = held[seek] = self.encode(mel, seek)
             name = self._engines.decoder.name
             with self._engines.decoding(), self._stopwatch.measure("decode", name):
                 (probs,) = self._rank_languages([encoded])
@@ -168,6 +169,7 @@ class Stages:
             if max(probs.values()) >= options.language_detection_threshold:
                 heard = [probs]
                 break
+        self._held = held
         means = {code: fmean(probs[code] for probs in heard) for code in heard[0]}
         self.language_probs = dict(sorted(means.items(), key=lambda item: -item[1]))
         self.language = next(iter(self.language_probs))

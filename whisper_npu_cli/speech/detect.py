@@ -22,7 +22,9 @@ _BATCH_SAMPLES = BATCH * CHUNK
 _NORMAL_LEVEL = 0.1  # RMS of loud chunks
 _SILENCE = 1e-4  # running level, at least: no gain makes more than 60 dB of nothing
 _LOUD_SHARE = 0.95  # quantile of a batch's chunks: a click of less than 0.2 s is no level
-_DECAY = 0.9  # of the level in each batch without louder sound: 14 dB a minute
+# Of the level in each batch without louder sound: 3 dB in 4 s. At 6 dB room tone after loud speech
+# is heard as speech for 4 s of 264 s; at 3 dB never.
+_DECAY = 0.7
 
 
 class SpeechTracker:
