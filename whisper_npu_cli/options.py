@@ -3,7 +3,8 @@
 Imports nothing heavy. The command line is made from the fields (`cli/fields.py`), and `to_dict` and
 `from_dict` carry them to other processes. Names, defaults and meanings are those of
 openai-whisper's command line; `repetition_penalty`, `no_repeat_ngram_size`, `hotwords`,
-`multilingual` and `VadOptions` are faster-whisper's.
+`multilingual`, `language_detection_…` and `VadOptions` are faster-whisper's; `vad_skip` and
+`vad_starts` are of neither.
 """
 
 from __future__ import annotations
@@ -235,7 +236,7 @@ class TranscribeOptions(Options):
     )
     batch_size: int = _long_form(8, "Windows decoded together in batched mode", bounds=Bounds(1))
     vad_skip: bool = _long_form(
-        True, "Decode no window without speech, and again what speech has no text (sequential mode)"
+        True, "Decode no window without speech, and go on at speech left out (sequential mode)"
     )
     vad_starts: bool = _long_form(
         True, "Move a segment that begins in a pause to the speech in it (without words)"

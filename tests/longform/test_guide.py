@@ -57,6 +57,9 @@ def test_a_segment_that_begins_in_a_pause_begins_with_the_speech_in_it() -> None
     speech = [Span(100, 210), Span(600, 900)]
     segment = make_segment(2.0, 9.0, " seven")
     assert move_start(segment, speech) == replace(segment, start=6.0)
+    blip = Span(300, 315)  # alone, and shorter than a word
+    assert move_start(segment, [blip, *speech]) == replace(segment, start=6.0)
+    assert move_start(segment, [blip, Span(400, 900)]).start == 3.0
     for start, end in ((1.5, 9.0), (6.5, 9.0), (2.5, 5.0)):  # in speech, and where there is none
         assert move_start(make_segment(start, end, " a"), speech).start == start
 

@@ -16,6 +16,7 @@ from whisper_npu_cli.transcript import Segment
 
 SHORTEST_REST = 20  # frames of speech; timestamps are less exact than a shorter rest
 UNCOVERED_FRAMES = 100  # speech without text counts from 1 s: timestamps are not exact
+_ALONE_FRAMES = 100
 _LATE_FRAMES = 50  # speech that begins later in a window is cut before there is a word of it
 
 
@@ -64,6 +65,13 @@ def is_echo(segments: Sequence[Segment], before: Sequence[Segment]) -> bool:
 def move_start(segment: Segment, speech: Sequence[Span]) -> Segment:
     """Return a segment that begins in a pause with the start of the speech in it."""
     inside = find_speech(speech, round_span(segment.start, segment.end))
+    while len(inside) > 1 and _is_blip(*inside[:2]):
+        inside = inside[1:]
     if not inside or inside[0].start / FRAMES_PER_SECOND <= segment.start:
         return segment
     return replace(segment, start=inside[0].start / FRAMES_PER_SECOND)
+
+
+def _is_blip(span: Span, following: Span) -> bool:
+    """Return whether a span is too short and alone to be a word: music and noise have such."""
+    return span.end - span.start < SHORTEST_REST and following.start - span.end > _ALONE_FRAMES
