@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from tests.support.digits import compose_clips, compose_recording
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
-from whisper_npu_cli.options import DecodingOptions, EngineOptions, TranscribeOptions
+from whisper_npu_cli.longform import sequential
+from whisper_npu_cli.longform.segments import make_segments
+from whisper_npu_cli.options import DecodingOptions, EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.transcript import Segment
 
@@ -132,6 +134,46 @@ def test_a_stopped_transcription_has_what_was_decided(
     assert not result.is_complete
     assert 0 < transcription.progress < 1
     assert result.transcript.segments == tuple(segments)
+
+
+@pytest.mark.parametrize("long_form", ["sequential", "batched"])
+def test_silence_has_no_text(transcriber: Transcriber, long_form: LongForm) -> None:
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    transcription = transcriber.transcribe(silence, TranscribeOptions(long_form=long_form))
+    assert list(transcription) == []
+    assert transcription.result.is_complete
+    assert transcription.result.windows == ()
+
+
+@pytest.mark.parametrize("vad_skip", [True, False])
+def test_silence_before_speech_is_not_decoded(
+    transcriber: Transcriber, samples: NDArray[np.float32], vad_skip: bool
+) -> None:
+    audio = np.concatenate([np.zeros(40 * SAMPLE_RATE, np.float32), samples])
+    options = TranscribeOptions(long_form="sequential", vad_skip=vad_skip, decoding=GREEDY)
+    transcription = transcriber.transcribe(audio, options)
+    assert list(transcription)
+    seeks = [window.seek for window in transcription.result.windows]
+    assert (min(seeks) >= 3900) is vad_skip
+    assert len(seeks) == len(set(seeks))
+
+
+@pytest.mark.parametrize("vad_starts", [True, False])
+def test_a_segment_begins_with_the_speech_in_it(
+    transcriber: Transcriber,
+    samples: NDArray[np.float32],
+    monkeypatch: pytest.MonkeyPatch,
+    vad_starts: bool,
+) -> None:
+    def from_the_start(*args: Any) -> tuple[list[Segment], int]:
+        segments, advance = make_segments(*args)
+        return [replace(segments[0], start=0.0, end=9.0)], advance
+
+    monkeypatch.setattr(sequential, "make_segments", from_the_start)
+    audio = np.concatenate([np.zeros(5 * SAMPLE_RATE, np.float32), samples])
+    options = TranscribeOptions(vad_starts=vad_starts, decoding=GREEDY)
+    first = next(iter(transcriber.transcribe(audio, options)))
+    assert (first.start >= 4.9) is vad_starts
 
 
 def test_loading_is_no_stage_of_a_transcription(transcriber: Transcriber, talk: Path) -> None:

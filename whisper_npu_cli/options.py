@@ -3,7 +3,8 @@
 Imports nothing heavy. The command line is made from the fields (`cli/fields.py`), and `to_dict` and
 `from_dict` carry them to other processes. Names, defaults and meanings are those of
 openai-whisper's command line; `repetition_penalty`, `no_repeat_ngram_size`, `hotwords`,
-`multilingual` and `VadOptions` are faster-whisper's.
+`multilingual`, `language_detection_…` and `VadOptions` are faster-whisper's; `vad_skip` and
+`vad_starts` are of neither.
 """
 
 from __future__ import annotations
@@ -215,6 +216,14 @@ class TranscribeOptions(Options):
         None, "Code or name; detected where not given", flags=("--language", "-l")
     )
     multilingual: bool = option(False, "Detect the language of every window")
+    language_detection_segments: int = option(
+        4, "Windows of speech heard until the language is sure", bounds=Bounds(1)
+    )
+    language_detection_threshold: float = option(
+        0.5,
+        "Probability from which a language is sure; of unsure windows the mean decides",
+        bounds=Bounds(0, 1),
+    )
     task: Literal["transcribe", "translate"] = option(
         "transcribe", "Write the words as spoken, or in English"
     )
@@ -227,6 +236,12 @@ class TranscribeOptions(Options):
         "batched: windows of speech, decoded together. auto: batched above 60 s",
     )
     batch_size: int = _long_form(8, "Windows decoded together in batched mode", bounds=Bounds(1))
+    vad_skip: bool = _long_form(
+        True, "Decode no window without speech, and go on at speech left out (sequential mode)"
+    )
+    vad_starts: bool = _long_form(
+        True, "Move a segment that begins in a pause to the speech in it (without words)"
+    )
     vad: VadOptions = field(default_factory=VadOptions, metadata={"about": About(prefix="vad_")})
     speakers: Literal["channels"] | None = option(
         None, "channels: transcribe each channel of a two-channel recording alone, and say whose"

@@ -23,6 +23,7 @@ from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.channels import ChannelTranscription
+from whisper_npu_cli.longform.guide import UNCOVERED_FRAMES, Guide, move_start
 from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
@@ -38,8 +39,6 @@ from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
 from whisper_npu_cli.speech.detect import SpeechFinder
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
-
-_UNCOVERED_FRAMES = 100  # speech without text is reported from 1 s: timestamps are not exact
 
 
 class Transcriber:
@@ -109,6 +108,7 @@ class Transcription:
         self._stats = MelStats(self._n_mels, n_samples=0, peak=0.0)  # nothing is read yet
         self._windows: TimedWindows | None = None
         self._speech: list[Span] = []
+        self._faint: list[Span] = []  # what may be speech too
         self._segments: list[Segment] = []
         self._n_decided = 0  # frames
         self._is_iterated = self._is_stopped = self._is_complete = False
@@ -120,12 +120,9 @@ class Transcription:
         """
         if self._windows is None:
             self._stats = self._scan()
-            stream = MelStream(self._timed_blocks(), self._stats)
-            self._windows = TimedWindows(stream, self.stopwatch)
-            first = self._first_window()
-            if self._stages.language is None and first is not None:
-                mel = self._windows.window(first.start, first.end)
-                self._stages.detect_language(mel, first.start)
+            self._windows = self._open_windows()
+            if self._stages.language is None:
+                self._detect_language(self._windows)
         return TranscriptionInfo(
             duration_s=self._stats.duration_s,
             language=self._stages.language or "",
@@ -183,6 +180,8 @@ class Transcription:
                 return
             for segment in decided.segments:
                 (ordered,) = order_times([segment], end_s, info.duration_s)
+                if self._options.vad_starts and self._options.words is None:
+                    ordered = move_start(ordered, self._speech)
                 self._segments.append(replace(ordered, id=len(self._segments)))
                 end_s = ordered.end
                 yield self._segments[-1]
@@ -191,17 +190,59 @@ class Transcription:
     def _decided_windows(self) -> Iterator[Decided]:
         assert self._windows is not None, "begin() comes before"
         if self._long_form == "sequential":
-            return transcribe_sequential(self._windows, self._stages, self._clips())
+            guide = self._guide if self._options.vad_skip else None
+            return transcribe_sequential(self._windows, self._stages, self._clips(), guide)
         windows, size = self._speech_windows(), self._options.batch_size
-        return transcribe_batched(self._windows, self._stages, windows, size)
+        return transcribe_batched(self._windows, self._stages, windows, size, self._guide)
+
+    def _detect_language(self, source: TimedWindows) -> None:
+        """Detect the language where speech is, and leave a source that can begin anew."""
+        first, windows = self._first_window(), self._windows_to_hear()
+        if first is None or self._is_stopped:
+            return
+        heard: list[Window] = []
+
+        def read() -> Iterator[tuple[NDArray[np.float32], int]]:
+            for window in windows:
+                heard.append(window)
+                yield source.window(window.start, window.end), window.start
+
+        self._stages.detect_language(read())
+        if heard[-1].start > first.start:
+            self._windows = self._open_windows()
+
+    def _windows_to_hear(self) -> list[Window]:
+        """Return the windows that tell the language: those of speech, as they are decoded."""
+        if self._long_form == "batched":
+            return self._speech_windows()
+        vad, windows = self._options.vad, []
+        for clip in self._clips():
+            planned = plan_windows(self._speech, clip, vad)
+            windows += [make_window(window.start, clip) for window in planned]
+        first = self._first_window()
+        if first is None or (windows and not self._is_mostly_speech(first)):
+            return windows
+        # It is encoded anyway.
+        return [first, *(window for window in windows if window.start >= first.end)]
 
     def _first_window(self) -> Window | None:
         """Return the window that is decoded first, if any is."""
-        if self._is_stopped:
-            return None
         if self._long_form == "batched":
             return next(iter(self._speech_windows()), None)
-        return next((make_window(clip.start, clip) for clip in self._clips()), None)
+        for clip in self._clips():
+            start = clip.start
+            if self._options.vad_skip:
+                start = self._guide.skip_silence(start, clip)
+            if start < clip.end:
+                return make_window(start, clip)
+        return None
+
+    def _is_mostly_speech(self, window: Window) -> bool:
+        inside = cut_spans(self._speech, (window.start, window.end))
+        return 2 * sum(end - start for start, end in inside) >= window.n_frames
+
+    def _open_windows(self) -> TimedWindows:
+        return TimedWindows(MelStream(self._timed_blocks(), self._stats), self.stopwatch)
 
     def _scan(self) -> MelStats:
         """Read the audio once: its length, its peak and its speech."""
@@ -218,13 +259,17 @@ class Transcription:
         with self.stopwatch.measure("mel"):
             stats = scan(watched(), self._n_mels)
         with self.stopwatch.measure("vad", "silero"):
-            self._speech = finder.finish()
+            self._speech, self._faint = finder.finish(), finder.find_faint()
         self.stopwatch.audio_s = stats.duration_s
         return stats
 
     @property
     def _long_form(self) -> LongForm:
         return self._options.long_form_of(self._stats.duration_s)
+
+    @property
+    def _guide(self) -> Guide:
+        return Guide(self._speech, self._options.vad.pad_frames)
 
     def _clips(self) -> list[Span]:
         return plan_clips(self._options.clip_timestamps, self._stats.n_frames)
@@ -236,9 +281,10 @@ class Transcription:
     def _find_uncovered(self) -> tuple[tuple[float, float], ...]:
         """Return the speech within what is decided that has no text, in seconds."""
         clips = cut_spans(self._clips(), Span(0, self._n_decided))
-        speech = [span for clip in clips for span in cut_spans(self._speech, clip)]
+        heard = [*self._speech, *self._faint]
+        speech = [span for clip in clips for span in cut_spans(heard, clip)]
         text = [round_span(segment.start, segment.end) for segment in self._segments]
-        return tuple(span.seconds for span in find_uncovered(speech, text, _UNCOVERED_FRAMES))
+        return tuple(span.seconds for span in find_uncovered(speech, text, UNCOVERED_FRAMES))
 
     def _timed_blocks(self) -> Iterator[NDArray[np.float32]]:
         blocks = self._source.blocks()

@@ -102,6 +102,8 @@ def test_recording_is_openai_whispers(
 
     # Random draws cannot be equal in two programs, so both take the likeliest token instead.
     monkeypatch.setattr(SamplingPolicy, "choose", likeliest)
+    # Where all temperatures fail, openai-whisper returns what the last one gave.
+    monkeypatch.setattr(WindowDecoder, "_choose_best", lambda _, attempts: attempts[-1])
     case = dict(LONG_CASES[name])
     clips = case.pop("clip_timestamps", ())
     options = TranscribeOptions(clip_timestamps=clips, decoding=DecodingOptions(**case))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.support.scripted import Script, ScriptedDecoder, window
 from tests.support.vocabularies import BYTES as TOKENIZER
@@ -15,6 +16,7 @@ from whisper_npu_cli.decoding.retry import (
     compression_ratio,
     ends_in_loop,
 )
+from whisper_npu_cli.decoding.sampling import SamplingPolicy
 from whisper_npu_cli.options import DecodingOptions
 
 A, EOT, BEGIN = TOKENIZER.encode("a")[0], TOKENIZER.eot, TOKENIZER.timestamp_begin
@@ -54,7 +56,7 @@ def test_only_the_windows_that_fail_are_decoded_again() -> None:
     good, loop = says(A), says(*[A] * 28, prob=1.0)
     results, started = decoded(lambda i, said: (loop if i in (1, 3) else good)(i, said), n=4)
     assert started == [[0, 1, 2, 3]] + [[1, 3]] * 5
-    assert [result.temperature for result in results] == [0.0, 1.0, 0.0, 1.0]
+    assert [result.last_temperature for result in results] == [0.0, 1.0, 0.0, 1.0]
     assert compression_ratio("a" * 28) > 2.4
 
 
@@ -73,6 +75,32 @@ def test_only_the_windows_that_fail_are_decoded_again() -> None:
 def test_an_unlikely_text_is_tried_again(options: dict[str, Any], n_attempts: int) -> None:
     _, started = decoded(says(*UNLIKELY, prob=0.25), **options)
     assert len(started) == n_attempts
+
+
+def test_of_texts_that_all_fail_the_likeliest_that_is_no_loop_is_returned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def likeliest(_: SamplingPolicy, logprobs: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.array(logprobs.argmax(axis=1))
+
+    monkeypatch.setattr(SamplingPolicy, "choose", likeliest)
+    loop = says(*[A] * 40, prob=1.0)
+    attempts = iter([loop, *(says(*UNLIKELY, prob=prob) for prob in (0.2, 0.25, 0.22, 0.2, 0.2))])
+    attempt = loop
+
+    def script(i: int, said: tuple[int, ...]) -> dict[int, float]:
+        nonlocal attempt
+        attempt = attempt if said else next(attempts)
+        return dict(attempt(i, said))
+
+    (result,), _ = decoded(script)
+    assert result.temperature == pytest.approx(0.4)
+    assert result.last_temperature == 1.0  # the text before is forgotten as after that one
+
+
+def test_where_every_text_is_a_loop_the_likeliest_of_them_is_returned() -> None:
+    (result,), _ = decoded(says(*[A] * 40, prob=1.0))
+    assert (result.temperature, result.last_temperature) == (0.0, 1.0)
 
 
 def test_silence_is_not_tried_again_and_is_skipped() -> None:

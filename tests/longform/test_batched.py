@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.longform.batched import transcribe_batched
+from whisper_npu_cli.longform.guide import Guide
 from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.longform.windows import Window
+from whisper_npu_cli.spans import Span
 from whisper_npu_cli.transcript import Segment
 
 BEGIN = 1000  # the first timestamp token
+NO_GUIDE = Guide([], 0)
 
 
 class Frames:
@@ -87,9 +90,18 @@ class Model:
         return tuple(tokens)
 
 
-def said(model: Model, spans: Sequence[tuple[int, int]], batch_size: int) -> list[str]:
+class ForgetfulModel(Model):
+    """A model that ends a window after its first word, as if nothing more were spoken."""
+
+    def _say(self, window: NDArray[np.float32]) -> tuple[int, ...]:
+        return super()._say(window)[:3]
+
+
+def said(
+    model: Model, spans: Sequence[tuple[int, int]], batch_size: int, guide: Guide = NO_GUIDE
+) -> list[str]:
     windows = [Window(start, end, end) for start, end in spans]
-    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size))
+    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size, guide))
     assert [one.end_frame for one in decided][-1:] == [end for _, end in spans][-1:]
     segments = [segment for one in decided for segment in one.segments]
     assert all(a.end <= b.start + 1e-9 for a, b in pairwise(segments))  # sums of floats
@@ -140,6 +152,13 @@ def test_silent_windows_have_no_text() -> None:
     assert said(Model([], 1), [(0, 3000), (3000, 4000)], 8) == []
 
 
+def test_speech_that_a_window_leaves_out_is_decoded_again() -> None:
+    model, spans = ForgetfulModel([0, 1000], 2), [(0, 1100)]
+    assert said(model, spans, 8) == ["0"]
+    for speech, words in (([Span(0, 50), Span(950, 1100)], ["0", "1"]), ([Span(0, 90)], ["0"])):
+        assert said(ForgetfulModel([0, 1000], 2), spans, 8, Guide(speech, 40)) == words
+
+
 def test_no_windows_no_work() -> None:
     model = Model([], 1)
     assert said(model, [], 8) == []
@@ -165,6 +184,6 @@ def test_what_is_decoded_together_is_yielded_together() -> None:
     words = [0, 3000, 6000]
     windows = [Window(word, word + 50, word + 50) for word in words]
     model = cast(Stages, Model(words, n_said=1))
-    decided = list(transcribe_batched(Frames(), model, windows, batch_size=2))
+    decided = list(transcribe_batched(Frames(), model, windows, 2, NO_GUIDE))
     assert [[s.text for s in one.segments] for one in decided] == [["0", "1"], ["2"]]
     assert [one.end_frame for one in decided] == [3050, 6050]

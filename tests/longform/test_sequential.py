@@ -98,7 +98,7 @@ def test_language_is_detected_once_or_in_each_window(
     options = TranscribeOptions(multilingual=multilingual, decoding=decoding)
     stages = Stages(engines, checkpoint.tokenizer(), options, Stopwatch())
     silence = np.zeros((engines.encoder.dims.n_mels, N_FRAMES), np.float32)
-    stages.detect_language(silence, 0)
+    stages.detect_language([(silence, 0)])
     windows = [stages.encode(silence, 0)] * 2
     assert len(stages.windows) == 1  # the first is encoded once
     assert [window.language for window in stages.decode(windows)] == ["en", "en"]

@@ -55,6 +55,8 @@ def as_openai(name: str, beam_size: int | None = None, **options: Any) -> Transc
     given: dict[str, Any] = {
         "language": "ru" if name in RUSSIAN else "en",
         "long_form": "sequential",
+        "vad_skip": False,
+        "vad_starts": False,
         "decoding": decoding,
     }
     return TranscribeOptions(**given | options)

@@ -1,4 +1,4 @@
-"""Sequential long form of samples in memory, without what the pipeline adds."""
+"""Sequential long form of samples in memory, as openai-whisper's, without what the VAD adds."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def transcribe_samples(
     stream = MelStream([samples], stats)
     if stages.language is None:
         first = make_window(clips[0].start, clips[0])
-        stages.detect_language(stream.window(first.start, first.end), first.start)
+        stages.detect_language([(stream.window(first.start, first.end), first.start)])
     windows = transcribe_sequential(stream, stages, clips)
     return [segment for decided in windows for segment in decided.segments]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.base import CrossKV
+from whisper_npu_cli.longform.guide import SHORTEST_REST, Guide
 from whisper_npu_cli.longform.segments import drop_empty, make_segments, order_times
 from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.longform.windows import Decided, MelSource, Window
@@ -24,7 +25,6 @@ from whisper_npu_cli.transcript import Segment
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-_SHORTEST_REST = 20  # frames of speech; timestamps are less exact than a shorter rest
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Job:
     @property
     def is_done(self) -> bool:
         """Whether no speech is left."""
-        return self.rest.until - self.rest.start < _SHORTEST_REST
+        return self.rest.until - self.rest.start < SHORTEST_REST
 
     def advance(self, n_frames: int) -> None:
         """Move the start of the rest `n_frames` later."""
@@ -54,7 +54,11 @@ class _Job:
 
 
 def transcribe_batched(
-    source: MelSource, stages: Stages, windows: Sequence[Window], batch_size: int
+    source: MelSource,
+    stages: Stages,
+    windows: Sequence[Window],
+    batch_size: int,
+    guide: Guide,
 ) -> Iterator[Decided]:
     """Yield the segments of each batch of `windows`, which are in order of time.
 
@@ -73,7 +77,7 @@ def transcribe_batched(
 
     is_first = True
     for batch in _prepare_ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
-        _decode(batch, stages, previous, first=is_first)
+        _decode(batch, stages, previous, guide, first=is_first)
         is_first = False
         yield Decided([s for job in batch for s in job.segments], batch[-1].rest.end)
         batch.clear()  # frees its memory before the next batch is prepared
@@ -98,7 +102,9 @@ def _prepare(source: MelSource, stages: Stages, window: Window) -> _Job:
     return _Job(window, mel, stages.encode(mel, window.start))
 
 
-def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, first: bool) -> None:
+def _decode(
+    batch: Sequence[_Job], stages: Stages, previous: Sequence[int], guide: Guide, *, first: bool
+) -> None:
     """Decode the whole speech of all windows."""
     pending = list(batch)
     while pending:
@@ -111,7 +117,10 @@ def _decode(batch: Sequence[_Job], stages: Stages, previous: Sequence[int], *, f
                     job.encoded, segments, window.n_frames, job.last_speech_s
                 )
                 ordered = order_times(segments, window.start_s, window.end_s)
-                job.segments.extend(drop_empty(ordered))
+                kept = drop_empty(ordered)
+                job.segments.extend(kept)
+                if n_decided == window.n_frames:
+                    n_decided = guide.find_rest(kept, window) - window.start
             job.advance(max(1, n_decided))  # without timestamp rules it may be 0
         pending = [job for job in pending if not job.is_done]
         for job in pending:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
+from whisper_npu_cli.longform.guide import Guide, is_echo
 from whisper_npu_cli.longform.hallucinations import Outcome, find_speech_end, follow_words
 from whisper_npu_cli.longform.segments import (
     drop_empty,
@@ -20,21 +21,32 @@ from whisper_npu_cli.longform.segments import (
 from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.longform.windows import Decided, MelSource, Window, make_window
 from whisper_npu_cli.spans import Span
+from whisper_npu_cli.transcript import Segment
 
 
 def transcribe_sequential(
-    source: MelSource, stages: Stages, clips: Sequence[Span]
+    source: MelSource, stages: Stages, clips: Sequence[Span], guide: Guide | None = None
 ) -> Iterator[Decided]:
-    """Yield the segments of each window of `clips`."""
+    """Yield the segments of each window of `clips`.
+
+    With a `guide` no window without speech is decoded, and where text ends before the speech of
+    its window does, the next window begins there.
+    """
     history = stages.begin_history()
+    before_rest: Sequence[Segment] = []  # of the window whose rest is decoded
+    language = stages.language
     last_speech_s = 0.0
     is_first = True
     for clip in clips:
         seek = clip.start
         while seek < clip.end:
+            if guide is not None and (start := guide.skip_silence(seek, clip)) > seek:
+                seek = start
+                yield Decided([], seek)
+                continue
             window = make_window(seek, clip)
             encoded = stages.encode(source.window(window.start, window.end), seek)
-            (decoded,) = stages.decode([encoded], history.tokens, first=is_first)
+            (decoded,) = stages.decode([encoded], history.tokens, first=is_first, language=language)
             is_first = False
             if stages.is_silence(decoded):
                 seek = window.end
@@ -44,8 +56,16 @@ def transcribe_sequential(
             seek = max(outcome.seek, seek + 1)
             last_speech_s = find_speech_end(outcome.segments) or last_speech_s
             segments = drop_empty(outcome.segments)
+            if is_echo(segments, before_rest):
+                segments = []
+            before_rest = []
+            if guide is not None and seek == window.end:
+                seek = guide.find_rest(segments, window)
+                before_rest = segments if seek < window.end else []
+            if segments and decoded.language != language:
+                history, language = stages.begin_history(), decoded.language
             if not outcome.is_void:
-                history.add([t for s in segments for t in s.tokens], decoded.temperature)
+                history.add([t for s in segments for t in s.tokens], decoded.last_temperature)
             yield Decided(segments, seek)
 
 

@@ -5,8 +5,9 @@ Both long-form modes are built on them. This module does not know how windows ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,11 +42,11 @@ class Stages:
         self.tokenizer = tokenizer
         self.words = options.words
         self.windows: list[EncodedBy] = []  # the windows encoded so far
-        self.language_probs: dict[str, float] = {}  # of the first window; empty if not detected
+        self.language_probs: dict[str, float] = {}  # of the audio; empty if not detected
         self._engines = engines
         self._options = options
         self._stopwatch = stopwatch
-        self._held: tuple[int, CrossKV] | None = None  # by its frame; kept after detect_language
+        self._held: dict[int, CrossKV] = {}  # by their frames; kept after detect_language
         self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
         self._prompts = PromptBuilder(
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
@@ -78,9 +79,10 @@ class Stages:
 
         May be called from any thread.
         """
-        held, self._held = self._held, None
-        if held is not None and held[0] == seek:
-            return held[1]
+        held = self._held.pop(seek, None)
+        self._held = {start: window for start, window in self._held.items() if start > seek}
+        if held is not None:
+            return held
         with self._engines.encoding() as encoder, self._stopwatch.measure("encode") as stage:
             encoded = encoder.encode(mel)
             stage.add_engine(encoder.name)  # after encoding, in which the fallback may take over
@@ -94,17 +96,37 @@ class Stages:
         previous: Sequence[int] = (),  # tokens of earlier text
         *,
         first: bool = False,  # whether the audio begins with them
+        language: str | None = None,  # of the text before; none: that of the audio
     ) -> list[DecodedWindow]:
-        """Decode `windows` together, with fallback to higher temperatures."""
+        """Decode `windows` together, with fallback to higher temperatures.
+
+        Where the language of the audio was detected, a window whose text is doubtful may turn out
+        to be in another.
+        """
+
+        def prompt(window: CrossKV, language: str, previous: Sequence[int]) -> PromptedWindow:
+            tokens = self._prompts.build(language, previous, first=first)
+            return PromptedWindow(window, language, tokens)
+
+        def find_others(doubtful: Sequence[int]) -> dict[int, PromptedWindow]:
+            ranked = self._rank_languages([windows[i] for i in doubtful])
+            likeliest = [next(iter(probs.items())) for probs in ranked]
+            initial = self.begin_history().tokens  # text of another language would mislead
+            return {
+                i: prompt(windows[i], other, initial)
+                for i, (other, prob) in zip(doubtful, likeliest, strict=True)
+                if other != languages[i] and prob >= self._options.language_detection_threshold
+            }
+
+        languages = self._choose_languages(windows, language)
+        is_guess = bool(self.language_probs) and not self._options.multilingual
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
             prompted = [
-                PromptedWindow(
-                    window, language, self._prompts.build(language, previous, first=first)
-                )
-                for window, language in zip(windows, self._choose_languages(windows), strict=True)
+                prompt(window, code, previous)
+                for window, code in zip(windows, languages, strict=True)
             ]
-            decoded = self._decoder.decode(prompted)
+            decoded = self._decoder.decode(prompted, find_others if is_guess else None)
             stage.tokens += sum(len(window.tokens) for window in decoded)
         return decoded
 
@@ -130,19 +152,37 @@ class Stages:
         """Return whether to skip the window as silent."""
         return self._decoder.is_silence(window)
 
-    def detect_language(self, mel: NDArray[np.float32], seek: int) -> None:
-        """Detect the language of the audio in its first window, whose encoding is kept."""
-        encoded = self.encode(mel, seek)
-        self._held = seek, encoded
-        name = self._engines.decoder.name
-        with self._engines.decoding() as decoder, self._stopwatch.measure("decode", name):
-            (self.language_probs,) = detect_language(decoder, [encoded], self.tokenizer)
+    def detect_language(self, windows: Iterable[tuple[NDArray[np.float32], int]]) -> None:
+        """Detect the language of the audio in `windows`: each its mel and its first frame.
+
+        The first window that is sure decides, else the mean of their probabilities. What is
+        encoded is kept.
+        """
+        options, heard = self._options, []
+        held: dict[int, CrossKV] = {}
+        for mel, seek in islice(windows, options.language_detection_segments):
+            encoded = held[seek] = self.encode(mel, seek)
+            name = self._engines.decoder.name
+            with self._engines.decoding(), self._stopwatch.measure("decode", name):
+                (probs,) = self._rank_languages([encoded])
+            heard.append(probs)
+            if max(probs.values()) >= options.language_detection_threshold:
+                heard = [probs]
+                break
+        self._held = held
+        means = {code: fmean(probs[code] for probs in heard) for code in heard[0]}
+        self.language_probs = dict(sorted(means.items(), key=lambda item: -item[1]))
         self.language = next(iter(self.language_probs))
 
-    def _choose_languages(self, windows: Sequence[CrossKV]) -> list[str]:
-        """Return the language of each window: its own if `multilingual`, else that of the audio."""
+    def _rank_languages(self, windows: Sequence[CrossKV]) -> list[dict[str, float]]:
+        return detect_language(self._engines.decoder, windows, self.tokenizer)
+
+    def _choose_languages(self, windows: Sequence[CrossKV], language: str | None) -> list[str]:
+        """Return the language of each window: its own if `multilingual`, else that of the audio.
+
+        A `language` that is given comes before that of the audio.
+        """
         if self._options.multilingual:
-            ranked = detect_language(self._engines.decoder, windows, self.tokenizer)
-            return [next(iter(probs)) for probs in ranked]
+            return [next(iter(probs)) for probs in self._rank_languages(windows)]
         assert self.language is not None, "detect_language() comes before"
-        return [self.language] * len(windows)
+        return [language or self.language] * len(windows)

@@ -1,0 +1,77 @@
+"""Where decoding begins, goes on and ends, told by the speech that the VAD found.
+
+Whisper writes "You" or "Thank you" for silence and noise, lets a segment begin in the pause before
+it, and may end a window before its speech does. Spans of speech in, frames out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
+from whisper_npu_cli.longform.windows import Window, make_window
+from whisper_npu_cli.spans import Span, cut_spans, round_span
+from whisper_npu_cli.transcript import Segment
+
+SHORTEST_REST = 20  # frames of speech; timestamps are less exact than a shorter rest
+UNCOVERED_FRAMES = 100  # speech without text counts from 1 s: timestamps are not exact
+_ALONE_FRAMES = 100
+_LATE_FRAMES = 50  # speech that begins later in a window is cut before there is a word of it
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The speech of an audio, and the frames of silence to hear before it."""
+
+    speech: Sequence[Span]
+    pad_frames: int
+
+    def skip_silence(self, seek: int, clip: Span) -> int:
+        """Return where the next window begins: at `seek` if it has speech, else at the next."""
+        ahead = find_speech(self.speech, Span(seek, clip.end))
+        if not ahead:
+            return clip.end
+        is_near = ahead[0].start < make_window(seek, clip).end - _LATE_FRAMES
+        return seek if is_near else max(seek, ahead[0].start - self.pad_frames)
+
+    def find_rest(self, segments: Sequence[Segment], window: Window) -> int:
+        """Return the frame of speech in `window` after its `segments`, else the window's end."""
+        if not segments:
+            return window.end
+        text_end = round_span(segments[-1].start, segments[-1].end).end
+        left = find_speech(self.speech, Span(text_end, window.end))
+        n_frames = sum(end - start for start, end in left)
+        if n_frames < UNCOVERED_FRAMES:
+            return window.end
+        return max(text_end, left[0].start - self.pad_frames)
+
+
+def find_speech(speech: Sequence[Span], limits: Span) -> list[Span]:
+    """Return the speech within `limits`, without a short rest of speech from before."""
+    whole = (span for span in speech if not span.start < limits.start > span.end - SHORTEST_REST)
+    return cut_spans(whole, limits)
+
+
+def is_echo(segments: Sequence[Segment], before: Sequence[Segment]) -> bool:
+    """Return whether the text of a rest is that before it once more.
+
+    The text before covered this speech then, with a time that was wrong: noise hid the pause.
+    """
+    text = "".join(segment.text for segment in segments).split()
+    return len(text) > 2 and text == "".join(s.text for s in before).split()[-len(text) :]
+
+
+def move_start(segment: Segment, speech: Sequence[Span]) -> Segment:
+    """Return a segment that begins in a pause with the start of the speech in it."""
+    inside = find_speech(speech, round_span(segment.start, segment.end))
+    while len(inside) > 1 and _is_blip(*inside[:2]):
+        inside = inside[1:]
+    if not inside or inside[0].start / FRAMES_PER_SECOND <= segment.start:
+        return segment
+    return replace(segment, start=inside[0].start / FRAMES_PER_SECOND)
+
+
+def _is_blip(span: Span, following: Span) -> bool:
+    """Return whether a span is too short and alone to be a word: music and noise have such."""
+    return span.end - span.start < SHORTEST_REST and following.start - span.end > _ALONE_FRAMES
