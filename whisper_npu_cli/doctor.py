@@ -47,10 +47,10 @@ class DoctorOptions:
     """What to look at."""
 
     model: str
-    root: Path = Path("/")  # any other is a captured machine, of which only the NPU is judged
-    xclbins: Path | None = None
-    selftest: bool = False  # compute on the NPU
-    device: str = AUTO  # computes besides those found; the NPU computes with `selftest` only
+    root: Path  # "/": this machine; any other is captured, and only its NPU is judged
+    xclbins: Path | None
+    selftest: bool  # compute on the NPU
+    device: str  # computes besides those found; the NPU computes with `selftest` only
 
 
 def run_checks(options: DoctorOptions) -> Iterator[Check]:
