@@ -113,7 +113,7 @@ class SpeechFinder:
         self._network = Silero()
         self._leveller = Leveller()
         self._tracker = SpeechTracker(options)
-        # Not half as sure: the witness of what was left out. Its own silence is that far below.
+        # The witness of what was left out: what is half as likely to be speech.
         half = options.threshold / 2
         self._faint_tracker = SpeechTracker(replace(options, threshold=half, neg_threshold=None))
         self._rest = np.zeros(0, np.float32)  # samples that do not fill a batch yet
