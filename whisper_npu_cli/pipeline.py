@@ -220,9 +220,11 @@ class Transcription:
             planned = plan_windows(self._speech, clip, vad)
             windows += [make_window(window.start, clip) for window in planned]
         first = self._first_window()
-        if first is None or (windows and not self._is_mostly_speech(first)):
+        if first is None or (
+            windows and 2 * self._count_speech(first) < self._count_speech(windows[0])
+        ):
             return windows
-        # It is encoded anyway.
+        # It is encoded anyway, and has much of the speech that the first of the others has.
         return [first, *(window for window in windows if window.start >= first.end)]
 
     def _first_window(self) -> Window | None:
@@ -237,9 +239,10 @@ class Transcription:
                 return make_window(start, clip)
         return None
 
-    def _is_mostly_speech(self, window: Window) -> bool:
+    def _count_speech(self, window: Window) -> int:
+        """Return the frames of speech in a window."""
         inside = cut_spans(self._speech, (window.start, window.end))
-        return 2 * sum(end - start for start, end in inside) >= window.n_frames
+        return sum(end - start for start, end in inside)
 
     def _open_windows(self) -> TimedWindows:
         return TimedWindows(MelStream(self._timed_blocks(), self._stats), self.stopwatch)
