@@ -103,6 +103,16 @@ def test_language_and_duration_are_known_before_the_first_segment(
     assert len(seeks) == len(set(seeks))  # the window that told the language is not encoded again
 
 
+def test_sparse_speech_in_one_window_is_encoded_once(
+    transcriber: Transcriber, samples: NDArray[np.float32]
+) -> None:
+    """The window that is decoded tells the language too, though most of it is no speech."""
+    silence = np.zeros(6 * SAMPLE_RATE, np.float32)
+    transcription = transcriber.transcribe(np.concatenate([silence, samples, silence]))
+    assert list(transcription)
+    assert len(transcription.result.windows) == 1
+
+
 def test_the_result_is_frozen_and_complete_after_one_iteration(
     transcriber: Transcriber, talk: Path
 ) -> None:
