@@ -197,9 +197,10 @@ class Transcription:
 
     def _detect_language(self, source: TimedWindows) -> None:
         """Detect the language where speech is, and leave a source that can begin anew."""
-        first, windows = self._first_window(), self._windows_to_hear()
+        first = self._first_window()
         if first is None or self._is_stopped:
             return
+        windows = self._windows_to_hear(first)
         heard: list[Window] = []
 
         def read() -> Iterator[tuple[NDArray[np.float32], int]]:
@@ -211,18 +212,15 @@ class Transcription:
         if heard[-1].start > first.start:
             self._windows = self._open_windows()
 
-    def _windows_to_hear(self) -> list[Window]:
-        """Return the windows that tell the language: those of speech, as they are decoded."""
+    def _windows_to_hear(self, first: Window) -> list[Window]:
+        """Return the windows that tell the language; `first` is the one that is decoded first."""
         if self._long_form == "batched":
             return self._speech_windows()
         vad, windows = self._options.vad, []
         for clip in self._clips():
             planned = plan_windows(self._speech, clip, vad)
             windows += [make_window(window.start, clip) for window in planned]
-        first = self._first_window()
-        if first is None or (
-            windows and 2 * self._count_speech(first) < self._count_speech(windows[0])
-        ):
+        if windows and 2 * self._count_speech(first) < self._count_speech(windows[0]):
             return windows
         # It is encoded anyway, and has much of the speech that the first of the others has.
         return [first, *(window for window in windows if window.start >= first.end)]
