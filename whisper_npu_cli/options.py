@@ -243,6 +243,7 @@ class TranscribeOptions(Options):
         True, "Move a segment that begins in a pause to the speech in it (without words)"
     )
     vad: VadOptions = field(default_factory=VadOptions, metadata={"about": About(prefix="vad_")})
+    strict: bool = option(False, "Refuse a recording of which a part is missing or damaged")
     speakers: Literal["channels"] | None = option(
         None, "channels: transcribe each channel of a two-channel recording alone, and say whose"
     )

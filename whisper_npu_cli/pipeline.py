@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from math import log10
 from time import perf_counter
 
 import numpy as np
@@ -21,6 +22,7 @@ from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import Audio, Source, make_rereadable, open_source
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.loading import load_engines
+from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.channels import ChannelTranscription
 from whisper_npu_cli.longform.guide import UNCOVERED_FRAMES, Guide, move_start
@@ -39,6 +41,7 @@ from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
 from whisper_npu_cli.speech.detect import SpeechFinder
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
+from whisper_npu_cli.writers.remarks import describe_damage
 
 
 class Transcriber:
@@ -111,6 +114,7 @@ class Transcription:
         self._faint: list[Span] = []  # what may be speech too
         self._segments: list[Segment] = []
         self._n_decided = 0  # frames
+        self._peak = 0.0  # of the samples
         self._is_iterated = self._is_stopped = self._is_complete = False
 
     def begin(self) -> TranscriptionInfo:
@@ -120,6 +124,7 @@ class Transcription:
         """
         if self._windows is None:
             self._stats = self._scan()
+            self._refuse()
             self._windows = self._open_windows()
             if self._stages.language is None:
                 self._detect_language(self._windows)
@@ -166,6 +171,8 @@ class Transcription:
             uncovered=self._find_uncovered(),
             long_form=self._long_form,
             is_complete=self._is_complete,
+            damage=getattr(self._source, "damage", ()),
+            peak_dbfs=20 * log10(self._peak) if self._peak else None,
         )
 
     def _decide(self) -> Iterator[Segment]:
@@ -186,6 +193,21 @@ class Transcription:
                 end_s = ordered.end
                 yield self._segments[-1]
             self._n_decided = decided.end_frame
+
+    def _refuse(self) -> None:
+        """Raise AudioError where the audio is not what the options ask for."""
+        damage = getattr(self._source, "damage", ())
+        if self._options.strict and damage:
+            raise AudioError(
+                f"{self._source.name}: {describe_damage(damage)}",
+                hint="copy or download it again, or leave out --strict",
+            )
+        starts, duration_s = self._options.clip_timestamps[::2], self._stats.duration_s
+        if starts and max(starts) >= duration_s and not self._is_stopped:
+            raise AudioError(
+                f"{self._source.name}: the part from {max(starts):g} s on is beyond its end",
+                hint=f"it has {duration_s:.1f} s",
+            )
 
     def _decided_windows(self) -> Iterator[Decided]:
         assert self._windows is not None, "begin() comes before"
@@ -255,6 +277,7 @@ class Transcription:
                     return
                 with self.stopwatch.measure("vad", "silero"):
                     finder.add(block)
+                self._peak = max(self._peak, float(np.abs(block).max(initial=0)))
                 yield block
 
         with self.stopwatch.measure("mel"):

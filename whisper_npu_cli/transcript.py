@@ -8,6 +8,28 @@ from dataclasses import dataclass, field
 from whisper_npu_cli.options import LongForm
 from whisper_npu_cli.timings import Timings
 
+# Shorter than a syllable: a recording that lacks less has lost no word
+_MIN_LOSS_S = 0.1
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Where a recording is not sound, in seconds from its beginning.
+
+    What is missing is silence in the samples, or follows after them; what is not missing was
+    decoded and may be wrong.
+    """
+
+    start: float
+    end: float | None  # None where nobody knows how much is missing
+    missing: bool
+    reason: str
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether so much is missing that a word may be lost."""
+        return self.missing and (self.end is None or self.end - self.start >= _MIN_LOSS_S)
+
 
 @dataclass(frozen=True)
 class Word:
@@ -97,3 +119,10 @@ class Result:
     uncovered: tuple[tuple[float, float], ...]  # start, end of speech without text, in seconds
     long_form: LongForm
     is_complete: bool
+    damage: tuple[Damage, ...] = ()  # of the recording
+    peak_dbfs: float | None = None  # level of the loudest sample; None where there is no sound
+
+    @property
+    def has_losses(self) -> bool:
+        """Whether so much of the recording is missing that words may be."""
+        return any(damage.is_loss for damage in self.damage)

@@ -118,28 +118,7 @@ BAD_INPUTS = (
     BadInput("folder", _directory, "no audio files in this directory", ".flac"),
     BadInput("zero-bytes.mp3", lambda path: _bytes(path, b""), "empty (0 bytes)", "again"),
     BadInput("zero-samples.wav", _empty_wav, "no samples", "record it again"),
-    BadInput("cut.wav", lambda path: cut(_wav(path)), "truncated or damaged", "download"),
-    BadInput("cut.flac", lambda path: cut(_wav(path)), "truncated or damaged", "download"),
-    BadInput("cut.ogg", lambda path: cut(_wav(path)), "truncated or damaged", "download"),
-    BadInput("cut.mp3", lambda path: cut(_wav(path)), "truncated or damaged", "download"),
-    BadInput("cut.aiff", lambda path: cut(_wav(path)), "truncated or damaged", "download"),
-    BadInput(
-        "cut.rf64", lambda path: cut(_wav(path, format="RF64")), "truncated or damaged", "download"
-    ),
-    BadInput("cut.m4a", lambda path: cut(encode(path, "aac")), "truncated or damaged", "download"),
-    BadInput(
-        "cut-fast.m4a",
-        lambda path: cut(encode(path, "aac", movflags="faststart")),
-        "truncated or damaged",
-        "download",
-    ),
-    BadInput(
-        "cut.webm",
-        lambda path: cut(encode(path, "libopus", rate=48_000)),
-        "truncated or damaged",
-        "download",
-    ),
-    BadInput("damaged.flac", _damaged_flac, "truncated or damaged", "download"),
+    BadInput("cut.m4a", lambda path: cut(encode(path, "aac")), "its index is missing", "untrunc"),
     BadInput("text.wav", lambda path: _bytes(path, b"not audio " * 99), "not audio", "recording"),
     BadInput(
         "noise.mp3",
@@ -152,6 +131,20 @@ BAD_INPUTS = (
     BadInput("inf.wav", lambda path: _with_sample(path, -np.inf), "has a sample of inf", "16-bit"),
     BadInput("loud.wav", lambda path: _with_sample(path, 2e12), "sample of 2e+12", "16-bit"),
 )
+
+# Two seconds of which a part is missing: how to make them, where that begins, and where it ends
+DAMAGED_INPUTS: dict[str, tuple[Callable[[Path], Path], float, float | None]] = {
+    "cut.wav": (lambda path: cut(_wav(path)), 1.0, 2.0),
+    "cut.flac": (lambda path: cut(_wav(path)), 1.0, 2.0),
+    "cut.ogg": (lambda path: cut(_wav(path), 0.9), 1.0, None),
+    "cut.mp3": (lambda path: cut(_wav(path)), 1.0, 2.0),
+    "cut.aiff": (lambda path: cut(_wav(path)), 1.0, 2.0),
+    "cut.rf64": (lambda path: cut(_wav(path, format="RF64")), 1.0, None),
+    "cut-fast.m4a": (lambda path: cut(encode(path, "aac", movflags="faststart")), 1.0, 2.0),
+    "cut.webm": (lambda path: cut(encode(path, "libopus", rate=48_000)), 1.0, 2.0),
+    "cut.ts": (lambda path: cut(encode(path, "aac")), 1.0, None),
+    "damaged.flac": (_damaged_flac, 0.75, 1.4),
+}
 
 
 @contextmanager

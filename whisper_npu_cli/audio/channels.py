@@ -8,9 +8,10 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.readers import Frames
+from whisper_npu_cli.audio.recording import Frames
 from whisper_npu_cli.audio.sources import Block, EncodedSource, Source
 from whisper_npu_cli.errors import AudioError
+from whisper_npu_cli.transcript import Damage
 
 # Channels that are more alike than this are one signal. Measured: five mono recordings on both
 # channels, with one of them 20 dB softer or with noise 10 dB below the speech, as mp3 and aac of
@@ -47,18 +48,23 @@ class ChannelSource:
         """
         return self._recording.read(self._take)
 
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """Where what has been read so far is not sound."""
+        return self._recording.damage
+
     def close(self) -> None:
         """Do nothing: who opened the recording closes it."""
 
     def _take(self, frames: Iterator[Frames]) -> Iterator[Block]:
         correlation = Correlation()
-        for rate, samples in frames:
-            n_channels = samples.shape[1]
+        for piece in frames:
+            n_channels = piece.samples.shape[1]
             if n_channels != 2:
                 number = "one channel" if n_channels == 1 else f"{n_channels} channels"
                 raise AudioError(f"{number}, where --speakers needs two", hint=_HINT)
-            correlation.add(samples)
-            yield rate, np.ascontiguousarray(samples[:, self._index])
+            correlation.add(piece.samples)
+            yield piece.rate, np.ascontiguousarray(piece.samples[:, self._index])
         if abs(correlation.value) > MAX_CORRELATION:
             raise AudioError(
                 f"its two channels are one signal: correlation {correlation.value:.3f}, "

@@ -37,7 +37,7 @@ class StandardInput(StreamSource):
 class _Folder(FileSource):
     """A folder without audio files, or one that cannot be listed."""
 
-    def _open(self) -> io.FileIO:
+    def _is_pipe(self) -> bool:
         next(Path(self.path).iterdir(), None)  # PermissionError where that is why
         raise AudioError(
             "no audio files in this directory",

@@ -11,7 +11,9 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
@@ -19,10 +21,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.readers import Frames, read_frames
-from whisper_npu_cli.audio.streams import Copy, Section, stream_errors
+from whisper_npu_cli.audio.isolated import read_isolated
+from whisper_npu_cli.audio.recording import Frames, Notice, Piece
+from whisper_npu_cli.audio.streams import Copy, stream_errors
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
+from whisper_npu_cli.transcript import Damage
 
 Block: TypeAlias = tuple[int, NDArray[np.float32]]  # sample rate in Hz, mono samples (n,)
 
@@ -82,10 +86,24 @@ def make_rereadable(source: Source) -> Source:
 
 
 class EncodedSource(ABC):
-    """A recording in any format, of which all channels or some are read."""
+    """A recording in any format, of which one audio track is read: all channels or some."""
 
-    name: str
     can_reread = True
+
+    def __init__(self, name: str, track: int | str | None = None) -> None:
+        self.name = name
+        self.track = track  # number, from 1, or language; None: see `audio/tracks.py`
+        self._remarks: dict[Damage | Notice, None] = {}  # each once, however often it is read
+
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """Where what has been read so far is not sound."""
+        return tuple(remark for remark in self._remarks if isinstance(remark, Damage))
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """How what has been read so far was read, where a person may want to know."""
+        return tuple(remark.text for remark in self._remarks if isinstance(remark, Notice))
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield the mean of all channels in blocks (n,) at 16 kHz; AudioError names the input."""
@@ -95,61 +113,85 @@ class EncodedSource(ABC):
         self, to_mono: Callable[[Iterator[Frames]], Iterator[Block]]
     ) -> Iterator[NDArray[np.float32]]:
         """Yield what `to_mono` makes of the channels, as `blocks` does."""
-        with _named_errors(self.name), self._open() as file:
-            yield from _resampled(_checked(to_mono(read_frames(file))))
+        with (
+            _named_errors(self.name),
+            closing(read_isolated(self._locate(), self.track)) as pieces,
+        ):
+            yield from _resampled(_checked(to_mono(self._note(pieces))))
 
     @abstractmethod
     def close(self) -> None:
         """Give up what the source holds. Calling it twice is allowed."""
 
     @abstractmethod
-    def _open(self) -> io.FileIO | Section:
-        """Open what is encoded, which has content."""
+    def _locate(self) -> str:
+        """Return the path of a file with what is encoded, which has content."""
+
+    def _note(self, pieces: Iterable[Piece]) -> Iterator[Frames]:
+        for piece in pieces:
+            if isinstance(piece, Frames):
+                yield piece
+            else:
+                self._remarks[piece] = None
 
 
 class FileSource(EncodedSource):
-    """A regular file."""
+    """A file, or a named pipe, which is copied when it is first read."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, track: int | str | None = None) -> None:
         self.path = os.fspath(path)
-        self.name = self.path or '""'
+        super().__init__(self.path or '""', track)
+        self._copy: Copy | None = None
 
     def check(self) -> None:
         """Raise AudioError where there is nothing to read."""
         with _named_errors(self.name):
-            self._open().close()
+            if not self._is_pipe():
+                self._open().close()
 
     def close(self) -> None:
-        """Do nothing: the file is open only while it is read."""
+        """Give up the copy of a pipe. Calling it twice is allowed."""
+        if self._copy is not None:
+            self._copy.close()
+
+    def _locate(self) -> str:
+        if not self._is_pipe():
+            self._open().close()
+            return self.path
+        if self._copy is None:
+            self._copy = Copy()
+            with self._open() as pipe:
+                self._copy.fill(pipe)
+        return _check_content(self._copy)
 
     def _open(self) -> io.FileIO:
+        return Path(self.path).open("rb", buffering=0)
+
+    def _is_pipe(self) -> bool:
+        """Return whether it is a pipe; AudioError where it is neither that nor a file."""
         if not self.path:  # Path("") is the present directory
             raise AudioError("the path is empty", hint="name a file")
-        path = Path(self.path)
         try:
-            status = path.stat()
+            status = Path(self.path).stat()
         except FileNotFoundError as error:
             raise AudioError("no such file", hint="check the spelling of the path") from error
         if stat.S_ISDIR(status.st_mode):
             raise AudioError("a folder, not a file", hint="name a file in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise AudioError(
-                "not a regular file",
-                hint="pipe it into standard input, named -, or open it and give the file object",
-            )
-        if status.st_size == 0:
+        if stat.S_ISREG(status.st_mode) and status.st_size == 0:
             raise _empty()
-        return path.open("rb", buffering=0)
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
+            raise AudioError("neither a file nor a pipe", hint="name a file, or pipe it into -")
+        return stat.S_ISFIFO(status.st_mode)
 
 
 class StreamSource(EncodedSource):
     """A binary file object from its present position on; it is not closed.
 
-    One that cannot seek is copied when it is first read, because formats need seeking.
+    It is copied to a file when it is first read: decoders run in another process, and seek.
     """
 
     def __init__(self, stream: BinaryIO, name: str) -> None:
-        self.name = name
+        super().__init__(name)
         self._stream = stream
         self._copy: Copy | None = None
         with _named_errors(name), stream_errors():
@@ -157,18 +199,18 @@ class StreamSource(EncodedSource):
             self._start = stream.tell() if self._can_seek else 0
 
     def close(self) -> None:
-        """Give up the copy of a stream that cannot seek. Calling it twice is allowed."""
+        """Give up the copy. Calling it twice is allowed."""
         if self._copy is not None:
             self._copy.close()
 
-    def _open(self) -> Section:
-        if self._copy is None and not self._can_seek:
+    def _locate(self) -> str:
+        if self._copy is None:
             self._copy = Copy()
+            if self._can_seek:
+                with stream_errors():
+                    self._stream.seek(self._start)
             self._copy.fill(self._stream)
-        section = self._copy.open() if self._copy else Section(self._stream, self._start)
-        if not section.size_bytes:
-            raise _empty()
-        return section
+        return _check_content(self._copy)
 
 
 class SamplesSource:
@@ -229,7 +271,7 @@ class KeptSource:
             return
         if not self._is_complete:
             raise RuntimeError(f"{self.name} is read again before its end was reached")
-        with _named_errors(self.name), self._copy.open() as kept:
+        with _named_errors(self.name), Path(self._copy.path).open("rb") as kept:
             while data := kept.read(_BLOCK_SAMPLES * np.float32().itemsize):
                 yield np.frombuffer(data, np.float32)
 
@@ -268,6 +310,13 @@ def _named_errors(name: str) -> Iterator[None]:
         raise AudioError(f"{name}: cannot be read: {reason}", hint=hint) from error
 
 
+def _check_content(copy: Copy) -> str:
+    """Return the path of a copy; AudioError where it is empty."""
+    if not copy.size_bytes:
+        raise _empty()
+    return copy.path
+
+
 def _empty() -> AudioError:
     return AudioError("empty (0 bytes)", hint="copy or record it again")
 
@@ -278,24 +327,24 @@ def _silent() -> AudioError:
 
 def _mix(frames: Iterable[Frames]) -> Iterator[Block]:
     """Yield the mean of all channels."""
-    for rate, samples in frames:
-        mono = samples[:, 0].copy()
-        for channel in samples.T[1:]:  # 30 x as fast as mean(axis=1) for stereo
+    for piece in frames:
+        mono = piece.samples[:, 0].copy()
+        for channel in piece.samples.T[1:]:  # 30 x as fast as mean(axis=1) for stereo
             mono += channel
-        mono /= samples.shape[1]
-        yield rate, mono
+        mono /= piece.samples.shape[1]
+        yield piece.rate, mono
 
 
 def _checked(blocks: Iterable[Block]) -> Iterator[Block]:
     """Yield the blocks; AudioError for samples or rates that are not sound, or none at all."""
-    n_samples = 0
+    now_s = 0.0
     for rate, block in blocks:
         if rate not in _RATES:
             raise AudioError(f"has a sample rate of {rate} Hz", hint="convert it to 16000 Hz")
-        _check(block, n_samples / rate)
-        n_samples += block.size
+        _check(block, now_s)
+        now_s += block.size / rate
         yield rate, block
-    if not n_samples:
+    if not now_s:
         raise _silent()
 
 
@@ -310,13 +359,12 @@ def _check(block: NDArray[np.float32], start_s: float) -> None:
 
 
 def _resampled(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
-    """Bring blocks of one rate to 16 kHz."""
-    stream = None
-    for rate, block in blocks:
+    """Bring blocks to 16 kHz; their rate may change."""
+    for rate, same_rate in groupby(blocks, key=itemgetter(0)):
         if rate == SAMPLE_RATE:
-            yield block
-        else:
-            stream = stream or soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
+            yield from (block for _, block in same_rate)
+            continue
+        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
+        for _, block in same_rate:
             yield stream.resample_chunk(block)
-    if stream is not None:
         yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

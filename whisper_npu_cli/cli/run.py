@@ -70,6 +70,7 @@ class Run:
     ) -> None:
         self.results: list[Entry] = []
         self.failed: list[str] = []
+        self.has_losses = False  # of sound, in inputs that were transcribed
         self.is_interrupted = False
         self._sources = sources
         self._options = options
@@ -170,6 +171,8 @@ class Run:
             segments = iter(job)
             # An unreadable input fails here, before its title is printed.
             first = next(segments, None)
+            for notice in source.notices:
+                print_notice(f"{source.name}: {notice}")
             is_text = not self.outputs.options.as_json
             if is_text and len(self._sources) > 1:
                 print(f"==> {source.name} <==", flush=True)
@@ -180,25 +183,14 @@ class Run:
 
     def _write(self, source: Input, job: Job) -> None:
         """Write the files of a transcription, and print how long it took."""
+        from whisper_npu_cli.writers.remarks import list_remarks
+
         result = job.result
         with job.stopwatch.measure("write"):
             if result.is_complete or job.progress:
                 self.outputs.write(source, result.transcript, complete=result.is_complete)
-        print_uncovered(source.name, result.uncovered)
+        for remark in list_remarks(source.name, result):
+            print_notice(remark)
+        self.has_losses |= result.has_losses
         print_timings(job.stopwatch.read())
         print_device_times([window.proof for window in result.windows])
-
-
-def print_uncovered(name: str, uncovered: Sequence[tuple[float, float]]) -> None:
-    """Print where there is speech without text."""
-    if uncovered:
-        spans = ", ".join(
-            f"{_format_time(start)} to {_format_time(end)}" for start, end in uncovered
-        )
-        print_notice(f"warning: {name}: speech without text: {spans}")
-
-
-def _format_time(seconds: float) -> str:
-    from whisper_npu_cli.writers import format_timestamp
-
-    return format_timestamp(seconds, hours=False, decimal_marker=".")

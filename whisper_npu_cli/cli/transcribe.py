@@ -87,7 +87,7 @@ def transcribe(
     run.print_summary()
     if run.is_interrupted:
         raise typer.Exit(130)
-    if run.failed:
+    if run.failed or run.has_losses:
         raise typer.Exit(1)
 
 

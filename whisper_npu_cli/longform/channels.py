@@ -94,6 +94,8 @@ class ChannelTranscription:
             uncovered=tuple(sorted(span for r in results.values() for span in r.uncovered)),
             long_form=next(iter(results.values())).long_form,
             is_complete=all(result.is_complete for result in results.values()),
+            damage=next(iter(results.values())).damage,
+            peak_dbfs=max((r.peak_dbfs for r in results.values() if r.peak_dbfs), default=None),
         )
 
     def _merge(self, channels: list[Iterator[Segment]]) -> Iterator[Segment]:

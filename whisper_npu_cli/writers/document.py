@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, Union, get_args, get_origin, get_typ
 
 from whisper_npu_cli.options import LongForm
 from whisper_npu_cli.timings import StageTiming
-from whisper_npu_cli.transcript import EncodedBy, Result, Segment
+from whisper_npu_cli.transcript import Damage, EncodedBy, Result, Segment
 
 SCHEMA_VERSION = 2
 
@@ -43,6 +43,8 @@ class Transcribed:
     text: str
     segments: Sequence[Segment]
     uncovered: Sequence[tuple[float, float]]
+    damage: Sequence[Damage]
+    peak_dbfs: float | None
     windows: Sequence[EncodedBy]
     timings: Sequence[Stage]
     error: str | None = None
@@ -96,7 +98,7 @@ def describe_result(path: str, result: Result) -> Transcribed:
     transcript = result.transcript
     return Transcribed(
         path=path,
-        complete=result.is_complete,
+        complete=result.is_complete and not result.has_losses,
         long_form=result.long_form,
         duration_s=transcript.duration_s,
         language=transcript.language,
@@ -104,6 +106,8 @@ def describe_result(path: str, result: Result) -> Transcribed:
         text=transcript.text,
         segments=transcript.segments,
         uncovered=result.uncovered,
+        damage=result.damage,
+        peak_dbfs=result.peak_dbfs,
         windows=result.windows,
         timings=[_describe_stage(row) for row in result.timings.rows],
     )

@@ -1,0 +1,63 @@
+"""The process in which recordings are decoded, so that a decoder that ends it costs one file.
+
+Its standard input has requests and its standard output the answers; `isolated.py` is the other
+end. A request is a line: `{"path": …, "track": …}`, then `next` for each piece, or `close`. An
+answer is a line of JSON, and for frames the samples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whisper_npu_cli.audio.readers import read_recording
+from whisper_npu_cli.audio.recording import NEXT, Frames, Piece
+from whisper_npu_cli.errors import AudioError
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    for line in sys.stdin.buffer:
+        for answer in _read(**json.loads(line)):
+            if sys.stdin.buffer.readline().strip() != NEXT:
+                break
+            answers.write(answer)
+            answers.flush()
+
+
+def _read(path: str, track: int | str | None) -> Iterator[bytes]:
+    """Yield the answers for one recording; each is made while the one before is being used."""
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            for piece in read_recording(file, track):
+                yield _encode(piece)
+        yield _line(kind="End")
+    except AudioError as error:
+        yield _line(kind="AudioError", message=str(error), hint=error.hint)
+    except OSError as error:
+        yield _line(kind="OSError", errno=error.errno, message=error.strerror)
+    except Exception:
+        yield _line(kind="Bug", message=traceback.format_exc())
+
+
+def _encode(piece: Piece) -> bytes:
+    if not isinstance(piece, Frames):
+        return _line(kind=type(piece).__name__, **asdict(piece))
+    samples = np.ascontiguousarray(piece.samples, np.float32)
+    return _line(kind="Frames", rate=piece.rate, shape=samples.shape) + samples.tobytes()
+
+
+def _line(**content: Any) -> bytes:
+    return json.dumps(content).encode() + b"\n"

@@ -1,0 +1,170 @@
+"""Read recordings in a process of their own (`child.py`): no input ends this one.
+
+Decoders are large programs in C that read what strangers made; one of them ends the process on a
+file whose channels change. A process is kept for the next recording, and replaced when it ended.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whisper_npu_cli.audio.recording import CLOSE, NEXT, Frames, Notice, Piece, make_damage
+from whisper_npu_cli.errors import AudioError
+from whisper_npu_cli.transcript import Damage
+
+_MAX_IDLE = 2  # processes of about 60 MB
+_MAIN = "import sys; sys.path[:] = {path!r}; from whisper_npu_cli.audio.child import main; main()"
+
+
+def read_isolated(path: str, track: int | str | None = None) -> Generator[Piece]:
+    """Yield what `readers.read_recording` does.
+
+    AudioError where nothing can be decoded; OSError where the file cannot be opened.
+    """
+    process = _take()
+    _busy.add(process)  # the garbage collector must not close its pipes before this generator
+    try:
+        yield from process.read(path, track)
+    finally:
+        _busy.remove(process)
+        if process.is_ready and len(_idle) < _MAX_IDLE:
+            _idle.append(process)
+        else:
+            process.close()
+
+
+def prepare() -> None:
+    """Start a process, so that it is ready when the first recording is read: 0.3 s."""
+    if not _idle:
+        _idle.append(_Process())
+
+
+class _Process:
+    """One process, which reads one recording at a time."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            # the same modules as here, and none of the present folder
+            [sys.executable, "-c", _MAIN.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input, self._output = self._process.stdin, self._process.stdout
+        self._is_reading = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether another recording can be read."""
+        return not self._is_reading and self._process.poll() is None
+
+    def read(self, path: str, track: int | str | None) -> Iterator[Piece]:
+        """Yield the pieces of one recording."""
+        self._is_reading = True
+        now_s = 0.0
+        self._send(json.dumps({"path": str(Path(path).absolute()), "track": track}).encode())
+        try:
+            while (answer := self._ask()) is not None:
+                piece = _parse(answer)
+                if piece is None:
+                    self._is_reading = False
+                    return
+                if isinstance(piece, Frames):
+                    now_s += len(piece.samples) / piece.rate
+                yield piece
+        except (GeneratorExit, AudioError, OSError) as error:
+            if isinstance(error, GeneratorExit):
+                self._send(CLOSE)
+            self._is_reading = False
+            raise
+        yield self._explain_end(now_s)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._input, self._output):
+            with suppress(OSError):
+                pipe.close()
+
+    def _send(self, line: bytes) -> None:
+        with suppress(BrokenPipeError):  # it has ended, which reading tells
+            self._input.write(line + b"\n")
+            self._input.flush()
+
+    def _ask(self) -> tuple[dict[str, Any], bytes] | None:
+        """Return the next answer, a line and samples, or None where the process has ended."""
+        self._send(NEXT)
+        line = self._output.readline()
+        if not line.endswith(b"\n"):
+            return None
+        answer = json.loads(line)
+        n_bytes = prod(answer.get("shape", [0])) * np.float32().itemsize
+        data = self._output.read(n_bytes)
+        return (answer, data) if len(data) == n_bytes else None
+
+    def _explain_end(self, now_s: float) -> Damage:
+        status = self._process.wait()
+        if status > 0:  # not by the recording: it could not begin
+            raise RuntimeError(f"the process that decodes recordings ended with status {status}")
+        reason = f"its decoder crashed ({signal.Signals(-status).name})"
+        if not now_s:
+            raise AudioError(reason, hint="convert it, for example to wav, or leave it out")
+        return make_damage(now_s, None, reason)
+
+
+def _take() -> _Process:
+    """Return a process that is ready."""
+    while _idle:
+        with suppress(IndexError):  # another thread has taken the last one
+            process = _idle.pop()
+            if process.is_ready:
+                return process
+            process.close()
+    return _Process()
+
+
+def _parse(answer: tuple[dict[str, Any], bytes]) -> Piece | None:
+    """Return the piece of an answer, or None for the end; raise the error that it tells."""
+    content, data = answer
+    kind = content.pop("kind")
+    if kind == "Frames":
+        samples = np.frombuffer(data, np.float32).reshape(content["shape"])
+        return Frames(content["rate"], samples)
+    if kind == "Damage":
+        return Damage(**content)
+    if kind == "Notice":
+        return Notice(**content)
+    if kind == "AudioError":
+        raise AudioError(content["message"], hint=content["hint"])
+    if kind == "OSError":
+        raise OSError(content["errno"], content["message"])
+    if kind == "Bug":
+        raise RuntimeError(content["message"])
+    return None
+
+
+def _close_all() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+_busy: set[_Process] = set()
+_idle: list[_Process] = []
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):  # both would read the answers
+    os.register_at_fork(after_in_child=_idle.clear)

@@ -1,0 +1,37 @@
+"""What a recording gives while it is read, piece by piece, in the order of time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.transcript import Damage
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Samples (n, n_channels) at `rate` Hz. The rate and the channels may change in between."""
+
+    rate: int
+    samples: NDArray[np.float32]
+
+
+def make_damage(start: float, end: float | None, reason: str, *, missing: bool = True) -> Damage:
+    """Return damage with times in whole milliseconds."""
+    return Damage(round(start, 3), None if end is None else round(end, 3), missing, reason)
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A sentence on how a recording is read, for whoever asked for it."""
+
+    text: str
+
+
+Piece: TypeAlias = Frames | Damage | Notice
+
+# What is asked of the process that decodes: the next piece, or to leave the recording
+NEXT, CLOSE = b"next", b"close"

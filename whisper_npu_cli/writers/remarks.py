@@ -1,0 +1,53 @@
+"""What a transcript lacks, each in one line for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whisper_npu_cli.transcript import Damage, Result
+from whisper_npu_cli.writers.subtitles import format_timestamp
+
+_MAX_PLACES = 3
+# Speech is recorded at -30 to -3 dBFS. At -42 all of a clip was heard, at -52 a part was not.
+_QUIET_DBFS = -40.0
+
+
+def describe_damage(damages: Sequence[Damage]) -> str:
+    """Return where a recording is not sound, at most three places."""
+    parts = []
+    for damage in damages[:_MAX_PLACES]:
+        what = "sound is missing" if damage.missing else "sound may be wrong"
+        parts.append(f"{what} {_format_place(damage)} ({damage.reason})")
+    n_more = len(damages) - len(parts)
+    return "; ".join(parts) + (f"; and at {n_more} more places" if n_more else "")
+
+
+def list_remarks(name: str, result: Result) -> list[str]:
+    """Return what a person should know of the result of input `name`, a line each."""
+    remarks = []
+    if result.damage:
+        remarks.append(f"warning: {name}: {describe_damage(result.damage)}")
+    if result.uncovered:
+        spans = [f"{_format_time(a)} to {_format_time(b)}" for a, b in result.uncovered]
+        remarks.append(f"warning: {name}: speech without text: {', '.join(spans)}")
+    if result.is_complete and not result.transcript.text.strip():
+        remarks.append(f"{name}: no speech found")
+    if result.peak_dbfs is None:
+        remarks.append(f"{name}: all of it is digital silence")
+    elif result.peak_dbfs < _QUIET_DBFS:
+        remarks.append(
+            f"{name}: very quiet: the loudest sample is at {result.peak_dbfs:.0f} dBFS; "
+            "a louder recording is heard better"
+        )
+    return remarks
+
+
+def _format_place(damage: Damage) -> str:
+    start, end = _format_time(damage.start), damage.end and _format_time(damage.end)
+    if start == end:
+        return f"at {start}"
+    return f"from {start} to {end}" if end else f"from {start} on"
+
+
+def _format_time(seconds: float) -> str:
+    return format_timestamp(seconds, hours=False, decimal_marker=".")
