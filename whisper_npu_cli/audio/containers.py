@@ -6,8 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from io import FileIO
+from itertools import takewhile
 
 _SCANNED_BYTES = 1 << 20
+# How far behind them the number of frames is: the LAME and Fraunhofer encoders' documentation
+_LENGTH_TAGS = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
+_TAG_WITHIN_BYTES = 256
+_MPEG_SYNC = re.compile(rb"\xff[\xe0-\xff]")
 _MIN_CHAIN = 4  # frames in a row, each where the last one ends: no picture holds that by chance
 
 # MPEG audio, ISO/IEC 11172-3 section 2.4.2.3 and 13818-3: by version bits (3: MPEG-1)
@@ -22,6 +27,7 @@ _BITRATES = {  # kbit/s, by whether the version is 1, and layer bits (1: layer I
 }
 
 _OGG_HEADER_BYTES = 27  # RFC 3533, section 6
+_OGG_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x06]\x00{8}")  # at sample 0
 _OGG_MAX_PAGE_BYTES = 65_307
 _TS_PACKET_BYTES = 188  # ISO/IEC 13818-1
 
@@ -31,7 +37,9 @@ def find_mpeg_audio(file: FileIO) -> int:
 
     0 where there is no tag, or none that lies: FFmpeg steps over it.
     """
-    return next(_find_chains(file, 10, _measure_tag(file)), 0)
+    end = _measure_tag(file)
+    syncs = takewhile(lambda at: at < end, _find(file, _MPEG_SYNC, 10)) if end else ()
+    return next((at for at in syncs if _is_chain(file, at)), 0)
 
 
 def count_mp3_samples(file: FileIO) -> tuple[int, int] | None:
@@ -39,14 +47,44 @@ def count_mp3_samples(file: FileIO) -> tuple[int, int] | None:
 
     None where the first frame is none.
     """
-    frame = _read(file, find_mpeg_audio(file) or _measure_tag(file), 256)
+    frame = _read(file, find_mpeg_audio(file) or _measure_tag(file), _TAG_WITHIN_BYTES)
     size, rate = _measure_frame(frame[:4])
-    for tag, offset in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+    for tag, offset in _LENGTH_TAGS.items():
         at = frame.find(tag)
         counts = at >= 0 and (tag == b"VBRI" or frame[at + 7] & 1)
         if size and counts:
             n_frames = int.from_bytes(frame[at + offset : at + offset + 4], "big")
             return n_frames * (1152 if rate >= 32_000 else 576), rate
+    return None
+
+
+def has_length_tag(frame: bytes) -> bool:
+    """Return whether a frame of mp3 holds the length and no sound, as at seams of joined files."""
+    return any(tag in frame[:_TAG_WITHIN_BYTES] for tag in _LENGTH_TAGS)
+
+
+def find_ogg_links(file: FileIO) -> list[int]:
+    """Return where the links of a chained ogg begin; nothing where it has one, or is no ogg."""
+    if _read(file, 0, 4) != b"OggS":
+        return []
+    links, previous_end = [], -1
+    for at in _find(file, _OGG_FIRST_PAGE):
+        if at != previous_end:  # a first page right behind another is of another stream of the link
+            links.append(at)
+        header = _read(file, at, _OGG_HEADER_BYTES + 255)
+        n_segments = header[_OGG_HEADER_BYTES - 1]
+        lengths = header[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + n_segments]
+        previous_end = at + _OGG_HEADER_BYTES + n_segments + sum(lengths)
+    return links if len(links) > 1 else []
+
+
+def find_ts_program(file: FileIO, start: int) -> int | None:
+    """Return where behind `start` a transport stream next tells its programs, if it does."""
+    at = start - start % _TS_PACKET_BYTES + _TS_PACKET_BYTES
+    while packet := _read(file, at, 4):
+        if packet[:1] == b"G" and packet[1] & 0x5F == 0x40 and packet[2] == 0:  # PID 0, begin
+            return at
+        at += _TS_PACKET_BYTES
     return None
 
 
@@ -84,16 +122,17 @@ def _measure_tag(file: FileIO) -> int:
     return 10 + sum(byte << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
 
 
-def _find_chains(file: FileIO, start: int, end: int) -> Iterator[int]:
-    """Yield where between `start` and `end` some frames of MPEG audio follow each other."""
-    while start < end:
-        data = _read(file, start, _SCANNED_BYTES)
-        for sync in re.finditer(rb"\xff[\xe0-\xff]", data):
-            if start + sync.start() < end and _is_chain(file, start + sync.start()):
-                yield start + sync.start()
+def _find(file: FileIO, pattern: re.Pattern[bytes], start: int = 0) -> Iterator[int]:
+    """Yield where behind `start` the pattern, of at most 16 bytes, is found."""
+    while data := _read(file, start, _SCANNED_BYTES):
+        yield from (
+            start + match.start()
+            for match in pattern.finditer(data)
+            if match.start() < _SCANNED_BYTES - 16  # others are found again
+        )
         if len(data) < _SCANNED_BYTES:
             return
-        start += len(data) - 1
+        start += _SCANNED_BYTES - 16
 
 
 def _is_chain(file: FileIO, at: int) -> bool:

@@ -1,11 +1,12 @@
-"""Read a recording with FFmpeg's libraries (PyAV, no program): on the clock that a player shows.
+"""Read a recording with FFmpeg's libraries (PyAV, no program), whatever its container.
 
-A sample lies where its time stamp says. What cannot be decoded is silence and is told; decoding
-goes on behind it, because one bad packet is a few hundredths of a second.
+A file may hold several containers one after the other: links of a chained ogg, or broadcasts
+that are joined, of which FFmpeg's libraries read only what continues the first.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -16,31 +17,24 @@ import numpy as np
 from whisper_npu_cli.audio.containers import (
     count_mp3_samples,
     find_mpeg_audio,
+    find_ogg_links,
+    find_ts_program,
     is_cut_ogg,
     is_cut_ts,
 )
-from whisper_npu_cli.audio.recording import Frames, Notice, Piece, make_damage
+from whisper_npu_cli.audio.frames import Joiner
+from whisper_npu_cli.audio.part import Part
+from whisper_npu_cli.audio.recording import Notice, Piece, make_damage
 from whisper_npu_cli.audio.tracks import choose_track, describe_track
 from whisper_npu_cli.errors import AudioError
-from whisper_npu_cli.transcript import Damage
 
-_BLOCK_FRAMES = 65_536  # 1.4 s at 48 kHz: large enough to hide the cost of a Python step
 _STATED_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "flac")
-_SLACK_S = 0.5  # muxers round durations up by a few frames of 20-100 ms
-# A deviation that is no gap: time stamps are rounded, and live recorders write them late.
-# FFmpeg's resampler fills from the same on (aresample, min_hard_comp).
-_JITTER_S = 0.1
-# A clock that jumps further was set anew, as where broadcasts or links of ogg are joined.
-_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
-_LONGEST_GAP_S = {True: 60.0, False: 43_200.0}  # by whether the format may do that at all
-# In these, 0 is where a player begins; other clocks begin anywhere, or with the first stamp.
-_CLOCK_FROM_ZERO = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
 _CONTAINERS = (*_STATED_LENGTH, "mpegts", "mpeg", "ogg", "avi")  # which have no tags at the end
-_WITHOUT_GAPS = ("ogg",)  # whose time stamps count the samples
-_LATEST_START_S = 600.0  # later, it is a piece of a live stream and not a track that joins late
+# A stream is searched for so far: its first packet may come late. Seconds, bytes.
+_PROBE = {"analyzeduration": "60000000", "probesize": "50000000"}
 _SOUND_WITHIN_S = 60.0
 _SILENCE = 1e-4  # -80 dBFS
-_MAX_FAILURES = 100  # to read the next packet, in a row; each skips some of the file
+
 COPY_AGAIN = "copy or download the file again"
 _CONVERTIBLE = "give a recording, for example wav, flac, mp3, m4a, ogg, opus, mp4 or webm"
 
@@ -51,23 +45,6 @@ _MAGIC = (
 )
 
 
-def open_container(file: FileIO) -> Any:
-    """Return the PyAV container of an open file, told by its content and never by its name.
-
-    `fd` is the only protocol: a playlist reaches for neither the network nor other files.
-    Raises av.FFmpegError.
-    """
-    import av  # 0.1 s, not needed for wav
-
-    options = {
-        "fd": str(file.fileno()),
-        "protocol_whitelist": "fd",
-        "skip_initial_bytes": str(find_mpeg_audio(file)),
-    }
-    file.seek(0)
-    return av.open("fd:", options=options, metadata_errors="replace")  # ID3v1 tags are Latin-1
-
-
 def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
     """Yield what an audio track holds: that number (from 1), that language, or the best one.
 
@@ -75,191 +52,46 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
     """
     import av
 
-    try:
-        with _listen() as complaints:
-            index, notice = _choose_track(file, track)
-            if notice:
-                yield Notice(notice)
-            with open_container(file) as container:
-                yield from _Track(container, index, file, complaints).pieces()
-    except av.FFmpegError as error:
-        raise _unreadable(file) from error
-
-
-class _Track:
-    """One audio track of an open PyAV container, from its first packet to its last."""
-
-    def __init__(
-        self, container: Any, index: int, file: FileIO, complaints: list[tuple[int, str, str]]
-    ) -> None:
-        self._container = container
-        self._stream = container.streams.audio[index]
-        self._file = file
-        self._complaints = complaints  # what FFmpeg logs, for example that it resynchronises
-        self._clock = _Clock(container)
-        self._joiner = Joiner()
-        self._end_s = 0.0  # of the latest packet of any stream
-        self._unsure_from: float | None = None  # seconds, since a packet could not be decoded
-        self._missing_s = 0.0  # since then
-        self._reason = ""
-
-    def pieces(self) -> Iterator[Piece]:
-        """Yield the samples, silence where there are none, and what is damaged."""
-        self._complaints.clear()
-        for packet in self._packets():
-            frames, is_sound = self._decode(packet)
-            for frame in frames:
-                yield from self._place(frame, is_sound=is_sound)
-        yield from self._joiner.flush()
-        yield from self._end()
-
-    def _packets(self) -> Iterator[Any]:
-        """Yield the packets of the track, over places that cannot be read."""
-        import av
-
-        n_failures = 0
-        while n_failures < _MAX_FAILURES:
-            try:
-                # all streams are read, because the stated duration is that of the longest
-                for packet in self._container.demux():
-                    n_failures = 0
-                    if packet.pts is not None and packet.duration is not None:
-                        end_s = (packet.pts + packet.duration) * float(packet.time_base)
-                        self._end_s = max(self._end_s, end_s - self._clock.zero_s)
-                    if packet.stream.index == self._stream.index:
-                        yield packet
-                return
-            except IndexError:  # PyAV 18.1 does not know of a stream that begins midway in MPEG-TS
-                continue
-            except av.FFmpegError:
-                n_failures += 1
-                self._doubt("cannot be read")
-
-    def _decode(self, packet: Any) -> tuple[list[Any], bool]:
-        """Return the frames of a packet, and whether it is sound."""
-        import av
-
+    size = os.fstat(file.fileno()).st_size
+    starts = find_ogg_links(file) or [find_mpeg_audio(file)]
+    parts = [*zip(starts, [*starts[1:], size], strict=True)]
+    with _listen() as complaints:
         try:
-            frames = packet.decode()
-        except av.FFmpegError:
-            self._doubt("cannot be decoded")
-            return [], False
-        if packet.is_corrupt or self._complaints:
-            self._doubt(self._complaints[0][2].strip() if self._complaints else "a packet is cut")
-            self._complaints.clear()
-            return frames, False
-        return frames, True
-
-    def _doubt(self, reason: str) -> None:
-        if self._unsure_from is None:
-            self._unsure_from, self._missing_s = self._clock.now_s, 0.0
-            self._reason = reason
-
-    def _place(self, frame: Any, *, is_sound: bool) -> Iterator[Piece]:
-        """Yield what lies before a frame, and frames once there are many."""
-        now_s, is_unsure = self._clock.now_s, self._unsure_from is not None
-        gap_s = self._clock.find_gap(frame, 0.0 if is_unsure else _JITTER_S)
-        if gap_s:
-            yield from self._joiner.flush()
-            yield from _silence(gap_s, frame.sample_rate, frame.layout.nb_channels)
-            self._missing_s += gap_s
-            if not is_unsure and self._container.format.name in _WITHOUT_GAPS:
-                yield make_damage(now_s, now_s + gap_s, "pages are missing or damaged")
-        if is_sound and is_unsure:
-            yield self._close(self._clock.now_s)
-        self._clock.advance(frame)
-        yield from self._joiner.write(frame)
-
-    def _end(self) -> Iterator[Piece]:
-        """Yield what is missing at the end."""
-        now_s = self._clock.now_s
-        stated_s = _stated_duration_s(self._container, self._file, self._clock.zero_s)
-        if self._unsure_from is not None:
-            self._missing_s += max(0.0, stated_s - now_s)
-            is_cut = not stated_s and self._container.format.name in _CONTAINERS
-            yield self._close(None if is_cut else max(stated_s, now_s))
-        elif self._end_s < stated_s - _SLACK_S:
-            yield make_damage(now_s, stated_s, f"ends at {now_s:.1f} s of {stated_s:.1f} s")
-        elif cut := _describe_cut(self._container, self._file):
-            yield make_damage(now_s, None, cut)
-
-    def _close(self, end_s: float | None) -> Damage:
-        assert self._unsure_from is not None
-        missing = end_s is None or self._missing_s > 0
-        damage = make_damage(self._unsure_from, end_s, self._reason, missing=missing)
-        self._unsure_from = None
-        return damage
+            index, notice = _choose_track(file, parts[0], track)
+        except av.FFmpegError as error:
+            raise _unreadable(file) from error
+        if notice:
+            yield Notice(notice)
+        now_s = 0.0
+        while parts:
+            start, end = parts.pop(0)
+            try:
+                with _open(file, start, end) as container:
+                    index = min(index, len(container.streams.audio) - 1)
+                    part = Part(container, index, complaints, now_s)
+                    yield from part.read()
+                    if part.has_more and container.format.name == "mpegts":
+                        successor = find_ts_program(file, start + part.last_byte)
+                        parts[:0] = [(successor, end)] if successor else []
+                    if not parts:
+                        yield from part.end(*_describe_end(container, file))
+                    now_s = part.clock.now_s
+            except (av.FFmpegError, IndexError):
+                yield make_damage(now_s, None, "cannot be opened")
 
 
-class _Clock:
-    """Where the next sample belongs, in seconds on the clock that a player shows."""
+def _open(file: FileIO, start: int, end: int) -> Any:
+    """Return the PyAV container between two bytes, told by its content and never by a name.
 
-    def __init__(self, container: Any) -> None:
-        starts_s = (container.start_time or 0) / 1e6  # AV_TIME_BASE: microseconds
-        from_zero = container.format.name in _CLOCK_FROM_ZERO and starts_s <= _LATEST_START_S
-        self.zero_s = 0.0 if from_zero else starts_s
-        self.now_s = 0.0
-        may_jump = bool(container.format.flags & _TS_DISCONT)
-        self._longest_gap_s = _LONGEST_GAP_S[may_jump]
-
-    def find_gap(self, frame: Any, tolerance_s: float) -> float:
-        """Return for how many seconds nothing lies before a frame, and move on over them."""
-        if frame.pts is None:
-            return 0.0
-        gap_s = float(frame.pts * frame.time_base) - self.zero_s - self.now_s
-        if tolerance_s < gap_s <= self._longest_gap_s:
-            self.now_s += gap_s
-            return gap_s
-        if gap_s < -_JITTER_S or gap_s > self._longest_gap_s:  # the clock was set anew
-            self.zero_s += gap_s
-        return 0.0
-
-    def advance(self, frame: Any) -> None:
-        """Move on over a frame."""
-        self.now_s += frame.samples / frame.sample_rate
-
-
-class Joiner:
-    """Join frames of 10-25 ms to blocks in FFmpeg: half the time of converting each.
-
-    The rate, the channels and the sample format may change. Each of them has converters of its
-    own: those of PyAV 18.1 end the process on a frame of another layout.
+    A playlist reaches for neither the network nor other files. Raises av.FFmpegError.
     """
+    import av  # 0.1 s, not needed for wav
 
-    def __init__(self) -> None:
-        self._key: tuple[Any, ...] = ()
-        self._joined: Any = None
-        self._packed: Any = None
-
-    def write(self, frame: Any) -> Iterator[Frames]:
-        """Add a frame; yield what is complete."""
-        from av import AudioFifo, AudioResampler
-
-        key = frame.sample_rate, frame.layout.name, frame.layout.nb_channels, frame.format.name
-        if key != self._key:
-            yield from self.flush()
-            # packed, because PyAV 18.1 crashes on planar arrays of 8 channels
-            self._key = key
-            self._joined, self._packed = AudioFifo(), AudioResampler(format="flt")
-        frame.pts = None  # the clock has seen it
-        self._joined.write(frame)
-        if self._joined.samples >= _BLOCK_FRAMES:
-            yield from self.flush()
-
-    def flush(self) -> Iterator[Frames]:
-        """Yield all frames that were added."""
-        if self._joined is not None and self._joined.samples:
-            for frame in self._packed.resample(self._joined.read()):
-                samples = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
-                yield Frames(frame.sample_rate, samples)
-
-
-def _silence(duration_s: float, rate: int, n_channels: int) -> Iterator[Frames]:
-    n_left = round(duration_s * rate)
-    while n_left > 0:
-        n = min(n_left, _BLOCK_FRAMES)
-        yield Frames(rate, np.zeros((n, n_channels), np.float32))
-        n_left -= n
+    file.seek(0)
+    options = {"fd": str(file.fileno()), "protocol_whitelist": "subfile,fd", **_PROBE}
+    # ID3v1 tags are Latin-1
+    url = f"subfile,,start,{start},end,{end},,:fd:"
+    return av.open(url, options=options, metadata_errors="replace")
 
 
 @contextmanager
@@ -277,9 +109,11 @@ def _listen() -> Iterator[list[tuple[int, str, str]]]:
         av.logging.set_level(level)
 
 
-def _choose_track(file: FileIO, wanted: int | str | None) -> tuple[int, str | None]:
+def _choose_track(
+    file: FileIO, part: tuple[int, int], wanted: int | str | None
+) -> tuple[int, str | None]:
     """Return the index of the audio track to read, and a notice where there are others."""
-    with open_container(file) as container:
+    with _open(file, *part) as container:
         tracks = container.streams.audio
         if not tracks:
             raise AudioError("has no audio track", hint="give a recording with sound")
@@ -312,23 +146,22 @@ def _find_sound(container: Any, tracks: Any) -> int:
     return next((i for i, track in enumerate(tracks) if track.index in loud), 0)
 
 
-def _stated_duration_s(container: Any, file: FileIO, zero_s: float) -> float:
-    """Return when the header says that the sound ends, or 0 where FFmpeg could only estimate it."""
-    if container.format.name == "mp3":
+def _describe_end(container: Any, file: FileIO) -> tuple[float | None, str | None]:
+    """Return the time stamp at which the sound is said to end, and how the bytes are cut.
+
+    None where nothing is said, or FFmpeg estimates it.
+    """
+    name = container.format.name
+    if name == "mp3":
         counted = count_mp3_samples(file)
-        return counted[0] / counted[1] - zero_s if counted else 0.0
-    if container.duration is None or container.format.name not in _STATED_LENGTH:
-        return 0.0
-    return float(container.duration / 1e6)  # AV_TIME_BASE: microseconds
-
-
-def _describe_cut(container: Any, file: FileIO) -> str:
-    """Return how the bytes of a file show that its end is missing, or nothing."""
-    if container.format.name == "ogg" and is_cut_ogg(file):
-        return "ends within a page"
-    if container.format.name == "mpegts" and is_cut_ts(file):
-        return "ends within a packet"
-    return ""
+        return (counted[0] / counted[1] if counted else None), None
+    if name in _STATED_LENGTH and container.duration is not None:
+        return container.duration / 1e6, None  # AV_TIME_BASE: microseconds
+    if name == "ogg" and is_cut_ogg(file):
+        return None, "ends within a page"
+    if name == "mpegts" and is_cut_ts(file):
+        return None, "ends within a packet"
+    return None, None
 
 
 def _unreadable(file: FileIO) -> AudioError:

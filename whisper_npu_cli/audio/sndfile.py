@@ -17,7 +17,7 @@ import soundfile
 from whisper_npu_cli.audio.recording import Frames, Piece, make_damage
 
 _BLOCK_FRAMES = 65_536
-_COMPRESSED = ("MP3", "OGG", "FLAC")  # libsndfile's names
+_MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
 _MPEG = "MPEG"  # the beginning of subtypes: mp3 within wav
 
 # What libsndfile's log says of a file that is shorter than its header. Sizes from 0x7FFF0000 on
@@ -30,12 +30,16 @@ _CUT = re.compile(r"does not match value from 'ds64'")
 def open_sound(file: FileIO) -> soundfile.SoundFile | None:
     """Open a file with libsndfile; None where it is not for it."""
     file.seek(0)
+    if not file.read(4).startswith(_MAGIC):
+        return None
+    file.seek(0)
     try:
         # by descriptor: libsndfile then looks at the content and not at the suffix
         sound = soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.LibsndfileError:
         return None
-    if sound.format in _COMPRESSED or sound.subtype.startswith(_MPEG):
+    # no frames: a recorder that crashed left the length 0
+    if sound.subtype.startswith(_MPEG) or not sound.frames:
         sound.close()
         return None
     return sound

@@ -1,0 +1,46 @@
+"""Where samples belong, in seconds on the clock that a player shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# A deviation that is no gap: time stamps are rounded, and live recorders write them late.
+# FFmpeg's resampler fills from the same on (aresample, min_hard_comp).
+JITTER_S = 0.1
+# A clock that jumps further was set anew, as where broadcasts are joined.
+_LONGEST_GAP_S = {True: 60.0, False: 43_200.0}  # by whether the format may do that at all
+_TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
+# In these, 0 is where a player begins; other clocks begin anywhere, or with the first stamp.
+_CLOCK_FROM_ZERO = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_LATEST_START_S = 600.0  # later, it is a piece of a live stream and not a track that joins late
+
+
+class Clock:
+    """The time of the next sample of a PyAV container, `now_s`, which begins at `start_s`."""
+
+    def __init__(self, container: Any, start_s: float) -> None:
+        stamp_s = (container.start_time or 0) / 1e6  # AV_TIME_BASE: microseconds
+        from_zero = container.format.name in _CLOCK_FROM_ZERO and stamp_s <= _LATEST_START_S
+        self._zero_s = (0.0 if from_zero else stamp_s) - start_s
+        self.now_s = start_s
+        self._longest_gap_s = _LONGEST_GAP_S[bool(container.format.flags & _TS_DISCONT)]
+
+    def read(self, stamp_s: float) -> float:
+        """Return the time of a time stamp in seconds."""
+        return stamp_s - self._zero_s
+
+    def find_gap(self, frame: Any, tolerance_s: float) -> float:
+        """Return for how many seconds nothing lies before a frame, and move on over them."""
+        if frame.pts is None:
+            return 0.0
+        gap_s = self.read(float(frame.pts * frame.time_base)) - self.now_s
+        if tolerance_s < gap_s <= self._longest_gap_s:
+            self.now_s += gap_s
+            return gap_s
+        if gap_s < -JITTER_S or gap_s > self._longest_gap_s:  # the clock was set anew
+            self._zero_s += gap_s
+        return 0.0
+
+    def advance(self, frame: Any) -> None:
+        """Move on over a frame."""
+        self.now_s += frame.samples / frame.sample_rate
