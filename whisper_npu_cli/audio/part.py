@@ -98,6 +98,7 @@ class Part:
         try:
             frames = packet.decode()
         except av.FFmpegError:
+            self._complaints.clear()
             if not has_length_tag(bytes(packet)):
                 self._doubt("cannot be decoded")
             return [], False
