@@ -121,8 +121,8 @@ on this machine, and a decoder of int8 weights; `cpu int8` is that with `--preci
 
 Long form is sequential with the text of the window before as its prompt, the default of all
 three, or without it (`--no-condition-on-previous-text`). Batched is 8 windows at once, cut by the
-VAD, which {ORIGINAL} does not have; {FASTER} is told to write timestamps there too, as the
-others do.
+VAD, which {ORIGINAL} does not have; {FASTER} is told to write timestamps there too,
+as the others do.
 
 {listed}."""
 

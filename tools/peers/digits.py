@@ -180,8 +180,8 @@ def write_page(contenders: Sequence[Contender], results: dict[str, Results]) -> 
 {introduce(results.values())}
 
 The bundled demo checkpoint (sha256 {hash_weights(DEMO)[:12]}), converted for each program,
-transcribes spoken digits of the test split of the Free Spoken Digit Dataset, which it was not
-trained on. How good the demo model is says nothing about the programs; how alike they are does.
+transcribes spoken digits of the test split of the Free Spoken Digit Dataset, on which it was not
+trained. How good the demo model is says nothing about the programs; how alike they are does.
 `reference` is NumPy in fp32.
 
 ## {len(clips["all"])} clips of ten digits

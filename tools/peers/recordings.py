@@ -31,7 +31,7 @@ from tools.peers.workers import Text, convert, normalize
 from whisper_npu_cli.dims import SAMPLE_RATE
 
 SEARCHES: dict[str, dict[str, Any]] = {"greedy": {}, "beam 5": {"beam": 5}}
-# No text of theirs is known, or another recording has the same: for comparison with openai-whisper.
+# Their text is not known, not one, or another recording's: for comparison with openai-whisper.
 UNSCORED = (
     "jfk.mp3",
     "jfk_441khz.m4a",
@@ -178,19 +178,18 @@ def write_page(
 Tokens and word times are compared on [spoken digits](accuracy-digits.md), whose true times are
 known.
 
-OpenAI's {weights}, CTranslate2's fp16 files from the package index: this program and {FASTER} read
-them as they are, {ORIGINAL} the same weights as its own file. The language is given. Words are
-compared as {ORIGINAL}'s normalisers write them. Same text: in how many recordings the program
-writes what {ORIGINAL} writes, to the letter. Of some of them no text is known, or it is another's
-in another format; they count for this alone.
+The weights are OpenAI's, as CTranslate2's fp16 files from the package index: {weights}.
+This program and {FASTER} read them as they are, {ORIGINAL} reads the same weights in a file of its
+own. The language is given. Words are compared as {ORIGINAL}'s normalisers write them. Same text: in
+how many recordings a program writes what {ORIGINAL} writes, to the comma. Some of these have no
+known text, or are another one in another format: they have no part in the error rates.
 
 {chr(10).join(tables)}
 ## {compute_minutes([long]):.1f} minutes of English
 
-The English recordings forth and back, with pauses of 0.3 to 6 s over faint hiss:
-{len(words[long.language, long.text])} words, greedy. A text that goes wrong once leads the windows
-after it astray where it is their prompt, and chance decides where that happens: the columns without
-it tell more.
+The English recordings forth and back, {len(words[long.language, long.text])} words, with pauses of
+0.3 to 6 s over faint hiss, greedy. Where windows end decides much: one sentence that is left out at
+the edge of a window is 2 to 11 points.
 
 {chr(10).join(make_long_rows([long], models, words))}
 """
