@@ -41,7 +41,7 @@ goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
 	$(BIN)/pip install --quiet --requirement tools/requirements.txt
 	$(BIN)/python -m tools.goldens
 
-accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy.md: beside openai-whisper and faster-whisper
+accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy*.md: beside openai-whisper and faster-whisper
 	$(BIN)/python -m tools.peers.accuracy --peers $(PEERS) $(ARGS)
 
 bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (ARGS='--rounds 1' is quicker)

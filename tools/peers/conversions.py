@@ -1,11 +1,12 @@
-"""A checkpoint in Hugging Face layout -> the file or folder that another program loads.
+"""A checkpoint -> the file or folder that another program loads.
 
     python -m tools.peers.conversions openai-whisper FOLDER base.pt
     python -m tools.peers.conversions faster-whisper FOLDER base-ct2
     python -m tools.peers.conversions whisper.cpp base.pt base.bin --whisper-cpp CHECKOUT
 
 openai-whisper's file has fp16 weights, as its published files have, and whisper.cpp's is quantised
-to q8_0. The module needs openai-whisper and faster-whisper.
+to q8_0. CTranslate2's converter reads a folder in Hugging Face layout alone. The module needs
+openai-whisper and faster-whisper.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ import tempfile
 from pathlib import Path
 
 from tools.goldens.original import load_original
-from whisper_npu_cli.checkpoints import huggingface
+from whisper_npu_cli.checkpoints import formats
 
 
 def to_openai(folder: Path, output: Path) -> None:
     """Write openai-whisper's file: the same arrays by its names, in fp16."""
     import torch
 
-    checkpoint = huggingface.load(folder)
+    checkpoint = formats.load(folder)
     state = load_original(checkpoint).half().state_dict()
     torch.save({"dims": vars(checkpoint.dims), "model_state_dict": state}, output)
 

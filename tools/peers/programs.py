@@ -26,7 +26,7 @@ from unittest import mock
 
 from whisper_npu_cli.dims import N_SAMPLES, SAMPLE_RATE
 
-WHISPER_EOT = 50257  # of the published multilingual vocabularies
+WHISPER_EOT = 50257  # of the published multilingual vocabularies; all of them are larger
 Segments = list[dict[str, Any]]
 
 
@@ -35,6 +35,7 @@ class Ask:
     """One file, and the options to transcribe it with."""
 
     audio: str
+    language: str = "en"
     beam: int = 1
     batch: int = 0  # windows of speech decoded together; 0 is one after the other
     timestamps: bool = True
@@ -50,7 +51,7 @@ class WhisperNpu:
     def __init__(self, model: str, n_threads: int, precision: Any = "auto", device: Any = "cpu"):
         from whisper_npu_cli import EngineOptions, Transcriber
 
-        engine = EngineOptions(device=device, precision=precision, n_threads=n_threads)
+        engine = EngineOptions(precision=precision, n_threads=n_threads).for_device(device)
         self._transcriber = Transcriber(model, engine, notice=partial(print, file=sys.stderr))
 
     def transcribe(self, ask: Ask) -> Segments:
@@ -64,7 +65,7 @@ class WhisperNpu:
             condition_on_previous_text=ask.previous_text,
         )
         options = TranscribeOptions(
-            language="en",
+            language=ask.language,
             words=WordOptions() if ask.words else None,
             decoding=decoding,
             long_form="batched" if ask.batch else "sequential",
@@ -83,22 +84,21 @@ class OpenAiWhisper:
         import whisper
 
         from tools.goldens.original import patch_vocabulary, set_alignment_heads
-        from whisper_npu_cli.checkpoints import huggingface
-        from whisper_npu_cli.checkpoints.checkpoint import MULTILINGUAL_N_VOCAB
+        from whisper_npu_cli.checkpoints import formats
 
         torch.set_num_threads(n_threads)
         self._model = whisper.load_model(model)
-        source = huggingface.load(Path(checkpoint))
+        source = formats.load(Path(checkpoint))
         set_alignment_heads(self._model, source)
         self._patches = ExitStack()
-        if source.dims.n_vocab < MULTILINGUAL_N_VOCAB:  # a vocabulary unknown to openai-whisper
+        if source.dims.n_vocab < WHISPER_EOT:  # a vocabulary unknown to openai-whisper
             self._patches.enter_context(patch_vocabulary(source))
 
     def transcribe(self, ask: Ask) -> Segments:
         """Transcribe with the options of `ask`."""
         result = self._model.transcribe(
             _read_samples(ask.audio),
-            language="en",
+            language=ask.language,
             fp16=False,
             temperature=0.0,
             beam_size=ask.beam if ask.beam > 1 else None,
@@ -120,7 +120,7 @@ class FasterWhisper:
 
         self._model = WhisperModel(model, "cpu", compute_type=precision, cpu_threads=n_threads)
         self._batched = BatchedInferencePipeline(self._model)
-        if not self._model.model.is_multilingual:
+        if self._model.hf_tokenizer.get_vocab_size() < WHISPER_EOT:
             # It takes a vocabulary smaller than Whisper's for an English one, whose prompt
             # names no language and no task. The models used here were trained with both.
             original = tokenizer.Tokenizer
@@ -137,7 +137,7 @@ class FasterWhisper:
             pipeline, batched = self._batched, {"batch_size": ask.batch}
         segments, _ = pipeline.transcribe(
             _read_samples(ask.audio),
-            language="en",
+            language=ask.language,
             temperature=0.0,
             beam_size=ask.beam,
             without_timestamps=not ask.timestamps,
@@ -172,7 +172,7 @@ class Transformers:
             )
             tokens = self._model.generate(
                 batch.input_features,
-                language="en",
+                language=ask.language,
                 task="transcribe",
                 num_beams=ask.beam,
                 do_sample=False,
@@ -187,12 +187,12 @@ class WhisperCpp:
     versions = ()
 
     def __init__(self, model: str, n_threads: int, binary: str):
-        self._command = [binary, "-m", model, "-t", str(n_threads), "-l", "en", "-nf", "-ojf"]
+        self._command = [binary, "-m", model, "-t", str(n_threads), "-nf", "-ojf"]
         self.load_s = 0.0  # seconds to load the model for the last file
 
     def transcribe(self, ask: Ask) -> Segments:
         """Transcribe with the options of `ask`; it has no batches and no words here."""
-        search = ["-bs", str(ask.beam), "-bo", "1"]
+        search = ["-l", ask.language, "-bs", str(ask.beam), "-bo", "1"]
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder) / "result"
             command = [*self._command, *search, "-f", ask.audio, "-of", str(output)]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.places import ROOT
 from tools.peers.programs import Ask
+
+Text = tuple[str, str]  # language, text
 
 # The command line of the checkout in the working folder, as a child process.
 WHISPER_NPU = [sys.executable, "-c", "from whisper_npu_cli.cli.app import main; main()"]
@@ -58,6 +61,15 @@ def convert(python: str, program: str, source: Path, output: Path, *options: str
     """Run `conversions.py` in a process of its own, so that its memory counts for no program."""
     command = _make_command(python, "conversions", program, str(source), str(output), *options)
     subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def normalize(python: str, texts: Sequence[Text]) -> dict[Text, list[str]]:
+    """Return the words of each text as `normalization.py` writes them."""
+    command = _make_command(python, "normalization")
+    done = subprocess.run(
+        command, cwd=ROOT, check=True, input=json.dumps(texts), stdout=subprocess.PIPE, text=True
+    )
+    return dict(zip(texts, map(str.split, json.loads(done.stdout)), strict=True))
 
 
 def _make_command(python: str, name: str, *arguments: str) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.places import ROOT
 from tools.peers.programs import Ask
-from tools.peers.workers import Worker
+from tools.peers.workers import Worker, normalize
 
 WHISPER_CLI = """#!/bin/sh
 while [ $# -gt 0 ]; do [ "$1" = -of ] && output=$2; shift; done
@@ -42,3 +42,11 @@ def test_a_program_that_does_not_start_is_named(capfd: pytest.CaptureFixture[str
     with pytest.raises(SystemExit, match=r"whisper\.cpp: it ended"):
         Worker(sys.executable, "whisper.cpp", unknown=1)
     assert "unexpected keyword argument 'unknown'" in capfd.readouterr().err
+
+
+def test_words_are_those_of_the_interpreter_that_is_asked(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("""#!/bin/sh\ncat > /dev/null; echo '["you are", ""]'\n""")
+    python.chmod(0o755)
+    texts = [("en", "You're"), ("ru", "...")]
+    assert normalize(str(python), texts) == dict(zip(texts, (["you", "are"], []), strict=True))
