@@ -112,6 +112,24 @@ class DecodingOptions(Options):
 
 
 @dataclass(frozen=True)
+class InputOptions(Options):
+    """How files are read."""
+
+    track: str | None = option(
+        None,
+        "Audio track of a file that has several, by number or language; all: each of them "
+        "(default: the one marked as default, or else the first with sound)",
+        metavar="N|LANG|all",
+    )
+    follow: bool = option(False, "Wait until a file that grows has rested for 10 s")
+
+    @property
+    def chosen_track(self) -> int | str | None:
+        """The number or the language of the track."""
+        return int(self.track) if self.track is not None and self.track.isdecimal() else self.track
+
+
+@dataclass(frozen=True)
 class VadOptions(Options):
     """Where there is speech. The defaults are those that faster-whisper has in batched mode.
 

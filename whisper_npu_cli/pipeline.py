@@ -17,9 +17,14 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.channels import split_channels
 from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
-from whisper_npu_cli.audio.sources import Audio, Source, make_rereadable, open_source
+from whisper_npu_cli.audio.sources import (
+    Audio,
+    Source,
+    make_rereadable,
+    open_source,
+    split_channels,
+)
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.errors import AudioError

@@ -1,8 +1,8 @@
 """The process in which recordings are decoded, so that a decoder that ends it costs one file.
 
 Its standard input has requests and its standard output the answers; `isolated.py` is the other
-end. A request is a line: `{"path": …, "track": …}`, then `next` for each piece, or `close`. An
-answer is a line of JSON, and for frames the samples.
+end. A request is a line of JSON, then `next` for each piece, or `close`. An answer is a line of
+JSON and, where it says so, samples.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from whisper_npu_cli.audio.readers import read_recording
-from whisper_npu_cli.audio.recording import NEXT, Frames, Piece
+from whisper_npu_cli.audio.mono import read_mono
+from whisper_npu_cli.audio.recording import NEXT, Heard, Request
 from whisper_npu_cli.errors import AudioError
 
 
@@ -30,19 +30,18 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin.buffer:
-        for answer in _read(**json.loads(line)):
+        for answer in _answer(Request(**json.loads(line))):
             if sys.stdin.buffer.readline().strip() != NEXT:
                 break
             answers.write(answer)
             answers.flush()
 
 
-def _read(path: str, track: int | str | None) -> Iterator[bytes]:
+def _answer(request: Request) -> Iterator[bytes]:
     """Yield the answers for one recording; each is made while the one before is being used."""
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            for piece in read_recording(file, track):
-                yield _encode(piece)
+        with Path(request.path).open("rb", buffering=0) as file:
+            yield from map(_encode, read_mono(file, request))
         yield _line(kind="End")
     except AudioError as error:
         yield _line(kind="AudioError", message=str(error), hint=error.hint)
@@ -52,11 +51,10 @@ def _read(path: str, track: int | str | None) -> Iterator[bytes]:
         yield _line(kind="Bug", message=traceback.format_exc())
 
 
-def _encode(piece: Piece) -> bytes:
-    if not isinstance(piece, Frames):
+def _encode(piece: Heard) -> bytes:
+    if not isinstance(piece, np.ndarray):
         return _line(kind=type(piece).__name__, **asdict(piece))
-    samples = np.ascontiguousarray(piece.samples, np.float32)
-    return _line(kind="Frames", rate=piece.rate, shape=samples.shape) + samples.tobytes()
+    return _line(kind="Samples", n_samples=piece.size) + piece.tobytes()
 
 
 def _line(**content: Any) -> bytes:

@@ -16,9 +16,10 @@ _LATEST_START_S = 600.0  # later, it is a piece of a live stream and not a track
 
 
 class Clock:
-    """The time of the next sample of a PyAV container, `now_s`, which begins at `start_s`."""
+    """The time of the next sample of a PyAV stream, `now_s`, which begins at `start_s`."""
 
-    def __init__(self, container: Any, start_s: float) -> None:
+    def __init__(self, container: Any, stream: Any, start_s: float) -> None:
+        self._tick_s = float(stream.time_base)
         stamp_s = (container.start_time or 0) / 1e6  # AV_TIME_BASE: microseconds
         from_zero = container.format.name in _CLOCK_FROM_ZERO and stamp_s <= _LATEST_START_S
         self._zero_s = (0.0 if from_zero else stamp_s) - start_s
@@ -33,7 +34,7 @@ class Clock:
         """Return for how many seconds nothing lies before a frame, and move on over them."""
         if frame.pts is None:
             return 0.0
-        gap_s = self.read(float(frame.pts * frame.time_base)) - self.now_s
+        gap_s = self.read(frame.pts * self._tick_s) - self.now_s
         if tolerance_s < gap_s <= self._longest_gap_s:
             self.now_s += gap_s
             return gap_s

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from typing import Any
 
+import av
 import numpy as np
 
 from whisper_npu_cli.audio.containers import (
@@ -50,7 +51,6 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
 
     AudioError where nothing can be opened, or there is no such track.
     """
-    import av
 
     size = os.fstat(file.fileno()).st_size
     starts = find_ogg_links(file) or [find_mpeg_audio(file)]
@@ -80,12 +80,28 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
                 yield make_damage(now_s, None, "cannot be opened")
 
 
+def list_ffmpeg_tracks(file: FileIO) -> list[str]:
+    """Return the description of each audio track; AudioError where there is none."""
+
+    try:
+        with _listen(), _open(file, 0, os.fstat(file.fileno()).st_size) as container:
+            return _describe_tracks(container)
+    except av.FFmpegError as error:
+        raise _unreadable(file) from error
+
+
+def _describe_tracks(container: Any) -> list[str]:
+    tracks = container.streams.audio
+    if not tracks:
+        raise AudioError("has no audio track", hint="give a recording with sound")
+    return [describe_track(tracks, i) for i in range(len(tracks))]
+
+
 def _open(file: FileIO, start: int, end: int) -> Any:
     """Return the PyAV container between two bytes, told by its content and never by a name.
 
     A playlist reaches for neither the network nor other files. Raises av.FFmpegError.
     """
-    import av  # 0.1 s, not needed for wav
 
     file.seek(0)
     options = {"fd": str(file.fileno()), "protocol_whitelist": "subfile,fd", **_PROBE}
@@ -97,7 +113,6 @@ def _open(file: FileIO, start: int, end: int) -> Any:
 @contextmanager
 def _listen() -> Iterator[list[tuple[int, str, str]]]:
     """Collect the errors that FFmpeg only logs: decoders conceal what they cannot decode."""
-    import av.logging
 
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
@@ -114,22 +129,18 @@ def _choose_track(
 ) -> tuple[int, str | None]:
     """Return the index of the audio track to read, and a notice where there are others."""
     with _open(file, *part) as container:
-        tracks = container.streams.audio
-        if not tracks:
-            raise AudioError("has no audio track", hint="give a recording with sound")
+        names, tracks = _describe_tracks(container), container.streams.audio
         index = choose_track(tracks, wanted)
         if index is None:
             index = _find_sound(container, tracks)
         if len(tracks) == 1 or wanted is not None:
             return index, None
-        names = [describe_track(tracks, i) for i in range(len(tracks))]
         others = ", ".join(name for i, name in enumerate(names) if i != index)
         return index, f"{names[index]} is read, of {len(tracks)}: --track takes {others}"
 
 
 def _find_sound(container: Any, tracks: Any) -> int:
     """Return the index of the first track with sound in the first minute, or 0."""
-    import av
 
     loud: set[int] = set()
     joiners = {track.index: Joiner() for track in tracks}

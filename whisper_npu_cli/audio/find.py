@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from whisper_npu_cli.audio.sources import FileSource, StreamSource
-from whisper_npu_cli.errors import AudioError
+from whisper_npu_cli.errors import AudioError, UsageError
+from whisper_npu_cli.options import InputOptions
 
 # What a directory is searched for; a file that is named is read whatever its suffix
 AUDIO_SUFFIXES = (
@@ -19,12 +20,14 @@ AUDIO_SUFFIXES = (
     *(".ogv", ".opus", ".ts", ".w64", ".wav", ".webm", ".wma", ".wmv"),
 )
 STDIN = "-"
+ALL_TRACKS = "all"
 
 
 class StandardInput(StreamSource):
     """Standard input, a source that a command line names by `path`."""
 
-    path = STDIN
+    path, mark = STDIN, ""
+    is_growing = False  # it is read to its end
 
     def __init__(self) -> None:
         # None where the program was started with it closed
@@ -32,6 +35,10 @@ class StandardInput(StreamSource):
 
     def check(self) -> None:
         """Do nothing: what it has is known only once it is read."""
+
+    def split_tracks(self) -> list[StandardInput]:
+        """Raise UsageError: what it has is known only once it is read."""
+        raise UsageError("--track all is for files", hint="name a track, or save it to a file")
 
 
 class _Folder(FileSource):
@@ -48,12 +55,28 @@ class _Folder(FileSource):
 Input: TypeAlias = FileSource | StandardInput
 
 
-def find_audio(paths: Sequence[str]) -> list[Input]:
+def find_audio(paths: Sequence[str], options: InputOptions | None = None) -> list[Input]:
     """Return one source for each file, for each audio file below a directory, and for `-`.
 
     Files of a directory are in order of their paths; hidden ones are left out. A path that
-    cannot be used remains as a source that raises AudioError when it is read.
+    cannot be used remains as a source that raises AudioError when it is read. An input that is
+    named twice is there once, and once for each audio track if all are wanted.
     """
+    options = options or InputOptions()
+    found = {locate(source.path): source for source in _find(paths)}
+    for source in found.values():
+        source.track, source.is_growing = options.chosen_track, options.follow
+    if options.track != ALL_TRACKS:
+        return list(found.values())
+    return [track for source in found.values() for track in source.split_tracks()]
+
+
+def locate(path: str) -> Path:
+    """Return the place of an input, the same for all spellings; a link is not its target."""
+    return Path(os.path.realpath(Path(path).parent), Path(path).name)
+
+
+def _find(paths: Sequence[str]) -> list[Input]:
     found: list[Input] = []
     for path in paths:
         if path == STDIN:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import av
 import numpy as np
 
 from whisper_npu_cli.audio.recording import Frames
@@ -26,14 +27,12 @@ class Joiner:
 
     def write(self, frame: Any) -> Iterator[Frames]:
         """Add a frame; yield what is complete."""
-        from av import AudioFifo, AudioResampler
-
         key = frame.sample_rate, frame.layout.name, frame.layout.nb_channels, frame.format.name
         if key != self._key:
             yield from self.flush()
             # packed, because PyAV 18.1 crashes on planar arrays of 8 channels
             self._key = key
-            self._joined, self._packed = AudioFifo(), AudioResampler(format="flt")
+            self._joined, self._packed = av.AudioFifo(), av.AudioResampler(format="flt")
         frame.pts = None  # the clock has seen it
         self._joined.write(frame)
         if self._joined.samples >= _BLOCK_FRAMES:

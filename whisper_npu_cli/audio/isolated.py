@@ -13,14 +13,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import suppress
-from math import prod
+from contextlib import closing, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from whisper_npu_cli.audio.recording import CLOSE, NEXT, Frames, Notice, Piece, make_damage
+from whisper_npu_cli.audio.recording import (
+    ALL_TRACKS,
+    CLOSE,
+    NEXT,
+    Heard,
+    Notice,
+    Request,
+    make_damage,
+)
+from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.transcript import Damage
 
@@ -28,21 +37,28 @@ _MAX_IDLE = 2  # processes of about 60 MB
 _MAIN = "import sys; sys.path[:] = {path!r}; from whisper_npu_cli.audio.child import main; main()"
 
 
-def read_isolated(path: str, track: int | str | None = None) -> Generator[Piece]:
-    """Yield what `readers.read_recording` does.
+def read_isolated(request: Request) -> Generator[Heard]:
+    """Yield what `mono.read_mono` does.
 
     AudioError where nothing can be decoded; OSError where the file cannot be opened.
     """
     process = _take()
     _busy.add(process)  # the garbage collector must not close its pipes before this generator
     try:
-        yield from process.read(path, track)
+        yield from process.read(request)
     finally:
         _busy.remove(process)
         if process.is_ready and len(_idle) < _MAX_IDLE:
             _idle.append(process)
         else:
             process.close()
+
+
+def count_tracks(path: str) -> int:
+    """Return the number of audio tracks; AudioError where there is none."""
+    request = Request(path, track=ALL_TRACKS)
+    with closing(read_isolated(request)) as descriptions:
+        return sum(1 for _ in descriptions)
 
 
 def prepare() -> None:
@@ -72,26 +88,26 @@ class _Process:
         """Whether another recording can be read."""
         return not self._is_reading and self._process.poll() is None
 
-    def read(self, path: str, track: int | str | None) -> Iterator[Piece]:
-        """Yield the pieces of one recording."""
+    def read(self, request: Request) -> Iterator[Heard]:
+        """Yield the answers to one request."""
         self._is_reading = True
-        now_s = 0.0
-        self._send(json.dumps({"path": str(Path(path).absolute()), "track": track}).encode())
+        n_samples = 0
+        absolute = replace(request, path=str(Path(request.path).absolute()))
+        self._send(json.dumps(asdict(absolute)).encode())
         try:
             while (answer := self._ask()) is not None:
-                piece = _parse(answer)
+                piece = _parse(*answer)
                 if piece is None:
                     self._is_reading = False
                     return
-                if isinstance(piece, Frames):
-                    now_s += len(piece.samples) / piece.rate
+                n_samples += piece.size if isinstance(piece, np.ndarray) else 0
                 yield piece
         except (GeneratorExit, AudioError, OSError) as error:
             if isinstance(error, GeneratorExit):
                 self._send(CLOSE)
             self._is_reading = False
             raise
-        yield self._explain_end(now_s)
+        yield self._explain_end(n_samples / SAMPLE_RATE)
 
     def close(self) -> None:
         """End the process."""
@@ -113,7 +129,7 @@ class _Process:
         if not line.endswith(b"\n"):
             return None
         answer = json.loads(line)
-        n_bytes = prod(answer.get("shape", [0])) * np.float32().itemsize
+        n_bytes = answer.pop("n_samples", 0) * np.float32().itemsize
         data = self._output.read(n_bytes)
         return (answer, data) if len(data) == n_bytes else None
 
@@ -138,13 +154,11 @@ def _take() -> _Process:
     return _Process()
 
 
-def _parse(answer: tuple[dict[str, Any], bytes]) -> Piece | None:
-    """Return the piece of an answer, or None for the end; raise the error that it tells."""
-    content, data = answer
+def _parse(content: dict[str, Any], data: bytes) -> Heard | None:
+    """Return what an answer holds, or None for the end; raise the error that it tells."""
     kind = content.pop("kind")
-    if kind == "Frames":
-        samples = np.frombuffer(data, np.float32).reshape(content["shape"])
-        return Frames(content["rate"], samples)
+    if kind == "Samples":
+        return np.frombuffer(data, np.float32)
     if kind == "Damage":
         return Damage(**content)
     if kind == "Notice":

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import av
+
 from whisper_npu_cli.audio.clock import JITTER_S, Clock
 from whisper_npu_cli.audio.containers import has_length_tag
 from whisper_npu_cli.audio.frames import Joiner, make_silence
@@ -29,7 +31,7 @@ class Part:
         self._container = container
         self._stream = container.streams.audio[index]
         self._complaints = complaints  # what FFmpeg logs, for example that it resynchronises
-        self.clock = Clock(container, start_s)
+        self.clock = Clock(container, self._stream, start_s)
         self.last_byte = 0  # at which the last sound packet begins
         self._has_more = False  # another stream of sound begins midway
         self._joiner = Joiner()
@@ -70,8 +72,8 @@ class Part:
 
     def _packets(self) -> Iterator[Any]:
         """Yield the packets of the track, over places that cannot be read."""
-        import av
 
+        ticks_s = [float(stream.time_base or 0) for stream in self._container.streams]
         n_failures = 0
         while n_failures < _MAX_FAILURES:
             try:
@@ -79,7 +81,7 @@ class Part:
                 for packet in self._container.demux():
                     n_failures = 0
                     if packet.pts is not None and packet.duration is not None:
-                        stamp_s = (packet.pts + packet.duration) * float(packet.time_base)
+                        stamp_s = (packet.pts + packet.duration) * ticks_s[packet.stream_index]
                         self._last_stamp_s = max(self._last_stamp_s, stamp_s)
                     if packet.stream.index == self._stream.index:
                         yield packet
@@ -93,7 +95,6 @@ class Part:
 
     def _decode(self, packet: Any) -> tuple[list[Any], bool]:
         """Return the frames of a packet, and whether it is sound."""
-        import av
 
         try:
             frames = packet.decode()

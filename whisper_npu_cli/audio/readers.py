@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import FileIO
 
-from whisper_npu_cli.audio.ffmpeg import read_ffmpeg
 from whisper_npu_cli.audio.recording import Piece
 from whisper_npu_cli.audio.sndfile import open_sound, read_sound
 
@@ -17,7 +16,19 @@ def read_recording(file: FileIO, track: int | str | None = None) -> Iterator[Pie
     """
     sound = open_sound(file) if track in (None, 1) else None
     if sound is None:
+        from whisper_npu_cli.audio.ffmpeg import read_ffmpeg  # 0.1 s, not needed for wav
+
         yield from read_ffmpeg(file, track)
         return
     with sound:
         yield from read_sound(sound)
+
+
+def list_tracks(file: FileIO) -> list[str]:
+    """Return the description of each audio track; AudioError where there is none."""
+    if sound := open_sound(file):
+        sound.close()
+        return ["track 1"]
+    from whisper_npu_cli.audio.ffmpeg import list_ffmpeg_tracks
+
+    return list_ffmpeg_tracks(file)

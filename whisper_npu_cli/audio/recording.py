@@ -12,6 +12,15 @@ from whisper_npu_cli.transcript import Damage
 
 
 @dataclass(frozen=True)
+class Request:
+    """What of a file is to be read."""
+
+    path: str
+    track: int | str | None = None  # number, from 1, or language; None: see `choose_track`
+    channel: int | None = None  # one of two, which must not be the same signal; None: all, mixed
+
+
+@dataclass(frozen=True)
 class Frames:
     """Samples (n, n_channels) at `rate` Hz. The rate and the channels may change in between."""
 
@@ -32,6 +41,8 @@ class Notice:
 
 
 Piece: TypeAlias = Frames | Damage | Notice
+Heard: TypeAlias = "NDArray[np.float32] | Damage | Notice"  # mono samples (n,) at 16 kHz
 
 # What is asked of the process that decodes: the next piece, or to leave the recording
 NEXT, CLOSE = b"next", b"close"
+ALL_TRACKS = "all"  # as the track of a request: how many there are

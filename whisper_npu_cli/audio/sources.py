@@ -10,29 +10,26 @@ import io
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
+from time import sleep
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.isolated import read_isolated
-from whisper_npu_cli.audio.recording import Frames, Notice, Piece
+from whisper_npu_cli.audio.channels import HINT
+from whisper_npu_cli.audio.isolated import count_tracks, read_isolated
+from whisper_npu_cli.audio.recording import Notice, Request
+from whisper_npu_cli.audio.samples import check_samples, without_samples
 from whisper_npu_cli.audio.streams import Copy, stream_errors
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.transcript import Damage
 
-Block: TypeAlias = tuple[int, NDArray[np.float32]]  # sample rate in Hz, mono samples (n,)
-
 _BLOCK_SAMPLES = 65_536  # 4 s, the size of a decoder's blocks
-_RATES = range(1_000, 1_000_001)  # Hz; another rate is damage, and 1 Hz would fill the memory
-_LOUDEST = 1e12  # full scale is 1; the power of samples beyond 1e16 overflows fp32
+_POLL_S, _REST_S = 0.5, 10.0  # players buffer as much; ffmpeg writes mp4 in pieces of 5 s
 
 
 @runtime_checkable
@@ -105,19 +102,19 @@ class EncodedSource(ABC):
         """How what has been read so far was read, where a person may want to know."""
         return tuple(remark.text for remark in self._remarks if isinstance(remark, Notice))
 
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the mean of all channels in blocks (n,) at 16 kHz; AudioError names the input."""
-        return self.read(_mix)
+    def blocks(self, channel: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """Yield all channels mixed, or one of two, in blocks (n,) at 16 kHz.
 
-    def read(
-        self, to_mono: Callable[[Iterator[Frames]], Iterator[Block]]
-    ) -> Iterator[NDArray[np.float32]]:
-        """Yield what `to_mono` makes of the channels, as `blocks` does."""
-        with (
-            _named_errors(self.name),
-            closing(read_isolated(self._locate(), self.track)) as pieces,
-        ):
-            yield from _resampled(_checked(to_mono(self._note(pieces))))
+        AudioError names the input; that two channels are one signal is known at the end.
+        """
+        with _named_errors(self.name):
+            request = Request(self._locate(), self.track, channel)
+            with closing(read_isolated(request)) as pieces:
+                for piece in pieces:
+                    if isinstance(piece, np.ndarray):
+                        yield piece
+                    else:
+                        self._remarks[piece] = None
 
     @abstractmethod
     def close(self) -> None:
@@ -127,21 +124,28 @@ class EncodedSource(ABC):
     def _locate(self) -> str:
         """Return the path of a file with what is encoded, which has content."""
 
-    def _note(self, pieces: Iterable[Piece]) -> Iterator[Frames]:
-        for piece in pieces:
-            if isinstance(piece, Frames):
-                yield piece
-            else:
-                self._remarks[piece] = None
-
 
 class FileSource(EncodedSource):
     """A file, or a named pipe, which is copied when it is first read."""
 
+    mark = ""  # in the names of what is written for it
+
     def __init__(self, path: str | Path, track: int | str | None = None) -> None:
         self.path = os.fspath(path)
         super().__init__(self.path or '""', track)
+        self.is_growing = False  # it is read once it has rested for _REST_S
         self._copy: Copy | None = None
+
+    def split_tracks(self) -> list[FileSource]:
+        """Return a source for each audio track; itself where there is one, or none can be read."""
+        try:
+            n_tracks = count_tracks(self._locate())
+        except (AudioError, OSError):  # which is raised again when it is read
+            n_tracks = 1
+        self.track = None
+        return (
+            [self] if n_tracks == 1 else [_TrackSource(self.path, i + 1) for i in range(n_tracks)]
+        )
 
     def check(self) -> None:
         """Raise AudioError where there is nothing to read."""
@@ -157,6 +161,8 @@ class FileSource(EncodedSource):
     def _locate(self) -> str:
         if not self._is_pipe():
             self._open().close()
+            if self.is_growing:
+                self._wait()
             return self.path
         if self._copy is None:
             self._copy = Copy()
@@ -182,6 +188,25 @@ class FileSource(EncodedSource):
         if not stat.S_ISREG(status.st_mode) and not stat.S_ISFIFO(status.st_mode):
             raise AudioError("neither a file nor a pipe", hint="name a file, or pipe it into -")
         return stat.S_ISFIFO(status.st_mode)
+
+    def _wait(self) -> None:
+        """Wait until the file rests."""
+        size, rested_s = -1, 0.0
+        while rested_s < _REST_S:
+            now = Path(self.path).stat().st_size
+            rested_s = rested_s + _POLL_S if now == size else 0.0
+            size = now
+            sleep(_POLL_S)
+        self.is_growing = False
+
+
+class _TrackSource(FileSource):
+    """One of several tracks."""
+
+    def __init__(self, path: str, track: int) -> None:
+        super().__init__(path, track)
+        self.name = f"{path} (track {track})"
+        self.mark = f".track{track}"
 
 
 class StreamSource(EncodedSource):
@@ -213,6 +238,42 @@ class StreamSource(EncodedSource):
         return _check_content(self._copy)
 
 
+class ChannelSource:
+    """One channel of a two-channel recording, which who opened it closes."""
+
+    can_reread = True
+
+    def __init__(self, recording: EncodedSource, index: int) -> None:
+        self.name = recording.name
+        self._recording = recording
+        self._index = index
+
+    @property
+    def damage(self) -> tuple[Damage, ...]:
+        """Where what has been read so far is not sound."""
+        return self._recording.damage
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples of the channel in blocks (n,) at 16 kHz.
+
+        AudioError names the recording; that its channels are one signal is known at the end.
+        """
+        return self._recording.blocks(self._index)
+
+    def close(self) -> None:
+        """Do nothing: who opened the recording closes it."""
+
+
+def split_channels(source: Source) -> tuple[Source, Source]:
+    """Return a source for each channel of a recording.
+
+    AudioError, now or when they are read, where the recording does not have two channels.
+    """
+    if not isinstance(source, EncodedSource):
+        raise AudioError(f"{source.name}: one channel, where --speakers needs two", hint=HINT)
+    return ChannelSource(source, 0), ChannelSource(source, 1)
+
+
 class SamplesSource:
     """Samples in memory: floats (n,), mono at 16 kHz, full scale 1."""
 
@@ -235,17 +296,16 @@ class SamplesSource:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield all samples in blocks (n,), mono at 16 kHz; AudioError names them."""
         with _named_errors(self.name):
-            for _, block in _checked(self._converted()):
+            for start in range(0, self._samples.size, _BLOCK_SAMPLES):
+                with np.errstate(over="ignore"):  # beyond fp32: infinity, which is refused
+                    block = self._samples[start : start + _BLOCK_SAMPLES].astype(np.float32)
+                check_samples(block, start / SAMPLE_RATE)
                 yield block
+            if not self._samples.size:
+                raise without_samples()
 
     def close(self) -> None:
         """Do nothing: the samples are the caller's."""
-
-    def _converted(self) -> Iterator[Block]:
-        for start in range(0, self._samples.size, _BLOCK_SAMPLES):
-            with np.errstate(over="ignore"):  # beyond fp32: infinity, which is refused
-                block = self._samples[start : start + _BLOCK_SAMPLES].astype(np.float32)
-            yield SAMPLE_RATE, block
 
 
 class KeptSource:
@@ -288,13 +348,13 @@ class KeptSource:
                         f"gives blocks of {block.dtype} {block.shape}, not float32 (n,)",
                         hint="give mono samples at 16000 Hz, full scale 1",
                     )
-                _check(block, n_samples / SAMPLE_RATE)
+                check_samples(block, n_samples / SAMPLE_RATE)
                 self._copy.write(block.tobytes())
             n_samples += block.size
             yield block
         if not n_samples:
             with _named_errors(self.name):
-                raise _silent()
+                raise without_samples()
 
 
 @contextmanager
@@ -319,52 +379,3 @@ def _check_content(copy: Copy) -> str:
 
 def _empty() -> AudioError:
     return AudioError("empty (0 bytes)", hint="copy or record it again")
-
-
-def _silent() -> AudioError:
-    return AudioError("has no samples", hint="record it again, or leave it out")
-
-
-def _mix(frames: Iterable[Frames]) -> Iterator[Block]:
-    """Yield the mean of all channels."""
-    for piece in frames:
-        mono = piece.samples[:, 0].copy()
-        for channel in piece.samples.T[1:]:  # 30 x as fast as mean(axis=1) for stereo
-            mono += channel
-        mono /= piece.samples.shape[1]
-        yield piece.rate, mono
-
-
-def _checked(blocks: Iterable[Block]) -> Iterator[Block]:
-    """Yield the blocks; AudioError for samples or rates that are not sound, or none at all."""
-    now_s = 0.0
-    for rate, block in blocks:
-        if rate not in _RATES:
-            raise AudioError(f"has a sample rate of {rate} Hz", hint="convert it to 16000 Hz")
-        _check(block, now_s)
-        now_s += block.size / rate
-        yield rate, block
-    if not now_s:
-        raise _silent()
-
-
-def _check(block: NDArray[np.float32], start_s: float) -> None:
-    """Raise AudioError where a sample of the block that begins at `start_s` is not sound."""
-    peak = np.abs(block).max(initial=0)
-    if not peak < _LOUDEST:  # also true of NaN
-        raise AudioError(
-            f"has a sample of {peak:g}, where full scale is 1, after {start_s:.1f} s",
-            hint="export it again, for example as 16-bit wav",
-        )
-
-
-def _resampled(blocks: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
-    """Bring blocks to 16 kHz; their rate may change."""
-    for rate, same_rate in groupby(blocks, key=itemgetter(0)):
-        if rate == SAMPLE_RATE:
-            yield from (block for _, block in same_rate)
-            continue
-        stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
-        for _, block in same_rate:
-            yield stream.resample_chunk(block)
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import json
-import os
 import sys
 import tempfile
 from collections import Counter
@@ -68,7 +67,8 @@ class Outputs:
 
         self.options = options
         self._folder = options.output_dir or Path()
-        self._stems = _choose_stems([source.path for source in sources], options.stdin_name)
+        paths = dict.fromkeys(source.path for source in sources)
+        self._stems = _choose_stems(list(paths), options.stdin_name)
         self._writers = make_writers(layout)
         self._suffixes: list[str] = []
         output_format = options.output_format or ("all" if options.output_dir else None)
@@ -117,13 +117,8 @@ class Outputs:
                 path.unlink(missing_ok=True)
 
     def _paths(self, source: Input, mark: str = "") -> list[Path]:
-        stem = self._stems[source.path]
+        stem = self._stems[source.path] + source.mark
         return [self._folder / f"{stem}{mark}.{suffix}" for suffix in self._suffixes]
-
-
-def locate(path: str) -> Path:
-    """Return the place of an input, the same for all spellings; a link is not its target."""
-    return Path(os.path.realpath(Path(path).parent), Path(path).name)
 
 
 def _choose_stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
@@ -145,6 +140,8 @@ def _choose_stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
 
 def _list_names(path: str) -> list[str]:
     """Return the stem of an input, its name, and its name after one folder, two folders, ..."""
+    from whisper_npu_cli.audio.find import locate
+
     place = locate(path)
     parts = place.parts[1:]  # without the root
     return [place.stem, *("/".join(parts[-n:]) for n in range(1, len(parts) + 1))]

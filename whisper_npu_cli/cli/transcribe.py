@@ -9,10 +9,10 @@ import typer
 
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import from_fields, refuse_changed
-from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, locate, print_json
+from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
 from whisper_npu_cli.environment import collect_versions
-from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions
+from whisper_npu_cli.options import EngineOptions, InputOptions, SubtitleLayout, TranscribeOptions
 
 if TYPE_CHECKING:
     from whisper_npu_cli.pipeline import Transcriber
@@ -44,6 +44,7 @@ def transcribe(
             "or random:SIZE.",
         ),
     ] = "base",
+    inputs: InputOptions,
     options: TranscribeOptions,
     _json_schema: Annotated[
         bool,
@@ -80,8 +81,7 @@ def transcribe(
         refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
-    # An input that is named twice is transcribed once.
-    sources = list({locate(source.path): source for source in find_audio(paths)}.values())
+    sources = find_audio(paths, inputs)
     run = Run(sources, options, Outputs(sources, output, layout))
     _transcribe_all(run, model, engine, offline=offline)
     run.print_summary()
@@ -92,6 +92,7 @@ def transcribe(
 
 
 def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: bool) -> None:
+    from whisper_npu_cli.audio.isolated import prepare
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.writers.document import to_plain
 
@@ -99,6 +100,7 @@ def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: boo
     try:
         if run.has_input():  # else no model is downloaded and loaded
             run.outputs.check_folder()
+            prepare()  # while the model is loaded
             with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
                 print_notice(f"loaded {model} in {transcriber.load_s:.2f} s")
                 run.add_all(transcriber)
