@@ -13,7 +13,7 @@ from tests.support.bad_audio import tone
 from tests.support.digits import compose_clips
 from tests.support.inputs import FORMS, read_samples
 from whisper_npu_cli.audio.channels import Correlation
-from whisper_npu_cli.audio.sources import open_source, split_channels
+from whisper_npu_cli.audio.sources import Audio, open_source, split_channels
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError
 
