@@ -102,26 +102,39 @@ def test_reference_tokens_are_openai_whispers(
 
 
 @pytest.mark.parametrize("precision", ["f32", "auto", "int8"])
-@pytest.mark.parametrize("search", ["greedy", "beam 5"])
-@pytest.mark.parametrize("model", MODELS)
 def test_texts_are_openai_whispers(
-    transcribers: Any, goldens: dict[str, Any], model: str, search: str, precision: str
+    transcribers: Any, goldens: dict[str, Any], precision: str
 ) -> None:
+    pairs = [(model, search) for model in MODELS for search in ("greedy", "beam 5")]
+    n_same = sum(
+        count_same_texts(
+            transcribers(model, "cpu", precision), goldens[model]["clips"], model, search
+        )
+        for model, search in pairs
+    )
+    # Near ties: 48 of 50 here, 49 with fp32 weights in the decoder, 44 with int8 in the encoder.
+    assert n_same >= (0.8 if precision == "int8" else 0.95) * sum(len(CLIPS[m]) for m, _ in pairs)
+
+
+def count_same_texts(
+    transcriber: Transcriber, golden_clips: dict[str, Any], model: str, search: str
+) -> int:
+    """Return on how many clips the words are openai-whisper's; they may not be further from truth.
+
+    AssertionError where they are.
+    """
     beam_size = 5 if search == "beam 5" else None
-    clips, n_same, n_words, ours, theirs = CLIPS[model], 0, 0, 0, 0
-    for name in clips:
-        transcriber = transcribers(model, "cpu", precision)
+    n_same, n_words, ours, theirs = 0, 0, 0, 0
+    for name in CLIPS[model]:
         text = transcribe(transcriber, name, as_openai(name, beam_size)).transcript.text
-        golden = "".join(s["text"] for s in goldens[model]["clips"][name][search])
+        golden = "".join(s["text"] for s in golden_clips[name][search])
         n_same += split_words(text) == split_words(golden)
         n_words += len(split_words(SAID[name]))
         ours += count_errors(SAID[name], text)
         theirs += count_errors(SAID[name], golden)
-    # The decoder's int8 weights turn near ties, most of them in jfk_441khz.m4a and fleurs_en_03.
-    # Of 11 and 14 texts 9 and 13 were the same with an fp32 encoder, 8 of 11 at least with others.
-    assert n_same >= 0.7 * len(clips)
     # One word of some 190 is 0.5 points, the least that can be told apart here.
     assert ours - theirs <= max(1, 0.003 * n_words)
+    return n_same
 
 
 @pytest.mark.parametrize("model", MODELS)

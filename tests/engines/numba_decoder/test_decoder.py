@@ -89,6 +89,19 @@ def test_logits_are_near_the_reference(
         assert_near_reference(*(session.step(tokens) for session in sessions))
 
 
+def test_a_large_column_of_the_vocabulary_costs_the_others_no_precision(
+    checkpoint: Checkpoint, windows: list[EncodedWindow]
+) -> None:
+    tensors = {name: checkpoint.array(name) for name in checkpoint.tensors}
+    tensors["model.decoder.embed_tokens.weight"][:, 3] *= 8  # as in tiny.en
+    for name in ("weight", "bias"):
+        tensors[f"model.decoder.layer_norm.{name}"][3] /= 8
+    outlier = replace(checkpoint, tensors=tensors)
+    decoders = NumbaDecoder(outlier), ReferenceDecoder(outlier)
+    prompts = random_tokens(3, 7)
+    assert_near_reference(*(start(d, windows).prefill(prompts, [0, 3, 6]) for d in decoders))
+
+
 def test_prefill_equals_steps(decoder: NumbaDecoder, windows: list[EncodedWindow]) -> None:
     tokens = random_tokens(2, 50)  # 100 positions: more than one pass of a prefill
     session = start(decoder, windows[:2])

@@ -42,6 +42,7 @@ class Weights(NamedTuple):
     """All weights of a decoder; queries are already scaled by head_size ** -0.5."""
 
     vocabulary: Linear  # n_layer = 1; (n_vocab, n_state), also the token embedding
+    columns: F32Array  # (n_state,), scale of the vocabulary's columns, also in `final_norm`
     positions: F32Array  # (n_text_ctx, n_state)
     self_norm: Norm
     self_qkv: Linear  # n_out = 3 * n_state: queries, keys, values

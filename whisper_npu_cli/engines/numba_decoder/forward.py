@@ -94,6 +94,7 @@ def forward(  # type: ignore[no-untyped-def]
     length,
     logits,
     vocabulary,
+    columns,
     positions,
     self_norm,
     self_qkv,
@@ -116,6 +117,7 @@ def forward(  # type: ignore[no-untyped-def]
     for _ in prange(n_threads):
         weights = Weights(
             vocabulary,
+            columns,
             positions,
             self_norm,
             self_qkv,

@@ -412,7 +412,8 @@ def embed_row(j, tokens, length, weights, s):  # type: ignore[no-untyped-def]
     """Begin the residual stream of a token at its position; `s.branch` adds nothing yet."""
     n_new = tokens.shape[1]
     token, position = tokens[j // n_new, j % n_new], length + j % n_new
+    codes, scale = weights.vocabulary.weight[0, token], weights.vocabulary.scale[0, token]
     for k in range(s.x.shape[1]):
-        embedded = np.float32(weights.vocabulary.weight[0, token, k])
-        s.x[j, k] = embedded * weights.vocabulary.scale[0, token] + weights.positions[position, k]
+        embedded = np.float32(codes[k]) * (scale * weights.columns[k])
+        s.x[j, k] = embedded + weights.positions[position, k]
         s.branch[j, k] = np.float32(0)

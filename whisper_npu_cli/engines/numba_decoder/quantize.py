@@ -3,6 +3,12 @@
 Symmetric, one scale per row (one output of a product): the scale stays outside the inner loop,
 and a row with large weights costs the others no precision. Biases, norms and positions stay
 fp32: they are under 1 % of the weights.
+
+The vocabulary has a scale per column too. In OpenAI's tiny.en one column holds the largest weight
+of 96 % of its rows, and would leave a few codes to all others. The scales are part of the norm
+before, so they cost a step nothing. With them the gap between the two likeliest tokens is off by
+0.062 instead of 0.128 (root mean square, natural logarithm). In the layers' products they gain
+nothing, or lose: the activations are largest where their weights are smallest.
 """
 
 from __future__ import annotations
@@ -44,8 +50,11 @@ def quantize_decoder(checkpoint: Checkpoint) -> Weights:
     def norm(name: str) -> Norm:
         return _stack_norm(checkpoint, [f"{layer}.{name}" for layer in layers])
 
+    columns = find_columns(checkpoint.array(f"{DECODER}.embed_tokens.weight"))
+    final = _stack_norm(checkpoint, [f"{DECODER}.layer_norm"])
     return Weights(
-        vocabulary=_quantize_linear(checkpoint, [[f"{DECODER}.embed_tokens"]]),
+        vocabulary=_quantize_linear(checkpoint, [[f"{DECODER}.embed_tokens"]], columns),
+        columns=columns,
         positions=np.array(checkpoint.array(f"{DECODER}.embed_positions.weight")),
         self_norm=norm("self_attn_layer_norm"),
         self_qkv=linear("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
@@ -56,12 +65,23 @@ def quantize_decoder(checkpoint: Checkpoint) -> Weights:
         mlp_norm=norm("final_layer_norm"),
         fc1=linear("fc1")._replace(with_gelu=True),
         fc2=linear("fc2"),
-        final_norm=_stack_norm(checkpoint, [f"{DECODER}.layer_norm"]),
+        final_norm=Norm(final.gain * columns, final.bias * columns),
     )
 
 
-def _quantize_linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) -> Linear:
-    """Quantise one product of all layers; a layer's tensors are put below one another."""
+def find_columns(weight: F32Array) -> F32Array:
+    """Return the largest magnitude of each column (n_in,) of `weight`, 1 for a column of zeros."""
+    largest = np.maximum(weight.max(axis=0), -weight.min(axis=0))
+    return np.where(largest > 0, largest, np.float32(1))
+
+
+def _quantize_linear(
+    checkpoint: Checkpoint, layers: Sequence[Sequence[str]], columns: F32Array | float = 1.0
+) -> Linear:
+    """Quantise one product of all layers; a layer's tensors are put below one another.
+
+    `columns` are scales (n_in,) that the input of the product has already.
+    """
     n_out, n_in = checkpoint.array(f"{layers[0][0]}.weight").shape
     shape = len(layers), n_out * len(layers[0])
     product = Linear(
@@ -74,7 +94,7 @@ def _quantize_linear(checkpoint: Checkpoint, layers: Sequence[Sequence[str]]) ->
         for part, name in enumerate(names):
             weight = checkpoint.array(f"{name}.weight")
             for first in range(0, n_out, ROWS_AT_ONCE):
-                codes, scale = quantize_rows(weight[first : first + ROWS_AT_ONCE])
+                codes, scale = quantize_rows(weight[first : first + ROWS_AT_ONCE] / columns)
                 rows = slice(part * n_out + first, part * n_out + first + len(codes))
                 product.weight[layer, rows], product.scale[layer, rows] = codes, scale
             rows = slice(part * n_out, (part + 1) * n_out)
