@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.moments import Moments, correlate
 from whisper_npu_cli.audio.recording import Frames
 from whisper_npu_cli.audio.sources import Block, EncodedSource, Source
 from whisper_npu_cli.errors import AudioError
@@ -57,41 +57,18 @@ class ChannelSource:
         """Do nothing: who opened the recording closes it."""
 
     def _take(self, frames: Iterator[Frames]) -> Iterator[Block]:
-        correlation = Correlation()
+        moments = Moments.empty(2)
         for piece in frames:
             n_channels = piece.samples.shape[1]
             if n_channels != 2:
                 number = "one channel" if n_channels == 1 else f"{n_channels} channels"
                 raise AudioError(f"{number}, where --speakers needs two", hint=_HINT)
-            correlation.add(piece.samples)
+            moments += Moments.measure(piece.samples)
             yield piece.rate, np.ascontiguousarray(piece.samples[:, self._index])
-        if abs(correlation.value) > MAX_CORRELATION:
+        correlation = correlate(moments.covariance, *np.eye(2))
+        if abs(correlation) > MAX_CORRELATION:
             raise AudioError(
-                f"its two channels are one signal: correlation {correlation.value:.3f}, "
+                f"its two channels are one signal: correlation {correlation:.3f}, "
                 f"where speakers apart have at most {MAX_CORRELATION:g}",
                 hint=_HINT,
             )
-
-
-class Correlation:
-    """The correlation of two channels, whose samples pass in blocks."""
-
-    def __init__(self) -> None:
-        self._n_samples = 0
-        self._sums = np.zeros(2)
-        self._products = np.zeros((2, 2))
-
-    def add(self, samples: NDArray[np.float32]) -> None:
-        """Add a block (n, 2)."""
-        exact = samples.astype(np.float64)
-        self._n_samples += len(exact)
-        self._sums += exact.sum(axis=0)
-        self._products += exact.T @ exact
-
-    @property
-    def value(self) -> float:
-        """Pearson's coefficient, -1 to 1; 0 where a channel is silent."""
-        means = self._sums / max(1, self._n_samples)
-        covariance = self._products - self._n_samples * np.outer(means, means)
-        power = sqrt(max(0.0, covariance[0, 0] * covariance[1, 1]))
-        return float(covariance[0, 1] / power) if power else 0.0

@@ -22,6 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.isolated import read_isolated
+from whisper_npu_cli.audio.mixing import Mixer
 from whisper_npu_cli.audio.recording import Frames, Notice, Piece
 from whisper_npu_cli.audio.streams import Copy, stream_errors
 from whisper_npu_cli.dims import SAMPLE_RATE
@@ -106,8 +107,8 @@ class EncodedSource(ABC):
         return tuple(remark.text for remark in self._remarks if isinstance(remark, Notice))
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the mean of all channels in blocks (n,) at 16 kHz; AudioError names the input."""
-        return self.read(_mix)
+        """Yield all channels as one in blocks (n,) at 16 kHz; AudioError names the input."""
+        return self.read(self._mix)
 
     def read(
         self, to_mono: Callable[[Iterator[Frames]], Iterator[Block]]
@@ -117,7 +118,7 @@ class EncodedSource(ABC):
             _named_errors(self.name),
             closing(read_isolated(self._locate(), self.track)) as pieces,
         ):
-            yield from _resampled(_checked(to_mono(self._note(pieces))))
+            yield from _resampled(_checked(to_mono(self._take_frames(pieces))))
 
     @abstractmethod
     def close(self) -> None:
@@ -127,12 +128,23 @@ class EncodedSource(ABC):
     def _locate(self) -> str:
         """Return the path of a file with what is encoded, which has content."""
 
-    def _note(self, pieces: Iterable[Piece]) -> Iterator[Frames]:
+    def _mix(self, frames: Iterable[Frames]) -> Iterator[Block]:
+        mixer = Mixer()
+        for piece in frames:
+            yield piece.rate, mixer.mix(piece)
+        for notice in mixer.finish():
+            self._note(notice)
+
+    def _take_frames(self, pieces: Iterable[Piece]) -> Iterator[Frames]:
+        """Yield the samples, and note what is said of them."""
         for piece in pieces:
             if isinstance(piece, Frames):
                 yield piece
             else:
-                self._remarks[piece] = None
+                self._note(piece)
+
+    def _note(self, remark: Damage | Notice) -> None:
+        self._remarks[remark] = None
 
 
 class FileSource(EncodedSource):
@@ -323,16 +335,6 @@ def _empty() -> AudioError:
 
 def _silent() -> AudioError:
     return AudioError("has no samples", hint="record it again, or leave it out")
-
-
-def _mix(frames: Iterable[Frames]) -> Iterator[Block]:
-    """Yield the mean of all channels."""
-    for piece in frames:
-        mono = piece.samples[:, 0].copy()
-        for channel in piece.samples.T[1:]:  # 30 x as fast as mean(axis=1) for stereo
-            mono += channel
-        mono /= piece.samples.shape[1]
-        yield piece.rate, mono
 
 
 def _checked(blocks: Iterable[Block]) -> Iterator[Block]:
