@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tests.support.bad_audio import tone
 from tests.support.digits import compose_clips
 from tests.support.inputs import FORMS, read_samples
-from whisper_npu_cli.audio.channels import Correlation
 from whisper_npu_cli.audio.sources import Audio, open_source, split_channels
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError
@@ -135,13 +134,3 @@ def test_real_speakers_survive_joint_stereo(tmp_path: Path, shared_audio: Path) 
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             container.mux(packet)
     assert len(split(path)) == 2
-
-
-def test_correlation_is_that_of_all_blocks() -> None:
-    samples = np.random.default_rng(0).standard_normal((10_000, 2)).astype(np.float32)
-    samples[:, 1] += 0.5 * samples[:, 0] + 3
-    correlation = Correlation()
-    for block in np.array_split(samples, 7):
-        correlation.add(block)
-    # float64 sums of as many squares: their rounding
-    assert correlation.value == pytest.approx(np.corrcoef(samples.T)[0, 1], abs=1e-6)

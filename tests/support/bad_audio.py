@@ -28,11 +28,18 @@ def tone(duration_s: float = 2.0, rate: int = RATE, n_channels: int = 1) -> NDAr
 
 def encode(path: Path, codec: str, rate: int = RATE, **options: str) -> Path:
     """Write 2 s of stereo (mono where the codec has no more) with FFmpeg's `codec`."""
-    layout = "mono" if codec == "libopencore_amrnb" else "stereo"
+    n_channels = 1 if codec == "libopencore_amrnb" else 2
+    return encode_samples(path, tone(rate=rate, n_channels=n_channels), rate, codec, **options)
+
+
+def encode_samples(
+    path: Path, samples: NDArray[np.float32], rate: int, codec: str, **options: str
+) -> Path:
+    """Write samples (n, n_channels), one or two channels, with FFmpeg's `codec`."""
+    layout = "mono" if samples.shape[1] == 1 else "stereo"
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.layout = layout
-        samples = tone(rate=rate, n_channels=1 if layout == "mono" else 2)
         frame = av.AudioFrame.from_ndarray(
             np.ascontiguousarray(samples.T), format="fltp", layout=layout
         )
