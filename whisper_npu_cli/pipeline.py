@@ -274,7 +274,7 @@ class Transcription:
 
     @property
     def _guide(self) -> Guide:
-        return Guide(self._speech, self._options.vad.pad_frames)
+        return Guide(self._speech, self._options.vad.pad_frames, self._faint)
 
     def _clips(self) -> list[Span]:
         return plan_clips(self._options.clip_timestamps, self._stats.n_frames)

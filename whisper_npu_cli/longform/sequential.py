@@ -55,7 +55,7 @@ def transcribe_sequential(
             outcome = _follow(stages, encoded, decoded, window, last_speech_s)
             seek = max(outcome.seek, seek + 1)
             last_speech_s = find_speech_end(outcome.segments) or last_speech_s
-            segments = drop_empty(outcome.segments)
+            segments: Sequence[Segment] = drop_empty(outcome.segments)
             if is_echo(segments, before_rest):
                 segments = []
             ahead = Ahead(segments, seek)
