@@ -40,7 +40,8 @@ def test_a_window_without_speech_is_skipped(speech: list[Span], seek: int, start
 
 
 def test_what_may_be_speech_is_not_skipped() -> None:
-    guide = Guide([Span(100, 200), Span(9000, 9100)], 40, faint=[Span(90, 210), Span(4000, 4100)])
+    speech = [Span(100, 200), Span(9000, 9100)]
+    guide = Guide(speech, 40, faint=[Span(90, 210), Span(3500, 3599), Span(4000, 4100)])
     assert [guide.skip_silence(seek, CLIP) for seek in (0, 210, 4100, 9100)] == [
         0,
         3960,
@@ -80,7 +81,11 @@ def say(start: float, end: float, n_tokens: int) -> Segment:
         ([say(1, 5, 12), say(16, 20, 12)], 1, (560, 1050)),  # text for two of them is missing
         ([say(16, 20, 12)], 0, (60, 550)),
         ([say(1, 20, 60)], 0, (60, 550)),  # 19 s are two texts or more
-        ([say(1, 15, 40), say(16, 20, 5)], 2, None),  # the last sentence cannot be cut
+        (
+            [say(1, 5, 12), say(6, 15, 20), say(16, 20, 5)],
+            3,
+            None,
+        ),  # the last sentence cannot be cut
         ([], 0, None),
     ],
 )
