@@ -90,8 +90,8 @@ def raise_level(batch: NDArray[np.float32]) -> NDArray[np.float32]:
 
     The gain is never below 1. It is that of whole batches, which begin where samples do, so that it
     does not depend on how blocks were cut. Batches before it do not count: speech 40 dB below the
-    speaker before it is heard for 22 to 24 of 24 s; with a level that falls by 3 dB a batch for 10
-    to 19 s. Room tone after loud speech is heard in neither case.
+    speaker before it is heard for 22 to 24 of 30 s, pauses included; with a level that falls by
+    3 dB a batch, for 10 to 19 s. Room tone after loud speech is heard in neither case.
     """
     powers = np.square(batch.reshape(BATCH, CHUNK)).mean(axis=1)
     level = max(float(np.sqrt(np.quantile(powers, _LOUD_SHARE))), _SILENCE)
