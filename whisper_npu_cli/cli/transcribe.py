@@ -65,8 +65,8 @@ def transcribe(
     """Transcribe audio files to text.
 
     Segments are printed as they are decided; a file that fails does not stop the others.
-    Ctrl-C ends after the windows being decoded and writes what there is to NAME.partial.SUFFIX;
-    --resume goes on with what is not complete.
+    Ctrl-C (and SIGTERM) ends after the window being decoded and writes what there is to
+    NAME.partial.SUFFIX; --resume goes on from there.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
 
@@ -82,11 +82,11 @@ def transcribe(
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
     sources = find_audio(paths, inputs)
-    run = Run(sources, options, Outputs(sources, output, layout))
+    run = Run(sources, model, options, Outputs(sources, output, layout))
     _transcribe_all(run, model, engine, offline=offline)
     run.print_summary()
-    if run.is_interrupted:
-        raise typer.Exit(130)
+    if run.signal is not None:
+        raise typer.Exit(128 + run.signal)
     if run.failed or run.has_losses:
         raise typer.Exit(1)
 
