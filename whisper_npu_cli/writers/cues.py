@@ -35,7 +35,7 @@ _LEAST_MS = 250  # of cues in such a crowd that all lag so far; shorter ones can
 _CUE = 2.0  # of each cue: few long ones read better than many short ones
 _CUE_END = 2.0  # a cue's end weighs so many times a line's
 _RAGGED = 4.0  # of lines as unequal as can be
-_INNER_SENTENCE = 2.5  # of a sentence that ends within a cue (BBC, 3.2: single sentences)
+_INNER_SENTENCE = 3.5  # of a sentence that ends within a cue (BBC, 3.2: single sentences)
 _INNER_PAUSE = 3.0  # of each second of pause within a cue after the first half
 _HASTE = 8.0  # of reading at twice the speed that is allowed
 _FLASH = 8.0  # of showing a cue for no time, and less for more of MIN_S
@@ -131,7 +131,8 @@ class _Planner:
                 strain = self._pieces[middle - 1].strain if middle > begin else 0.0
                 for end, width in self._list_ends(begin, middle, stop):
                     longer = lines.add(end, strain, width)
-                    if end not in found and longer.cost < reached.get(end, longer).cost + 1e-9:
+                    is_better = end not in reached or longer.cost < reached[end].cost
+                    if end not in found and is_better:
                         reached[end] = longer
             yield from reached.values()
             found |= reached.keys()
@@ -216,7 +217,7 @@ def _give_times(cues: Sequence[Shown], duration_ms: int) -> Iterator[Shown]:
     LAG_MS. Nothing is shown after the end of the audio but what begins there.
     """
     free_ms = 0  # when the screen is free
-    nexts = [*(shown.start_ms for shown in cues[1:]), inf]
+    nexts = [*(shown.start_ms for shown in cues), inf][1:]
     for shown, next_ms in zip(cues, nexts, strict=True):
         start_ms = max(shown.start_ms, free_ms)
         min_ms, max_ms = (start_ms + round(1000 * seconds) for seconds in (MIN_S, MAX_S))

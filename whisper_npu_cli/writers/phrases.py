@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import zip_longest
 
 from whisper_npu_cli.transcript import Segment, Word
 from whisper_npu_cli.writers.function_words import FUNCTION_WORDS, LINKS
@@ -85,8 +85,10 @@ def find_pieces(segments: Sequence[Segment], language: str, widest: int) -> list
                 pieces[-1] = _make_piece((*pieces[-1].words, word), spoken)
             else:
                 pieces.append(_make_piece((word,), spoken))
-    strains = [_judge_end(piece, following) for piece, following in pairwise(pieces)]
-    return [replace(piece, strain=s) for piece, s in zip(pieces, [*strains, SENTENCE], strict=True)]
+    return [
+        replace(piece, strain=_judge_end(piece, following))
+        for piece, following in zip_longest(pieces, pieces[1:])
+    ]
 
 
 def _take_apart(words: Sequence[Word], widest: int) -> Iterator[Word]:
@@ -158,11 +160,11 @@ def _is_opening(one: str) -> bool:
     return unicodedata.category(one) in {*_FIRST_MARKS, _CURRENCY} or one in "¿¡"
 
 
-def _judge_end(piece: Piece, following: Piece) -> float:
+def _judge_end(piece: Piece, following: Piece | None) -> float:
     """Return how bad it is to end a line after `piece`: at sentences, then clauses, then pauses."""
-    text, after = piece.text.strip().rstrip(_CLOSERS), following.text.strip()
-    if piece.speaker != following.speaker:
+    if following is None or piece.speaker != following.speaker:
         return SENTENCE
+    text, after = piece.text.strip().rstrip(_CLOSERS), following.text.strip()
     last = text.rpartition(" ")[2].lstrip("\"'“«¿¡([").lower()
     if last in FUNCTION_WORDS.get(piece.language, ()) or re.fullmatch(r"[^\W\d_]\.", last):
         return AFTER_FUNCTION_WORD
