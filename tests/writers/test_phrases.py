@@ -74,6 +74,8 @@ def test_sentences_then_clauses_then_pauses_then_phrases() -> None:
 def test_a_dot_ends_no_sentence_that_goes_on() -> None:
     first, second, third, _ = find_pieces(say("approx. two... Three. Four").segments, "en", 42)
     assert first.strain > second.strain > third.strain
+    me, _ = find_pieces(say("я. Он").segments, "ru", 42)
+    assert me.strain == third.strain  # no initial of a name
 
 
 def test_no_language_is_unknown_to_the_layout() -> None:

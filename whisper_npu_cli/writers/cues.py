@@ -79,7 +79,9 @@ def label_speaker(speaker: str | None) -> str:
 def lay_out(transcript: Transcript, layout: SubtitleLayout) -> list[Shown]:
     """Return the cues of all words, in order of time, none overlapping another.
 
-    Numbers that `layout` has take the place of LINE_WIDTH and LINE_COUNT. Only a word that cannot
+    Every segment has words. Numbers that `layout` has take the place of LINE_WIDTH and LINE_COUNT.
+    Columns stand for characters where these are wide: MAX_SPEED is 8.5 of them a second (Netflix
+    has 9 for Chinese, 12 for Korean; its 4 for Japanese are for translations). Only a word that cannot
     be parted is ever wider than a line. Speech that is faster than MAX_SPEED is shown as fast,
     whole: cues use the pauses after them, but no word is left out.
     """
@@ -100,9 +102,7 @@ class _Planner:
         """Yield the cues of the cheapest division, shown while their words are said."""
         n_pieces = len(self._pieces)
         costs = [0.0, *([inf] * n_pieces)]  # of the cheapest division of the pieces before
-        cues: list[tuple[int, ...]] = [()] * (
-            n_pieces + 1
-        )  # line ends of its last cue, after begin
+        cues: list[tuple[int, ...]] = [()] * (n_pieces + 1)  # its last: begin, and ends of lines
         for begin in range(n_pieces):
             for lines in self._break_lines(begin):
                 end = lines.ends[-1]

@@ -21,6 +21,7 @@ _PAUSE_RELIEF = 3.0  # a second of pause makes a break so much better, until it 
 
 _CLOSERS = "\"'’”»)]}」』）】"  # what may stand between the mark of an end and the space after it
 _SENTENCE_END = re.compile(r"[.!?…。！？｡؟۔।॥]$")
+_INITIAL = re.compile(r"(?!I)[A-ZÀ-ÞА-Я]\.")  # of a name; "I." ends a sentence
 _CLAUSE_END = re.compile(r"([,;:、，；：،؛—–]|\.\.\.|…|-)$")
 # Scripts without spaces between words whose characters are not wide: Thai, Lao, Burmese, Khmer
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff]")
@@ -165,8 +166,8 @@ def _judge_end(piece: Piece, following: Piece | None) -> float:
     if following is None or piece.speaker != following.speaker:
         return SENTENCE
     text, after = piece.text.strip().rstrip(_CLOSERS), following.text.strip()
-    last = text.rpartition(" ")[2].lstrip("\"'“«¿¡([").lower()
-    if last in FUNCTION_WORDS.get(piece.language, ()) or re.fullmatch(r"[^\W\d_]\.", last):
+    last = text.rpartition(" ")[2].lstrip("\"'“«¿¡([")
+    if last.lower() in FUNCTION_WORDS.get(piece.language, ()) or _INITIAL.fullmatch(last):
         return AFTER_FUNCTION_WORD
     if text.endswith("..."):
         return CLAUSE
