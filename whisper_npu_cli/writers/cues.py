@@ -80,10 +80,9 @@ def lay_out(transcript: Transcript, layout: SubtitleLayout) -> list[Shown]:
     """Return the cues of all words, in order of time, none overlapping another.
 
     Every segment has words. Numbers that `layout` has take the place of LINE_WIDTH and LINE_COUNT.
-    Columns stand for characters where these are wide: MAX_SPEED is 8.5 of them a second (Netflix
-    has 9 for Chinese, 12 for Korean; its 4 for Japanese are for translations). Only a word that cannot
-    be parted is ever wider than a line. Speech that is faster than MAX_SPEED is shown as fast,
-    whole: cues use the pauses after them, but no word is left out.
+    Of wide characters MAX_SPEED is 8.5 a second (Netflix's guides: Chinese 9, Korean 12, Japanese
+    4). Only a word that cannot be parted is ever wider than a line. Speech that is faster than
+    MAX_SPEED is shown as fast, whole: cues use the pauses after them, but no word is left out.
     """
     planner = _Planner(transcript, layout)
     cues = sorted(planner.find_cues(), key=lambda shown: shown.start_ms)
