@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
+_CUED = {"srt", "vtt", "lrc"}  # formats with cues
 _COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # lowest probability of each
 
 
@@ -75,6 +76,11 @@ class Outputs:
         output_format = options.output_format or ("all" if options.output_dir else None)
         if output_format is not None:
             self._suffixes = list(self._writers) if output_format == "all" else [output_format]
+        if layout.subtitles and not _CUED & set(self._suffixes):
+            raise UsageError(
+                "--subtitles is for files with cues: srt, vtt and lrc",
+                hint="add --output-format srt",
+            )
 
     def check_folder(self) -> None:
         """Make the folder of the files, if any; OutputError where no file can be written there."""

@@ -12,7 +12,13 @@ from whisper_npu_cli.cli.fields import from_fields, refuse_changed
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
 from whisper_npu_cli.environment import collect_versions
-from whisper_npu_cli.options import EngineOptions, InputOptions, SubtitleLayout, TranscribeOptions
+from whisper_npu_cli.options import (
+    EngineOptions,
+    InputOptions,
+    SubtitleLayout,
+    TranscribeOptions,
+    WordOptions,
+)
 
 if TYPE_CHECKING:
     from whisper_npu_cli.pipeline import Transcriber
@@ -70,6 +76,8 @@ def transcribe(
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
 
+    Example: whisper-npu transcribe film.mkv --subtitles --output-format srt
+
     Example: whisper-npu transcribe interviews/ --output-format all --output-dir texts --resume
 
     Example: whisper-npu transcribe - --language en --json < talk.ogg > talk.json
@@ -77,6 +85,8 @@ def transcribe(
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
 
+    if layout.subtitles:
+        options = replace(options, words=options.words or WordOptions())
     if options.words is None:
         refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
