@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from whisper_npu_cli.cli.console import (
     print_notice,
     print_timings,
     show_progress,
+    stdout_errors,
 )
 from whisper_npu_cli.cli.outputs import print_segment
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from whisper_npu_cli.audio.find import Input
@@ -90,6 +92,7 @@ class Run:
         self.failed: list[str] = []
         self.has_losses = False  # of sound, in inputs that were transcribed
         self.signal: int | None = None  # that interrupted it
+        self.stdout_error: OutputError | None = None
         self._sources = sources
         self._model = model
         self._options = options
@@ -208,11 +211,22 @@ class Run:
                 print_notice(f"{source.name}: {notice}")
             is_text = not self.outputs.options.as_json
             if is_text and len(self._sources) > 1:
-                print(f"==> {source.name} <==", flush=True)
+                self._say(lambda: print(f"==> {source.name} <==", flush=True))
             for segment in chain([first] if first else [], segments):
                 if is_text:
-                    print_segment(segment, colours=self.outputs.options.print_colors)
+                    colours = self.outputs.options.print_colors
+                    self._say(partial(print_segment, segment, colours=colours))
                 show(job.progress)
+
+    def _say(self, say: Callable[[], None]) -> None:
+        """Print on stdout; what cannot be printed does not stop the files that are written."""
+        if self.stdout_error is None:
+            try:
+                with stdout_errors():
+                    say()
+            except OutputError as error:
+                self.stdout_error = error
+                print_error(error)
 
     def _write(self, source: Input, job: Job) -> None:
         """Write the files of a transcription, and print how long it took."""

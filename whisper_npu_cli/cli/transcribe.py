@@ -97,7 +97,7 @@ def transcribe(
     run.print_summary()
     if run.signal is not None:
         raise typer.Exit(128 + run.signal)
-    if run.failed or run.has_losses:
+    if run.failed or run.has_losses or run.stdout_error:
         raise typer.Exit(1)
 
 
