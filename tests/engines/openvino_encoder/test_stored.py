@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -76,12 +77,26 @@ def test_all_that_it_depends_on_is_in_its_name(
     assert len(list(folder.iterdir())) == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"garbage " * 1000, None], ids=["empty", "other", "short"])
-def test_a_damaged_file_is_replaced(folder: Path, damage: bytes | None) -> None:
+DAMAGES = {
+    "empty": lambda _: b"",
+    "tiny": lambda _: b"RIF",
+    "other": lambda _: b"garbage " * 1000,
+    "short": lambda whole: whole[: len(whole) // 2],
+    "a byte of a weight": lambda whole: _flip(whole, len(whole) // 2),
+    "the last byte": lambda whole: _flip(whole, len(whole) - 1),
+}
+
+
+def _flip(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_file_is_replaced(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     expected = encode(CHECKPOINT)
     (blob,) = folder.iterdir()
     whole = blob.read_bytes()
-    blob.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    blob.write_bytes(damage(whole))
     np.testing.assert_array_equal(encode(CHECKPOINT), expected)
     np.testing.assert_array_equal(encode(CHECKPOINT), expected)
     assert blob.stat().st_size == len(whole)
