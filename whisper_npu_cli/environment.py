@@ -30,6 +30,16 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
+def find_cache_folder() -> Path | None:
+    """Return XDG_CACHE_HOME or ~/.cache; None for a user who has no home."""
+    if folder := os.environ.get("XDG_CACHE_HOME"):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:  # no HOME, and a number that is no user's
+        return None
+
+
 def collect_versions() -> dict[str, str]:
     """Return the versions of everything that can change a result."""
     import platform

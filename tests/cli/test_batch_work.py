@@ -211,3 +211,26 @@ def test_resume_needs_files(cli: Cli, inputs: list[Path]) -> None:
     result = cli("transcribe", *inputs, "-m", "demo", "--resume")
     assert (result.status, result.stdout) == (2, "")
     assert "--output-format" in result.stderr
+
+
+def test_what_is_written_mirrors_the_folder_and_stays_as_it_grows(
+    cli: Cli, inputs: list[Path], tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "talks", tmp_path / "out"
+    options = ("transcribe", folder, "-m", "demo", "-f", "txt", "-o", out, "--resume", "--json")
+    for name in ("t.wav", "monday/t.wav", "monday/late/t.wav"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(inputs[1].read_bytes())
+        results = cli(*options).document["results"]
+        assert sum("skipped" not in result for result in results) == 1  # the new one alone
+    written = {path.relative_to(out).as_posix() for path in out.rglob("*.*")}
+    assert written == {"t.txt", "monday/t.txt", "monday/late/t.txt"}
+
+
+def test_the_longest_names_are_written(cli: Cli, inputs: list[Path], tmp_path: Path) -> None:
+    for name in ("ä" * 125 + "b.wav", "ä" * 125 + "c.wav"):  # 255 bytes
+        (tmp_path / name).write_bytes(inputs[1].read_bytes())
+    paths = sorted(tmp_path.glob("ä*"))
+    result = cli("transcribe", *paths, "-m", "demo", "-f", "all", "-o", tmp_path / "out")
+    assert result.status == 0
+    assert len(names(tmp_path / "out")) == 2 * len(make_writers())

@@ -166,7 +166,7 @@ def test_inputs_of_one_name_are_written_side_by_side(
     assert cli(*arguments).status == 0
     written = sorted(path for path in (tmp_path / "out").rglob("*") if path.is_file())
     assert [str(path.relative_to(tmp_path / "out")) for path in written] == [
-        *("one/talk.wav.srt", "other.srt", "talk.flac.srt", "two/talk.wav.srt")
+        *("one/talk.srt", "two/other.srt", "two/talk.flac.srt", "two/talk.wav.srt")
     ]
     results = cli(*arguments, "--resume", "--json").document["results"]
     assert [result.get("skipped") for result in results] == [True] * len(inputs)

@@ -26,7 +26,7 @@ ALL_TRACKS = "all"
 class StandardInput(StreamSource):
     """Standard input, a source that a command line names by `path`."""
 
-    path, mark = STDIN, ""
+    path, mark, root = STDIN, "", None
     is_growing = False  # it is read to its end
 
     def __init__(self) -> None:
@@ -63,7 +63,9 @@ def find_audio(paths: Sequence[str], options: InputOptions | None = None) -> lis
     named twice is there once, and once for each audio track if all are wanted.
     """
     options = options or InputOptions()
-    found = {locate(source.path): source for source in _find(paths)}
+    found: dict[Path, Input] = {}
+    for source in _find(paths):
+        found.setdefault(locate(source.path), source)
     for source in found.values():
         source.track, source.is_growing = options.chosen_track, options.follow
     if options.track != ALL_TRACKS:
@@ -103,4 +105,6 @@ def _search(directory: str) -> list[FileSource]:
             for name in files
             if Path(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
         )
+    for source in found:
+        source.root = directory
     return sorted(found, key=lambda source: source.path)

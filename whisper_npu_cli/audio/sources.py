@@ -149,6 +149,7 @@ class FileSource(EncodedSource):
     """A file, or a named pipe, which is copied when it is first read."""
 
     mark = ""  # in the names of what is written for it
+    root: str | None = None  # the folder in which it was searched for, if it was
 
     def __init__(self, path: str | Path, track: int | str | None = None) -> None:
         self.path = os.fspath(path)
@@ -162,9 +163,9 @@ class FileSource(EncodedSource):
         except (AudioError, OSError):  # which is raised again when it is read
             n_tracks = 1
         self.track = None
-        return (
-            [self] if n_tracks == 1 else [_TrackSource(self.path, i + 1) for i in range(n_tracks)]
-        )
+        if n_tracks == 1:
+            return [self]
+        return [_TrackSource(self, number) for number in range(1, n_tracks + 1)]
 
     def check(self) -> None:
         """Raise AudioError where there is nothing to read."""
@@ -213,9 +214,10 @@ class FileSource(EncodedSource):
 class _TrackSource(FileSource):
     """One of several tracks."""
 
-    def __init__(self, path: str, track: int) -> None:
-        super().__init__(path, track)
-        self.name = f"{path} (track {track})"
+    def __init__(self, file: FileSource, track: int) -> None:
+        super().__init__(file.path, track)
+        self.root = file.root
+        self.name = f"{file.path} (track {track})"
         self.mark = f".track{track}"
 
 

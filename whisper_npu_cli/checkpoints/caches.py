@@ -11,12 +11,12 @@ have been quantized. Never goes online.
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints import hub
+from whisper_npu_cli.environment import find_cache_folder
 
 ALIASES = {
     "tiny": "openai/whisper-tiny",
@@ -52,7 +52,7 @@ def find_copies(alias: str) -> Iterator[Path]:
     name = _SAME.get(alias, alias)
     found = [
         hub.find_cached(ALIASES[alias]),
-        _whole_archive(_openai_folder() / f"{name}.pt"),
+        _whole_archive((find_cache_folder() or Path()) / "whisper" / f"{name}.pt"),
         hub.find_cached(_faster_whisper_repository(name)),
         _whole_file(Path("models") / f"ggml-{name}.bin"),
     ]
@@ -63,10 +63,6 @@ def list_quantized() -> list[Path]:
     """Return whisper.cpp's other files here: quantized, or not of an alias."""
     files = sorted(Path("models").glob("ggml-*.bin"))
     return [file for file in files if file.stem.removeprefix("ggml-") not in ALIASES]
-
-
-def _openai_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper"
 
 
 def _faster_whisper_repository(name: str) -> str:

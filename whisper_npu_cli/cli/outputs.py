@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import hashlib
 import json
+import os
 import sys
 import tempfile
 from collections import Counter
@@ -15,12 +17,13 @@ from whisper_npu_cli.errors import OutputError, UsageError
 from whisper_npu_cli.fields import Options, option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from whisper_npu_cli.audio.find import Input
     from whisper_npu_cli.options import SubtitleLayout
     from whisper_npu_cli.transcript import Segment, Transcript
 
+_MAX_STEM_BYTES = 220  # file systems take 255, of which ".track12.partial.progress" has 25
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
 _CUED = {"srt", "vtt", "lrc"}  # formats with cues
@@ -69,8 +72,8 @@ class Outputs:
 
         self.options = options
         self._folder = options.output_dir or Path()
-        paths = dict.fromkeys(source.path for source in sources)
-        self._stems = _choose_stems(list(paths), options.stdin_name)
+        stems = _choose_stems({s.path: s for s in sources}, options.stdin_name)
+        self._stems = {path: _shorten(stem) for path, stem in stems.items()}
         self._writers = make_writers(layout)
         self._suffixes: list[str] = []
         output_format = options.output_format or ("all" if options.output_dir else None)
@@ -144,16 +147,20 @@ class Outputs:
         return [self._folder / f"{stem}{mark}.{suffix}" for suffix in self._suffixes]
 
 
-def _choose_stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
-    """Return for each input the name of its files within their folder, without the suffix.
+def _choose_stems(sources: Mapping[str, Input], stdin_name: str) -> dict[str, str]:
+    """Return for each input, by its path, the name of its files, without the suffix.
 
-    The name is that of the input without its suffix. Where another input could have that name
-    too, it is the input's whole name, after as many of its folders as are needed. Standard input
-    always has `stdin_name`.
+    The name is that of the input without its suffix, after the folders in which it lies below a
+    folder that was searched: what is written then mirrors that, whatever else comes into it. Where
+    another input could have that name too, it is the input's whole name, after as many more of its
+    folders as are needed. Standard input always has `stdin_name`.
     """
     from whisper_npu_cli.audio.find import STDIN
 
-    candidates = {path: [stdin_name] if path == STDIN else _list_names(path) for path in paths}
+    candidates = {
+        path: [stdin_name] if path == STDIN else _list_names(path, source.root)
+        for path, source in sources.items()
+    }
     uses = Counter(name for names in candidates.values() for name in set(names))
     return {
         path: next((name for name in names if uses[name] == 1), names[-1])
@@ -161,13 +168,28 @@ def _choose_stems(paths: Sequence[str], stdin_name: str) -> dict[str, str]:
     }
 
 
-def _list_names(path: str) -> list[str]:
-    """Return the stem of an input, its name, and its name after one folder, two folders, ..."""
+def _shorten(stem: str) -> str:
+    """Return a name that leaves room for every suffix: its middle goes if it is too long."""
+    folder, _, name = stem.rpartition("/")
+    encoded = os.fsencode(name)
+    if len(encoded) > _MAX_STEM_BYTES:
+        digest = hashlib.sha256(encoded).hexdigest()[:8]
+        name = os.fsencode(name)[: _MAX_STEM_BYTES - 9].decode(errors="ignore") + f"-{digest}"
+    return f"{folder}/{name}" if folder else name
+
+
+def _list_names(path: str, root: str | None) -> list[str]:
+    """Return the stem of an input, its name, and its name after one folder, two folders, ...
+
+    All have the folders between `root` and the input.
+    """
     from whisper_npu_cli.audio.find import locate
 
     place = locate(path)
-    parts = place.parts[1:]  # without the root
-    return [place.stem, *("/".join(parts[-n:]) for n in range(1, len(parts) + 1))]
+    parts = place.parts[1:]  # without the file system's root
+    n_kept = len(Path(path).relative_to(root).parts) if root is not None else 1
+    stem = "/".join([*parts[-n_kept:-1], place.stem])
+    return [stem, *("/".join(parts[-n:]) for n in range(n_kept, len(parts) + 1))]
 
 
 def print_json(content: Any) -> None:

@@ -28,6 +28,7 @@ import openvino as ov
 from whisper_npu_cli import __version__
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.openvino_encoder import graph
+from whisper_npu_cli.environment import find_cache_folder
 
 _CHECKSUM_BYTES = 4  # of a CRC-32 at the end of the file
 UNUSED_DAYS = 30  # a stored encoder unused for so long is deleted; it is as large as fp32 weights
@@ -84,8 +85,8 @@ def _make_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | 
     The name changes when anything changes that the compiled encoder depends on: the weights, the
     processor, the precision, OpenVINO, the graph or the version of this package.
     """
-    identity, device = checkpoint.identity, target.device
-    if identity is None or device == "AUTO":  # AUTO is several devices
+    identity, device, folder = checkpoint.identity, target.device, find_cache_folder()
+    if identity is None or folder is None or device == "AUTO":  # AUTO is several devices
         return None
     if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
         return None
@@ -100,12 +101,8 @@ def _make_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | 
         target.int8_steps,
         identity,
     )
-    return _find_folder() / f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
-
-
-def _find_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "whisper-npu" / "openvino"
+    name = f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
+    return folder / "whisper-npu" / "openvino" / name
 
 
 class _FileStream(io.BytesIO):
