@@ -14,6 +14,15 @@ wrong and with which input; `hint` says what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return `did you mean X?; ` with the most alike of the known words, or nothing."""
+    close = get_close_matches(word.lower(), list(known), n=1)
+    return f"did you mean {close[0]}?; " if close else ""
+
 
 class WhisperNpuError(Exception):
     """Base of all errors that the command line reports without a traceback."""

@@ -72,3 +72,30 @@ def test_help_imports_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_in_place_of_a_command_is_transcribed(cli: Cli) -> None:
+    sample = min((ROOT / "samples").glob("*.wav"))
+    named = cli("transcribe", sample, "--model", "demo")
+    assert cli(sample, "--model", "demo").stdout == named.stdout
+    assert cli("trascribe", sample).status == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("--model", "Base"), "did you mean base?"),
+        (("--model", "whisper-laarge-v3"), "did you mean large-v3?"),
+        (("--model", "demo", "--language", "russsian"), "did you mean russian?"),
+    ],
+)
+def test_what_is_nearly_right_is_suggested(cli: Cli, arguments: tuple[str, ...], hint: str) -> None:
+    result = cli("transcribe", min((ROOT / "samples").glob("*.wav")), *arguments)
+    assert result.status != 0
+    assert f"hint: {hint}" in result.stderr
+
+
+def test_an_address_is_told_how_to_be_piped(cli: Cli) -> None:
+    result = cli("transcribe", "https://example.org/talk.ogg", "--model", "demo")
+    assert result.status == 1
+    assert "curl -sL https://example.org/talk.ogg | whisper-npu transcribe -" in result.stderr

@@ -191,7 +191,10 @@ class FileSource(EncodedSource):
         try:
             status = Path(self.path).stat()
         except FileNotFoundError as error:
-            raise AudioError("no such file", hint="check the spelling of the path") from error
+            hint = "check the spelling of the path"
+            if "://" in self.path:
+                hint = f"for an address: curl -sL {self.path} | whisper-npu transcribe -"
+            raise AudioError("no such file", hint=hint) from error
         if stat.S_ISDIR(status.st_mode):
             raise AudioError("a folder, not a file", hint="name a file in it")
         if stat.S_ISREG(status.st_mode) and status.st_size == 0:

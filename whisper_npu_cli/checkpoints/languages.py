@@ -7,7 +7,7 @@ the last, came with large-v3.
 
 from __future__ import annotations
 
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.errors import UsageError, suggest
 
 LANGUAGES = {
     "en": "english",
@@ -131,13 +131,18 @@ _CODES = {name: code for code, name in LANGUAGES.items()} | _OTHER_NAMES
 
 
 def language_code(language: str) -> str:
-    """Return the code of a language, given by code or English name; UsageError if unknown."""
+    """Return the code of a language, given by code or English name; UsageError if unknown.
+
+    A region or a script after the code, as in `pt-BR`, is none of Whisper's.
+    """
     lowered = language.strip().lower()
-    if lowered in LANGUAGES:
-        return lowered
+    code = lowered.replace("_", "-").partition("-")[0]
+    if code in LANGUAGES:
+        return code
     if lowered in _CODES:
         return _CODES[lowered]
     raise UsageError(
         f"unknown language {language!r}",
-        hint="give a code such as 'en' or an English name such as 'german'",
+        hint=f"{suggest(language, _CODES)}"
+        "give a code such as 'en' or an English name such as 'german'",
     )

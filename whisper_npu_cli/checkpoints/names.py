@@ -13,7 +13,7 @@ from whisper_npu_cli.checkpoints import formats, hub
 from whisper_npu_cli.checkpoints.caches import ALIASES, find_copies
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.random import RANDOM_PREFIX, random_checkpoint, random_dims
-from whisper_npu_cli.errors import CheckpointError
+from whisper_npu_cli.errors import CheckpointError, suggest
 
 DEMO = "demo"
 
@@ -62,6 +62,7 @@ def repository_of(name: str) -> str:
     if len(parts) != 2 or not all(parts) or parts[0].startswith((".", "~")):
         raise CheckpointError(
             f"unknown model {name!r}: no alias, no directory or file, no ORGANISATION/REPOSITORY",
-            hint="`whisper-npu models list` shows the aliases",
+            hint=f"{suggest(name.removeprefix('whisper-'), [*ALIASES, DEMO])}"
+            "`whisper-npu models list` shows the aliases",
         )
     return repository

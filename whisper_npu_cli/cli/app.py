@@ -16,7 +16,7 @@ import typer
 from whisper_npu_cli import __version__
 from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
-from whisper_npu_cli.cli.help import Command
+from whisper_npu_cli.cli.help import Command, Group
 from whisper_npu_cli.errors import WhisperNpuError
 
 app = typer.Typer(
@@ -25,7 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     # openai-whisper spells its options with underscores.
-    context_settings={"token_normalize_func": lambda name: name.replace("_", "-")},
+    context_settings={
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+        "help_option_names": ["-h", "--help"],
+    },
+    cls=Group,
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
     epilog="Try: whisper-npu transcribe samples/*.wav --model demo",
 )
@@ -45,7 +49,8 @@ def _print_version(value: bool) -> None:
 @app.callback()
 def _common(
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show it."),
     ] = False,
 ) -> None:
     """Options of the program as a whole."""

@@ -1,11 +1,24 @@
-"""Plain help. Typer's boxed help cuts long names of options, and takes 0.1 s to import."""
+"""The commands, and their plain help: Typer's boxes cut long option names and take 0.1 s to import."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
+
+_DEFAULT = "transcribe"
+
+
+class Group(TyperGroup):
+    """Commands, of which one is meant where a file or a folder is named in place of a command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Return the name of the command, the command, and its arguments."""
+        if self.get_command(ctx, args[0]) is None and (args[0] == "-" or Path(args[0]).exists()):
+            args = [_DEFAULT, *args]
+        return super().resolve_command(ctx, args)
 
 
 class Command(TyperCommand):
