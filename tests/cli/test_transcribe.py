@@ -336,3 +336,28 @@ def test_reader_that_goes_away_is_no_error(
     result = cli("transcribe", sample, "--model", "demo", "--json")
     assert result.status == 1
     assert "Traceback" not in result.stderr
+
+
+def test_words_alone_are_printed(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.wav"
+    other.write_bytes(sample.read_bytes())
+    result = cli("transcribe", sample, other, "-m", "demo", "--text")
+    assert result.status == 0
+    assert " ".join(result.stdout.split()) == f"{digits_of(sample)} {digits_of(sample)}"
+    assert cli("transcribe", sample, "-m", "demo", "--text", "--json").status == 2
+
+
+def test_several_formats_are_written_beside_each_input(
+    cli: Cli, sample: Path, tmp_path: Path
+) -> None:
+    for name in ("a/talk.wav", "b/talk.wav"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(sample.read_bytes())
+    result = cli("transcribe", tmp_path, "-m", "demo", "-f", "srt, vtt", "--beside")
+    assert result.status == 0
+    written = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("talk.*")}
+    written -= {"a/talk.wav", "b/talk.wav"}
+    assert written == {"a/talk.srt", "a/talk.vtt", "b/talk.srt", "b/talk.vtt"}
+    refused = cli("transcribe", sample, "-m", "demo", "-f", "srtt")
+    assert refused.status == 2
+    assert "hint: did you mean srt?" in refused.stderr

@@ -1,4 +1,4 @@
-"""The commands, and their plain help: Typer's boxes cut long option names and take 0.1 s to import."""
+"""Commands and their plain help: Typer's boxes cut long option names and take 0.1 s to import."""
 
 from __future__ import annotations
 

@@ -11,9 +11,9 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from whisper_npu_cli.errors import OutputError, UsageError
+from whisper_npu_cli.errors import OutputError, UsageError, suggest
 from whisper_npu_cli.fields import Options, option
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from whisper_npu_cli.transcript import Segment, Transcript
 
 _MAX_STEM_BYTES = 220  # file systems take 255, of which ".track12.partial.progress" has 25
+FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc", "md")
+_ALL = "all"
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
 _CUED = {"srt", "vtt", "lrc"}  # formats with cues
@@ -35,12 +37,17 @@ class OutputOptions(Options):
     """Options of what is printed, and of the files that are written."""
 
     as_json: bool = option(False, "Print one JSON document instead of text", flags=("--json",))
-    output_format: Literal["txt", "srt", "vtt", "tsv", "json", "lrc", "md", "all"] | None = option(
-        None, "Also write a file for each input", flags=("--output-format", "-f")
+    as_text: bool = option(False, "Print the words alone, without times", flags=("--text",))
+    output_format: str | None = option(
+        None,
+        "Also write a file for each input; several with commas",
+        flags=("--output-format", "-f"),
+        metavar=f"{'|'.join(FORMATS)}|{_ALL}",
     )
     output_dir: Path | None = option(
         None, "Folder of the written files (default: here)", flags=("--output-dir", "-o")
     )
+    beside: bool = option(False, "Write the files beside each input")
     stdin_name: str = option("stdin", "Name of the files written for standard input")
     resume: bool = option(
         False,
@@ -54,8 +61,26 @@ class OutputOptions(Options):
         group="Words and subtitles",
     )
 
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """The formats of the written files."""
+        if self.output_format is None:
+            return FORMATS if self.output_dir or self.beside else ()
+        named = tuple(name.strip() for name in self.output_format.split(","))
+        return FORMATS if _ALL in named else tuple(dict.fromkeys(named))
+
     def _refuse_contradictions(self) -> None:
-        if self.resume and self.output_format is None and self.output_dir is None:
+        for name in self.formats:
+            if name not in FORMATS:
+                raise UsageError(
+                    f"unknown output format {name!r}",
+                    hint=f"{suggest(name, FORMATS)}there are {', '.join(FORMATS)} and {_ALL}",
+                )
+        if self.as_text and self.as_json:
+            raise UsageError("--text and --json exclude each other", hint="leave one out")
+        if self.beside and self.output_dir is not None:
+            raise UsageError("--beside and --output-dir exclude each other", hint="leave one out")
+        if self.resume and not self.formats:
             raise UsageError(
                 "--resume finds out by the written files what is complete",
                 hint="name them with --output-format or --output-dir, as in the first run",
@@ -75,10 +100,7 @@ class Outputs:
         stems = _choose_stems({s.path: s for s in sources}, options.stdin_name)
         self._stems = {path: _shorten(stem) for path, stem in stems.items()}
         self._writers = make_writers(layout)
-        self._suffixes: list[str] = []
-        output_format = options.output_format or ("all" if options.output_dir else None)
-        if output_format is not None:
-            self._suffixes = list(self._writers) if output_format == "all" else [output_format]
+        self._suffixes = options.formats
         if layout.subtitles and not _CUED & set(self._suffixes):
             raise UsageError(
                 "--subtitles is for files with cues: srt, vtt and lrc",
@@ -87,7 +109,7 @@ class Outputs:
 
     def check_folder(self) -> None:
         """Make the folder of the files, if any; OutputError where no file can be written there."""
-        if not self._suffixes:
+        if not self._suffixes or self.options.beside:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +155,7 @@ class Outputs:
 
     def progress_path(self, source: Input) -> Path:
         """Return where the progress of an input is kept."""
-        return self._folder / f"{self._stems[source.path]}{source.mark}{_PARTIAL}.progress"
+        return self._locate(source, f"{_PARTIAL}.progress")
 
     def _write(self, paths: Sequence[Path], transcript: Transcript) -> list[Path]:
         from whisper_npu_cli.writers import write_atomically
@@ -143,8 +165,13 @@ class Outputs:
         return list(paths)
 
     def _paths(self, source: Input, mark: str = "") -> list[Path]:
-        stem = self._stems[source.path] + source.mark
-        return [self._folder / f"{stem}{mark}.{suffix}" for suffix in self._suffixes]
+        return [self._locate(source, f"{mark}.{suffix}") for suffix in self._suffixes]
+
+    def _locate(self, source: Input, ending: str) -> Path:
+        stem = self._stems[source.path]
+        if self.options.beside:
+            return Path(source.path).with_name(f"{stem.rpartition('/')[2]}{source.mark}{ending}")
+        return self._folder / f"{stem}{source.mark}{ending}"
 
 
 def _choose_stems(sources: Mapping[str, Input], stdin_name: str) -> dict[str, str]:
@@ -199,6 +226,11 @@ def print_json(content: Any) -> None:
     """
     is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
     print(json.dumps(content, ensure_ascii=not is_utf8))
+
+
+def print_words(segment: Segment) -> None:
+    """Print the words of a segment alone on stdout."""
+    print(segment.text.strip(), flush=True)
 
 
 def print_segment(segment: Segment, *, colours: bool) -> None:

@@ -17,7 +17,7 @@ from whisper_npu_cli.cli.console import (
     show_progress,
     stdout_errors,
 )
-from whisper_npu_cli.cli.outputs import print_segment
+from whisper_npu_cli.cli.outputs import print_segment, print_words
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.longform.channels import Job
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber
-    from whisper_npu_cli.transcript import Progress
+    from whisper_npu_cli.transcript import Progress, Segment
     from whisper_npu_cli.writers.document import Entry, Transcribed
 
 
@@ -210,13 +210,18 @@ class Run:
             for notice in source.notices:
                 print_notice(f"{source.name}: {notice}")
             is_text = not self.outputs.options.as_json
-            if is_text and len(self._sources) > 1:
+            if is_text and not self.outputs.options.as_text and len(self._sources) > 1:
                 self._say(lambda: print(f"==> {source.name} <==", flush=True))
             for segment in chain([first] if first else [], segments):
                 if is_text:
-                    colours = self.outputs.options.print_colors
-                    self._say(partial(print_segment, segment, colours=colours))
+                    self._say(partial(self._print_segment, segment))
                 show(job.progress)
+
+    def _print_segment(self, segment: Segment) -> None:
+        if self.outputs.options.as_text:
+            print_words(segment)
+        else:
+            print_segment(segment, colours=self.outputs.options.print_colors)
 
     def _say(self, say: Callable[[], None]) -> None:
         """Print on stdout; what cannot be printed does not stop the files that are written."""
