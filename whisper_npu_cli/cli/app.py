@@ -17,6 +17,7 @@ from whisper_npu_cli import __version__
 from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Command, Group
+from whisper_npu_cli.cli.spelling import translate
 from whisper_npu_cli.errors import WhisperNpuError
 
 app = typer.Typer(
@@ -68,7 +69,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stdout_errors():
-            app()
+            app(list(translate(sys.argv[1:])))
     except WhisperNpuError as error:
         print_error(error)
         sys.exit(error.exit_code)
