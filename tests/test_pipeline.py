@@ -186,6 +186,21 @@ def test_a_segment_begins_with_the_speech_in_it(
     assert (first.start >= 4.9) is vad_starts
 
 
+def test_speech_with_too_little_text_is_reported(
+    transcriber: Transcriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def say_little(decoded: Any, tokenizer: Any, window: Any) -> tuple[list[Segment], int]:
+        segments, _ = make_segments(decoded, tokenizer, window)
+        one = replace(segments[0], end=window.end_s, tokens=segments[0].tokens[:2])
+        return [one], window.n_frames
+
+    monkeypatch.setattr(sequential, "make_segments", say_little)
+    options = TranscribeOptions(vad_skip=False, decoding=GREEDY)
+    transcription = transcriber.transcribe(compose_recording(25.0, 0.2), options)
+    assert len(list(transcription)) == 1
+    assert sum(end - start for start, end in transcription.result.uncovered) > 10
+
+
 def test_loading_is_no_stage_of_a_transcription(transcriber: Transcriber, talk: Path) -> None:
     assert transcriber.load_s > 0
     transcription = transcriber.transcribe(talk)

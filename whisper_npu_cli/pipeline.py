@@ -30,7 +30,13 @@ from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.channels import ChannelTranscription
-from whisper_npu_cli.longform.guide import UNCOVERED_FRAMES, Guide, move_start
+from whisper_npu_cli.longform.guide import (
+    UNCOVERED_FRAMES,
+    Guide,
+    count_speech,
+    is_sparse,
+    move_start,
+)
 from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
@@ -265,9 +271,7 @@ class Transcription:
         return None
 
     def _count_speech(self, window: Window) -> int:
-        """Return the frames of speech in a window."""
-        inside = cut_spans(self._speech, (window.start, window.end))
-        return sum(end - start for start, end in inside)
+        return count_speech(self._speech, Span(window.start, window.end))
 
     def _open_windows(self) -> TimedWindows:
         return TimedWindows(MelStream(self._timed_blocks(), self._stats), self.stopwatch)
@@ -298,7 +302,7 @@ class Transcription:
 
     @property
     def _guide(self) -> Guide:
-        return Guide(self._speech, self._options.vad.pad_frames)
+        return Guide(self._speech, self._options.vad.pad_frames, self._faint)
 
     def _clips(self) -> list[Span]:
         return plan_clips(self._options.clip_timestamps, self._stats.n_frames)
@@ -312,7 +316,11 @@ class Transcription:
         clips = cut_spans(self._clips(), Span(0, self._n_decided))
         heard = [*self._speech, *self._faint]
         speech = [span for clip in clips for span in cut_spans(heard, clip)]
-        text = [round_span(segment.start, segment.end) for segment in self._segments]
+        text = [
+            round_span(segment.start, segment.end)
+            for segment in self._segments
+            if not is_sparse(segment, self._speech)
+        ]
         return tuple(span.seconds for span in find_uncovered(speech, text, UNCOVERED_FRAMES))
 
     def _timed_blocks(self) -> Iterator[NDArray[np.float32]]:

@@ -97,6 +97,14 @@ class ForgetfulModel(Model):
         return super()._say(window)[:3]
 
 
+class OneSidedModel(Model):
+    """A model that writes the last word alone, as if it lasted over all that is said."""
+
+    def _say(self, window: NDArray[np.float32]) -> tuple[int, ...]:
+        tokens = super()._say(window)
+        return (BEGIN, *tokens[-2:]) if tokens else ()
+
+
 def said(
     model: Model, spans: Sequence[tuple[int, int]], batch_size: int, guide: Guide = NO_GUIDE
 ) -> list[str]:
@@ -157,6 +165,15 @@ def test_speech_that_a_window_leaves_out_is_decoded_again() -> None:
     assert said(model, spans, 8) == ["0"]
     for speech, words in (([Span(0, 50), Span(950, 1100)], ["0", "1"]), ([Span(0, 90)], ["0"])):
         assert said(ForgetfulModel([0, 1000], 2), spans, 8, Guide(speech, 40)) == words
+
+
+def test_speech_that_is_told_by_none_of_the_words_over_it_is_decoded_alone() -> None:
+    words = [300, 900, 1500, 2100]
+    speech = [Span(at - 200, at + 60) for at in words]
+    model = OneSidedModel(words, 4)
+    assert said(model, [(0, 2200)], 8) == ["3"]
+    # The two last sentences together are spoken in 5.2 s, which one token is too little for.
+    assert said(model, [(0, 2200)], 8, Guide(speech, 40)) == ["0", "1", "2", "3"]
 
 
 def test_no_windows_no_work() -> None:

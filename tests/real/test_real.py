@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ from tests.support.real_speech import (
     LONG,
     LONG_ORDER,
     RUSSIAN,
+    compose_sentences,
     read_clip,
     split_words,
 )
 from whisper_npu_cli import DecodingOptions, EngineOptions, TranscribeOptions, Transcriber
-from whisper_npu_cli.options import WordOptions
+from whisper_npu_cli.longform.guide import count_speech
+from whisper_npu_cli.options import LongForm, VadOptions, WordOptions
+from whisper_npu_cli.spans import round_span
+from whisper_npu_cli.speech.detect import SpeechFinder
 from whisper_npu_cli.transcript import Result, Segment
 
 pytestmark = pytest.mark.real
@@ -206,6 +210,55 @@ def test_what_the_clips_say_is_what_is_heard(transcribers: Any) -> None:
         n_errors += count_errors(SAID[name], text)
         n_words += len(split_words(SAID[name]))
     assert n_errors / n_words < 0.15  # 12 % measured: names, spelling, Russian endings
+
+
+def share_of_words(name: str, segments: Sequence[Segment], start: float, end: float) -> float:
+    """Return how much of what is said from `start` to `end` has been written about there."""
+    near = [s.text for s in segments if s.end > start and s.start < end]
+    said = set(split_words(SAID[name]))
+    return len(said & set(split_words("".join(near)))) / len(said)
+
+
+ENGLISH_FIRST = (
+    "librispeech_1089-134686-0009.wav",
+    "fleurs_en_02.wav",
+    "librispeech_61-70968-0000.wav",
+    "fleurs_en_04.wav",
+    *RUSSIAN,
+)
+RUSSIAN_FIRST = (
+    *RUSSIAN,
+    "fleurs_en_02.wav",
+    "jfk.flac",
+    "librispeech_61-70968-0000.wav",
+)
+
+
+@pytest.mark.parametrize("mode", ["sequential", "batched"])
+@pytest.mark.parametrize("names", [ENGLISH_FIRST, RUSSIAN_FIRST], ids=["en, ru", "ru, en"])
+def test_a_file_in_two_languages_loses_nothing(
+    transcribers: Any, names: Sequence[str], mode: LongForm
+) -> None:
+    samples, spans = compose_sentences(names, [1.0] * len(names))
+    transcription = transcribers("base").transcribe(samples, TranscribeOptions(long_form=mode))
+    segments = list(transcription)
+    # Of the right sentences at least half of the words are right; a sentence left out has none.
+    shares = {
+        name: share_of_words(name, segments, *span) for name, span in zip(names, spans, strict=True)
+    }
+    assert min(shares.values()) > 0.3, shares
+
+
+@pytest.mark.parametrize("below_db", [30, 40, 50])
+def test_a_speaker_far_below_another_is_heard(below_db: int) -> None:
+    names = ("jfk.flac", "fleurs_en_01.wav", "librispeech_3570-5694-0000.wav", "fleurs_en_02.wav")
+    samples, spans = compose_sentences(names, [1.0, 10 ** (-below_db / 20)] * 2)
+    finder = SpeechFinder(VadOptions())
+    finder.add(samples)
+    speech = finder.finish()
+    for start, end in spans:
+        # 4 s of one gain may begin with the end of the loud speaker.
+        assert count_speech(speech, round_span(start, end)) > 30 * (end - start)
 
 
 def test_samples_are_the_recordings(real_models: dict[str, Path]) -> None:

@@ -12,7 +12,7 @@ from tests.support.long_files import NO_SPEECH
 from tests.support.speech_spans import options, probabilities, track
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.options import VadOptions
-from whisper_npu_cli.spans import Span
+from whisper_npu_cli.spans import Span, cut_spans
 from whisper_npu_cli.speech.detect import SpeechFinder
 
 
@@ -108,6 +108,23 @@ def test_quiet_speech_is_heard_as_speech_at_a_normal_level_is(level_db: int) -> 
     # Digits have many edges, and short pauses that come and go; of real clips 3 % differ.
     assert np.mean(marks[0] != marks[1]) < 0.12
     assert marks[1].sum() > 0.85 * marks[0].sum()
+
+
+@pytest.mark.parametrize("below_db", [30, 40, 50])
+def test_speech_far_below_a_loud_speaker_is_heard(below_db: int) -> None:
+    loud, pause = compose_recording(12.0, 0.5), np.zeros(5 * SAMPLE_RATE)
+    quiet = compose_recording(12.0, 0.5, 1) * 10 ** (-below_db / 20)
+    alone = find(np.concatenate([pause, quiet]))
+    together = cut_spans(find(np.concatenate([loud, pause, quiet])), (1700, 2900))
+    # Digits have short pauses that come and go; where batches begin differs too.
+    assert sum(b - a for a, b in together) > 0.8 * sum(b - a for a, b in alone)
+
+
+@pytest.mark.parametrize("level", [1e-4, 1e-3, 1e-2])
+def test_room_tone_after_loud_speech_is_no_speech(level: float) -> None:
+    tone = level * np.random.default_rng(0).standard_normal(60 * SAMPLE_RATE)
+    spans = find(np.concatenate([compose_recording(12.0, 0.5), tone]))
+    assert all(end < 1250 for _, end in spans)
 
 
 def test_a_gain_does_not_depend_on_how_blocks_are_cut() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,24 @@ def compose_long() -> NDArray[np.float32]:
         # At one level: two of the clips are at -60 dBFS, and no program hears these among others.
         pieces += [hiss.astype(np.float32), clip * np.float32(0.5 / np.abs(clip).max())]
     return np.concatenate(pieces)
+
+
+def compose_sentences(
+    names: Sequence[str], gains: Sequence[float]
+) -> tuple[NDArray[np.float32], list[tuple[float, float]]]:
+    """Return clips of one peak times their `gains`, after 0.5 to 3.5 s of hiss, and their times."""
+    rng = np.random.default_rng(0)
+    pieces: list[NDArray[np.float32]] = []
+    spans, at = [], 0
+    for name, gain in zip(names, gains, strict=True):
+        pause_s = 0.5 + 3 * rng.random()
+        seed = int(rng.integers(1_000_000))
+        hiss = 1e-5 * np.random.default_rng(seed).standard_normal(round(pause_s * SAMPLE_RATE))
+        clip = read_clip(name)
+        pieces += [hiss.astype(np.float32), clip * np.float32(0.5 * gain / np.abs(clip).max())]
+        start, at = at + hiss.size, at + hiss.size + clip.size
+        spans.append((start / SAMPLE_RATE, at / SAMPLE_RATE))
+    return np.concatenate(pieces), spans
 
 
 def split_words(text: str) -> list[str]:

@@ -136,7 +136,7 @@ def _choose_track(
         if len(tracks) == 1 or wanted is not None:
             return index, None
         others = ", ".join(name for i, name in enumerate(names) if i != index)
-        return index, f"{names[index]} is read, of {len(tracks)}: --track takes {others}"
+        return index, f"{names[index]} is read; --track reads another: {others}"
 
 
 def _find_sound(container: Any, tracks: Any) -> int:

@@ -16,8 +16,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
-from whisper_npu_cli.longform.guide import SHORTEST_REST, Guide
+from whisper_npu_cli.longform.guide import SHORTEST_REST, Ahead, Guide
 from whisper_npu_cli.longform.segments import drop_empty, make_segments, order_times
 from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.longform.windows import Decided, MelSource, Window
@@ -33,8 +34,14 @@ class _Job:
 
     rest: Window
     mel: NDArray[np.float32]  # (n_mels, N_FRAMES), `rest` and then zeros
-    encoded: CrossKV  # `mel`, encoded
+    encoded: CrossKV  # `window`, encoded
     segments: list[Segment] = field(default_factory=list)
+    cut: int | None = None  # the frame at which `window` ends early
+
+    @property
+    def window(self) -> Window:
+        """What of the rest is decoded next."""
+        return self.rest if self.cut is None else replace(self.rest, end=self.cut)
 
     @property
     def last_speech_s(self) -> float:
@@ -46,11 +53,20 @@ class _Job:
         """Whether no speech is left."""
         return self.rest.until - self.rest.start < SHORTEST_REST
 
-    def advance(self, n_frames: int) -> None:
-        """Move the start of the rest `n_frames` later."""
-        self.rest = replace(self.rest, start=self.rest.start + n_frames)
+    def advance(self, ahead: Ahead) -> None:
+        """Keep the segments, and move the start of the rest."""
+        self.segments.extend(ahead.segments)
+        # Without timestamp rules it may stay where it is.
+        n_frames = max(1, ahead.start - self.rest.start)
+        self.rest, self.cut = replace(self.rest, start=self.rest.start + n_frames), ahead.end
         self.mel[:, :-n_frames] = self.mel[:, n_frames:]
         self.mel[:, -n_frames:] = 0
+
+    def window_mel(self) -> NDArray[np.float32]:
+        """Return the mel of `window` (n_mels, N_FRAMES), then zeros."""
+        mel = self.mel.copy()
+        mel[:, self.window.n_frames :] = 0
+        return mel
 
 
 def transcribe_batched(
@@ -110,19 +126,20 @@ def _decode(
     while pending:
         decoded = stages.decode([job.encoded for job in pending], previous, first=first)
         for job, one in zip(pending, decoded, strict=True):
-            window, n_decided = job.rest, job.rest.n_frames
+            ahead = Ahead([], job.window.end)
             if not stages.is_silence(one):
-                segments, n_decided = make_segments(one, stages.tokenizer, window)
-                segments = stages.add_words(
-                    job.encoded, segments, window.n_frames, job.last_speech_s
-                )
-                ordered = order_times(segments, window.start_s, window.end_s)
-                kept = drop_empty(ordered)
-                job.segments.extend(kept)
-                if n_decided == window.n_frames:
-                    n_decided = guide.find_rest(kept, window) - window.start
-            job.advance(max(1, n_decided))  # without timestamp rules it may be 0
+                ahead = _follow(job, one, stages, guide)
+            job.advance(ahead)
         pending = [job for job in pending if not job.is_done]
         for job in pending:
-            job.encoded = stages.encode(job.mel, job.rest.start)
+            job.encoded = stages.encode(job.window_mel(), job.rest.start)
         first = False
+
+
+def _follow(job: _Job, decoded: DecodedWindow, stages: Stages, guide: Guide) -> Ahead:
+    """Return the segments of a window, with words if asked for, and where the next begins."""
+    window = job.window
+    segments, n_decided = make_segments(decoded, stages.tokenizer, window)
+    segments = stages.add_words(job.encoded, segments, window.n_frames, job.last_speech_s)
+    kept = drop_empty(order_times(segments, window.start_s, window.end_s))
+    return guide.go_on(kept, window, window.start + n_decided, is_alone=job.cut is not None)

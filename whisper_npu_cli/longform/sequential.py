@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
-from whisper_npu_cli.longform.guide import Guide, is_echo
+from whisper_npu_cli.longform.guide import Ahead, Guide, is_echo
 from whisper_npu_cli.longform.hallucinations import Outcome, find_speech_end, follow_words
 from whisper_npu_cli.longform.segments import (
     drop_empty,
@@ -29,8 +29,8 @@ def transcribe_sequential(
 ) -> Iterator[Decided]:
     """Yield the segments of each window of `clips`.
 
-    With a `guide` no window without speech is decoded, and where text ends before the speech of
-    its window does, the next window begins there.
+    With a `guide` no window without speech is decoded, and where text leaves out speech of its
+    window, the next window begins there.
     """
     history = stages.begin_history()
     before_rest: Sequence[Segment] = []  # of the window whose rest is decoded
@@ -38,30 +38,32 @@ def transcribe_sequential(
     last_speech_s = 0.0
     is_first = True
     for clip in clips:
-        seek = clip.start
+        seek, cut = clip.start, None
         while seek < clip.end:
             if guide is not None and (start := guide.skip_silence(seek, clip)) > seek:
                 seek = start
                 yield Decided([], seek)
                 continue
-            window = make_window(seek, clip)
+            window = make_window(seek, clip, cut)
             encoded = stages.encode(source.window(window.start, window.end), seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first, language=language)
             is_first = False
             if stages.is_silence(decoded):
-                seek = window.end
+                seek, cut = window.end, None
                 yield Decided([], seek)
                 continue
             outcome = _follow(stages, encoded, decoded, window, last_speech_s)
             seek = max(outcome.seek, seek + 1)
             last_speech_s = find_speech_end(outcome.segments) or last_speech_s
-            segments = drop_empty(outcome.segments)
+            segments: Sequence[Segment] = drop_empty(outcome.segments)
             if is_echo(segments, before_rest):
                 segments = []
-            before_rest = []
-            if guide is not None and seek == window.end:
-                seek = guide.find_rest(segments, window)
-                before_rest = segments if seek < window.end else []
+            ahead = Ahead(segments, seek)
+            if guide is not None:
+                ahead = guide.go_on(segments, window, seek, is_alone=cut is not None)
+            is_rest = ahead.end is None and ahead.start < seek
+            segments, seek, cut = ahead.segments, ahead.start, ahead.end
+            before_rest = segments if is_rest else []
             if segments and decoded.language != language:
                 history, language = stages.begin_history(), decoded.language
             if not outcome.is_void:

@@ -84,9 +84,9 @@ def plan_clips(clip_timestamps: Sequence[float], n_frames: int) -> list[Span]:
     return [Span(start, end) for start, end in clips if start < end]
 
 
-def make_window(start: int, clip: Span) -> Window:
-    """Return the window from frame `start`, of 30 s or up to the end of the clip."""
-    return Window(start, min(start + N_FRAMES, clip.end), clip.end)
+def make_window(start: int, clip: Span, end: int | None = None) -> Window:
+    """Return the window from frame `start`, of 30 s or up to the end of the clip, or to `end`."""
+    return Window(start, min(start + N_FRAMES, end or clip.end), clip.end)
 
 
 def plan_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Window]:
