@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.signal import butter, fftconvolve, sosfilt
+from scipy.signal import butter, sosfilt
 
 from tools.recordings.encode import Samples
 from whisper_npu_cli.audio.sources import FileSource
@@ -18,15 +19,21 @@ from whisper_npu_cli.transcript import Damage
 
 # What is compared are levels of 20 ms in the band of a telephone, over 100 ms: coders keep them
 _BAND_HZ = (300, 3400)
-_FRAME = SAMPLE_RATE // 50
+_FRAME_S = 0.02
+_FRAME = round(_FRAME_S * SAMPLE_RATE)
 _SMOOTHED_FRAMES = 5
-_WRONG_DB = 10.0  # 32 kbit/s and 4 bits a sample cost at most 6 dB in 0.1 s of speech
+_WRONG = 10 ** (
+    10 / 20
+)  # 10 dB: 32 kbit/s and 4 bits a sample cost at most 6 dB in 0.1 s of speech
 _FLOOR = 0.01  # of the loudest: 40 dB, below which coders write what they like
 
+_PIECE = 50  # frames: 1 s, in which speech has enough that is loud and soft to be found again
+_SEARCHED_S = 2.0
+_MOVE_COST = 4  # frames that must be more alike elsewhere
+
+_MAX_WRONG_S = 0.3  # the frames before a damaged one, and edges of silence
 # Coders' padding that a container does not tell: 1105 samples of mp3, here at 8 kHz at least
-_MAX_SHIFT_S = 0.15
-_MAX_WRONG_S = 0.2  # the frame before a damaged one, and edges of silence
-_SEARCHED_S = 0.5
+_MAX_LATE_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -39,7 +46,8 @@ class Case:
     status: int | None = 0  # None: 0 or 1, by what is told
     tells: str = ""  # in what is told
     most_lost_s: float = np.inf  # of which is told that it is missing or unsure
-    max_length_error_s: float = 0.15
+    max_late_s: float = _MAX_LATE_S
+    is_open: bool = False  # nobody can know how much is missing at the end
     track: int | str | None = None
 
 
@@ -86,7 +94,7 @@ class Deviation:
     """How far a reading is from what is right, in seconds."""
 
     length_s: float = 0.0
-    shift_s: float = 0.0  # of all sound
+    late_s: float = 0.0  # the sound that is displaced furthest
     wrong_s: float = 0.0  # sound that differs where no damage is told
     lost_s: float = 0.0  # told to be missing or unsure
 
@@ -95,13 +103,14 @@ def measure(case: Case, reading: Reading) -> Deviation:
     """Hold a reading to what is right; nothing where either is an error."""
     if case.right is None or reading.error:
         return Deviation()
-    length_s = case.right.size / SAMPLE_RATE
-    shift = _find_shift(case.right, reading.samples)
+    right = case.right[: reading.samples.size] if case.is_open else case.right
+    length_s = right.size / SAMPLE_RATE
     ends = [length_s if damage.end is None else damage.end for damage in reading.damage]
+    late_s, wrong_s = _compare(right, reading)
     return Deviation(
         length_s=max([reading.samples.size / SAMPLE_RATE, *ends]) - length_s,
-        shift_s=shift / SAMPLE_RATE,
-        wrong_s=_measure_wrong(case.right, reading, shift),
+        late_s=late_s,
+        wrong_s=wrong_s,
         lost_s=sum(end - d.start for end, d in zip(ends, reading.damage, strict=True)),
     )
 
@@ -114,10 +123,10 @@ def find_faults(case: Case, reading: Reading, deviation: Deviation) -> Iterator[
         yield f"does not tell {case.tells!r}"
     if case.status not in (None, reading.status):
         yield f"exit status {reading.status}, not {case.status}"
-    if abs(deviation.length_s) > case.max_length_error_s:
+    if abs(deviation.length_s) > case.max_late_s:
         yield f"{deviation.length_s:+.2f} s long"
-    if abs(deviation.shift_s) > _MAX_SHIFT_S:
-        yield f"shifted by {deviation.shift_s:+.2f} s"
+    if abs(deviation.late_s) > case.max_late_s:
+        yield f"late by {deviation.late_s:+.2f} s"
     if deviation.wrong_s > _MAX_WRONG_S:
         yield f"{deviation.wrong_s:.2f} s are wrong without a word"
     if deviation.lost_s > case.most_lost_s:
@@ -126,37 +135,48 @@ def find_faults(case: Case, reading: Reading, deviation: Deviation) -> Iterator[
 
 def find_first_sound(samples: Samples) -> float | None:
     """Return the second at which sound begins, None where there is none."""
-    levels = _measure_levels(samples)
-    loud = np.flatnonzero(levels > max(_FLOOR * levels.max(initial=0), 1e-4))
-    return float(loud[0] + _SMOOTHED_FRAMES // 2) * _FRAME / SAMPLE_RATE if loud.size else None
+    loud = np.flatnonzero(np.abs(samples) > _FLOOR * np.abs(samples).max(initial=_FLOOR))
+    return float(loud[0]) / SAMPLE_RATE if loud.size else None
 
 
-def _find_shift(right: Samples, samples: Samples) -> int:
-    """Return by how many samples the sound comes late."""
-    n = min(right.size, samples.size)
-    if not n or not np.abs(right).max():
-        return 0
-    reach = round(_SEARCHED_S * SAMPLE_RATE)
-    products = fftconvolve(samples, right[::-1], mode="full")[right.size - 1 - reach :]
-    return int(np.abs(products[: 2 * reach + 1]).argmax()) - reach
+def _compare(right: Samples, reading: Reading) -> tuple[float, float]:
+    """Return by how much sound is late at most, and how much of it differs, in seconds.
 
-
-def _measure_wrong(right: Samples, reading: Reading, shift: int) -> float:
-    """Return the seconds that differ outside of what is told."""
-    n = max(right.size, reading.samples.size)
-    moved = np.roll(np.pad(reading.samples, (0, n - reading.samples.size)), -shift)
-    expected, found = (_measure_levels(x) for x in (np.pad(right, (0, n - right.size)), moved))
+    Piece by piece, each is looked for where the one before was, and around it.
+    """
+    expected, found = _measure_levels(right), _measure_levels(reading.samples)
+    n, reach = max(expected.size, found.size), round(_SEARCHED_S / _FRAME_S)
+    expected = np.pad(expected, (0, n - expected.size))
     floor = max(_FLOOR * expected.max(initial=0), 1e-4)
-    ratio = np.maximum(expected, floor) / np.maximum(found, floor)
-    is_wrong = np.abs(20 * np.log10(ratio)) > _WRONG_DB
-    margin_s = _SMOOTHED_FRAMES * _FRAME / SAMPLE_RATE
+    found = np.pad(found, (reach, n - found.size + reach + _PIECE))
+    found = np.maximum(found, floor)
+    # a level may be that of the frame before or behind: 20 ms late are no fault
+    nearby = sliding_window_view(np.pad(np.maximum(expected, floor), 1, mode="edge"), 3)
+    low, high = nearby.min(axis=1) / _WRONG, nearby.max(axis=1) * _WRONG
+    is_told = _mark_damage(reading, n)
+    late, latest, n_wrong = 0, 0, 0
+    for at in range(0, n, _PIECE):
+        size = min(_PIECE, n - at)
+        windows = sliding_window_view(found[at : at + 2 * reach + size], size)
+        is_wrong = (windows < low[at : at + _PIECE]) | (windows > high[at : at + _PIECE])
+        is_wrong &= ~is_told[at : at + _PIECE]
+        costs = is_wrong.sum(axis=1)
+        best = int(np.argmin(costs + _MOVE_COST * (np.arange(costs.size) != late + reach)))
+        if best == late + reach and abs(late) > abs(latest):  # twice in a row: no accident
+            latest = late
+        late = best - reach
+        n_wrong += int(costs[best])
+    return latest * _FRAME_S, n_wrong * _FRAME_S
+
+
+def _mark_damage(reading: Reading, n_frames: int) -> NDArray[np.bool_]:
+    """Return for each frame whether damage is told of it or of one beside it."""
+    is_told = np.zeros(n_frames, bool)
     for damage in reading.damage:
-        end_s = n / SAMPLE_RATE if damage.end is None else damage.end + margin_s
-        start, end = (
-            round(s * SAMPLE_RATE / _FRAME) for s in (max(0, damage.start - margin_s), end_s)
-        )
-        is_wrong[start:end] = False
-    return float(is_wrong.sum()) * _FRAME / SAMPLE_RATE
+        start = int(damage.start / _FRAME_S) - _SMOOTHED_FRAMES
+        end = n_frames if damage.end is None else int(damage.end / _FRAME_S) + _SMOOTHED_FRAMES
+        is_told[max(0, start) : end] = True
+    return is_told
 
 
 def _measure_levels(samples: Samples) -> NDArray[np.float64]:

@@ -34,7 +34,7 @@ _SNDFILE = {  # by suffix: what libsndfile writes of it
     "caf": ("PCM_16", "ALAC_16"),
     "ogg": ("VORBIS",),
 }
-_LARGE_MB = 1000
+_LARGE_MB = 300
 _CRASH, _BUG = "a decoder crashed", "an exception in Python"
 _SLOW, _LARGE = f"slower than {_SLOW_S:g} s", f"larger than {_LARGE_MB} MB, and than those before"
 _BAD = (_CRASH, _BUG, _SLOW, _LARGE)

@@ -66,6 +66,12 @@ _DAMAGED = (
     *("opus", "ogg, flac", "webm, opus", "webm as recorded live", "mkv, aac", "mkv, flac"),
     *("ts, aac", "ts, mp2", "mpeg program stream, mp2", "wma", "flv, aac", "avi, mp3", "ac3"),
 )
+# Whose last frame or page, where it is cut, may have been followed by any number of others
+_WITHOUT_LENGTH = (
+    *("mp3 without a Xing header", "mp2", "aac (ADTS), 16 kHz", "amr", "ac3", "opus", "ogg, flac"),
+    *("ogg", "webm as recorded live", "ts, aac", "ts, mp2"),
+)
+_ESTIMATED = ("mp4, fragments", "wma", "avi, mp3", "mpeg program stream, mp2")  # the length
 _GAPS = {
     "mkv, opus": ("mkv", Coding("libopus", 48_000)),
     "webm, opus": ("webm", Coding("libopus", 48_000)),
@@ -73,7 +79,10 @@ _GAPS = {
     "ts, aac": ("ts", Coding("aac", 48_000)),
     "flv, aac": ("flv", Coding("aac", 44_100)),
 }
-_MIDDLE_LOSS_S = 1.5  # what 300 bad bytes may cost: a page of ogg is 1 s
+_MIDDLE_LOSS_S = 3.0  # what 300 bad bytes may cost: a page of ogg is 1 s, a cluster of mkv more
+# Where streams have no time stamps, nobody knows how much is missing between two pieces of sound,
+# as the 1.2 s of 2000 bytes of amr, and the padding of each part's coder is heard
+_UNTIMED_S = 1.5
 
 
 def list_changes() -> Iterator[Case]:
@@ -83,7 +92,7 @@ def list_changes() -> Iterator[Case]:
         codings = (first, second, first)
         parts = [(suffix, read_speech(clip), c) for clip, c in zip(order, codings, strict=True)]
         # the padding of each part's coder is heard where containers do not tell it
-        yield Case(name, partial(_join, parts=parts), read_speech(*order), max_length_error_s=0.3)
+        yield Case(name, partial(_join, parts=parts), read_speech(*order), max_late_s=_UNTIMED_S)
     yield Case("ogg: vorbis, rate and channels", _join_vorbis, read_speech(*order))
 
 
@@ -110,28 +119,30 @@ def list_damage() -> Iterator[Case]:
         makes[kind.lower()] = partial(write_sndfile, samples=read_speech(), format=kind)
     for name, make in makes.items():
         for how, (edit, status) in _EDITS.items():
-            # the index is at the end
-            is_lost = how == _CUT and name in ("m4a, aac", "3gp, amr")
+            # the index is at the end, and found through the length of the sound before it
+            is_lost = how in (_CUT, _GONE) and name in ("m4a, aac", "3gp, amr")
             yield Case(
                 f"{name}: {how}",
                 partial(_edit, make=make, edit=edit),
                 None if is_lost else read_speech(),
-                status,
+                1 if how == _LAST and name in _WITHOUT_LENGTH else status,
                 tells="its index is missing" if is_lost else "",
                 most_lost_s=np.inf if how == _CUT else _MIDDLE_LOSS_S,
+                max_late_s=_UNTIMED_S,
+                is_open=how == _CUT and name in (*_WITHOUT_LENGTH, *_ESTIMATED),
             )
 
 
-_CUT = "cut at 60 %"
+_CUT, _GONE, _LAST = "cut at 60 %", "2000 bytes gone", "last byte missing"
 _EDITS: dict[str, tuple[Callable[[bytes], bytes], int | None]] = {
     "300 random bytes": (
         lambda data: _overwrite(data, np.random.default_rng(0).bytes(300)),
         None,
     ),
     "300 zeros": (lambda data: _overwrite(data, bytes(300)), None),
-    "2000 bytes gone": (lambda data: data[: len(data) // 2] + data[len(data) // 2 + 2000 :], None),
+    _GONE: (lambda data: data[: len(data) // 2] + data[len(data) // 2 + 2000 :], None),
     _CUT: (lambda data: data[: int(len(data) * 0.6)], 1),
-    "last byte missing": (lambda data: data[:-1], 0),
+    _LAST: (lambda data: data[:-1], 0),
 }
 
 

@@ -73,7 +73,6 @@ CODINGS: dict[str, tuple[str, Coding]] = {
     "mkv, eac3": ("mkv", Coding("eac3", 48_000, 2)),
     "mkv, alac": ("mkv", Coding("alac", 48_000)),
     "mkv, wavpack": ("mkv", Coding("wavpack", 44_100)),
-    "mkv, tta": ("mkv", Coding("tta", 44_100)),
     "ts, aac": ("ts", Coding("aac", 48_000)),
     "ts, mp2": ("ts", Coding("mp2", 48_000)),
     "ts, mp3": ("ts", Coding("libmp3lame", 44_100)),
@@ -94,10 +93,9 @@ CODINGS: dict[str, tuple[str, Coding]] = {
     "wavpack": ("wv", Coding("wavpack", 44_100)),
     "tta": ("tta", Coding("tta", 44_100)),
     "real audio, 14.4": ("rm", Coding("real_144", 8000, bit_rate=8000)),
-    "sbc (Bluetooth)": ("sbc", Coding("sbc", 16_000)),
     "adts within latm": ("latm", Coding("aac", 48_000)),
     "swf, mp3": ("swf", Coding("libmp3lame", 44_100)),
-    "voc": ("voc", Coding("pcm_u8")),
+    "voc": ("voc", Coding("pcm_u8", 8000)),
 }
 
 

@@ -60,7 +60,7 @@ class Row:
         if self.case.right is not None:
             length += f" of {self.case.right.size / SAMPLE_RATE:.2f}"
             first += f" of {_format_second(find_first_sound(self.case.right))}"
-        late = f"{self.deviation.shift_s:.3f}"
+        late = f"{self.deviation.late_s:.2f}"
         cells = [self.case.name, right, length, first, late, str(self.reading.status)]
         told = "<br>".join(self.reading.told).replace("|", "\\|")
         return f"| {' | '.join(cells)} | {told} |"
@@ -111,7 +111,7 @@ def _compose(
         "Length and first sound are as read, of what is right. *Late* is by how much all sound is "
         "late: padding of the coder that the container does not tell. *Status* is what a "
         "transcription ends with: 1 where speech may be missing. Right is what has the length to "
-        "0.15 s, lies where it should to 0.15 s, and has no more than 0.2 s of sound, by its "
+        "0.15 s, lies where it should to 0.15 s, and has no more than 0.3 s of sound, by its "
         "level, that differs from the original outside of what is told.\n"
     )
     for group, rows in tables.items():

@@ -31,14 +31,17 @@ class Clock:
         return stamp_s - self._zero_s
 
     def find_gap(self, frame: Any, tolerance_s: float) -> float:
-        """Return for how many seconds nothing lies before a frame, and move on over them."""
+        """Return for how many seconds nothing lies before a frame, and move on over them.
+
+        What is at most `tolerance_s` is none.
+        """
         if frame.pts is None:
             return 0.0
         gap_s = self.read(frame.pts * self._tick_s) - self.now_s
         if tolerance_s < gap_s <= self._longest_gap_s:
             self.now_s += gap_s
             return gap_s
-        if gap_s < -JITTER_S or gap_s > self._longest_gap_s:  # the clock was set anew
+        if abs(gap_s) > JITTER_S:  # the clock was set anew, or is wrong
             self._zero_s += gap_s
         return 0.0
 
