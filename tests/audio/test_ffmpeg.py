@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.support.bad_audio import RATE, cut, tone
 from tools.recordings.encode import Coding, make_pause, write, write_tracks
+from whisper_npu_cli.audio import clock
 from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.errors import AudioError
 
@@ -233,3 +235,17 @@ def test_damage_in_many_places_that_are_close_is_one(tmp_path: Path) -> None:
     path.write_bytes(data[:1500] + noise + data[1800:])
     _, source = listen(path)
     assert len(source.damage) == 1
+
+
+def test_gaps_in_a_damaged_clock_have_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "_MAX_GAPS_S", 30.0)
+    path = write(tmp_path / "gaps.mkv", TONE, replace(AAC, gap=(1.0, 20.0)))
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.audio
+        time = clock.Clock(container, stream, 0.0)
+        (frame, *_) = container.decode(stream)
+        for seconds, expected in ((20, 20.0), (40, 0.0), (45, 5.0)):
+            frame.pts = round(seconds / stream.time_base)
+            assert time.find_gap(frame, 0.1) == pytest.approx(expected, abs=0.1)

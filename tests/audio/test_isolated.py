@@ -162,6 +162,22 @@ def test_what_a_decoder_prints_is_no_answer(wav: Path, broken: Path) -> None:
     assert read_samples(wav).size == SECONDS * RATE
 
 
+def test_decoder_that_finds_no_end_costs_one_file(wav: Path, broken: Path) -> None:
+    (broken / "breaks.py").write_text(
+        "from whisper_npu_cli.audio import child\n"
+        "original = child.read_mono\n"
+        "def read_mono(*arguments):\n"
+        "    yield next(original(*arguments))\n"
+        "    while True:\n        pass\n"
+        "child.read_mono, child.PATIENCE_S = read_mono, 0.2\n"
+    )
+    source = FileSource(wav)
+    samples = np.concatenate(list(source.blocks()))
+    assert 0 < samples.size < SECONDS * RATE
+    assert [damage.reason for damage in source.damage] == ["its decoder finds no end"]
+    assert source.damage[0].is_loss
+
+
 def test_many_threads_read_at_once(wav: Path) -> None:
     expected = read_samples(wav)
     with ThreadPoolExecutor(8) as pool:

@@ -107,8 +107,9 @@ def measure(case: Case, reading: Reading) -> Deviation:
     length_s = right.size / SAMPLE_RATE
     ends = [length_s if damage.end is None else damage.end for damage in reading.damage]
     late_s, wrong_s = _compare(right, reading)
+    read_s = reading.samples.size / SAMPLE_RATE
     return Deviation(
-        length_s=max([reading.samples.size / SAMPLE_RATE, *ends]) - length_s,
+        length_s=(read_s if case.is_open else max(read_s, *ends, 0.0)) - length_s,
         late_s=late_s,
         wrong_s=wrong_s,
         lost_s=sum(end - d.start for end, d in zip(ends, reading.damage, strict=True)),

@@ -68,4 +68,4 @@ def _time(function: Callable[[Path], None], path: Path) -> float:
 
 
 def _format(seconds: list[float]) -> str:
-    return f"{1000 * statistics.median(seconds):.0f} ms (at most {1000 * max(seconds):.0f})"
+    return f"{1000 * statistics.median(seconds):.1f} ms (at most {1000 * max(seconds):.1f})"

@@ -35,9 +35,10 @@ _SNDFILE = {  # by suffix: what libsndfile writes of it
     "ogg": ("VORBIS",),
 }
 _LARGE_MB = 300
-_CRASH, _BUG = "a decoder crashed", "an exception in Python"
+_CRASH, _STUCK = "a decoder crashed", "a decoder found no end"
+_BUG = "an exception in Python"
 _SLOW, _LARGE = f"slower than {_SLOW_S:g} s", f"larger than {_LARGE_MB} MB, and than those before"
-_BAD = (_CRASH, _BUG, _SLOW, _LARGE)
+_BAD = (_CRASH, _STUCK, _BUG, _SLOW, _LARGE)
 _PEAK = re.compile(r"^VmHWM:\s*(\d+) kB", re.MULTILINE)
 
 
@@ -111,12 +112,17 @@ def _read(path: Path) -> tuple[str, str]:
         with closing(read_isolated(Request(str(path)))) as pieces:
             damage = [piece for piece in pieces if isinstance(piece, Damage)]
     except AudioError as error:
-        return (_CRASH, str(error)) if "crashed" in str(error) else ("refused", "")
+        return _find_end_of_decoder(str(error)) or "refused", ""
     except RuntimeError as error:
         return _BUG, str(error)
-    if crashes := [piece.reason for piece in damage if "crashed" in piece.reason]:
-        return _CRASH, crashes[0]
-    return ("read, damage told" if damage else "read, nothing told"), ""
+    reasons = "; ".join(piece.reason for piece in damage)
+    told = "read, damage told" if damage else "read, nothing told"
+    return _find_end_of_decoder(reasons) or told, ""
+
+
+def _find_end_of_decoder(reason: str) -> str | None:
+    words = {"its decoder crashed": _CRASH, "its decoder finds no end": _STUCK}
+    return next((kind for words, kind in words.items() if words in reason), None)
 
 
 def mutate(data: bytes, seeds: Sequence[tuple[str, bytes]], random: np.random.Generator) -> bytes:

@@ -20,7 +20,7 @@ from whisper_npu_cli.transcript import Damage
 
 _SLACK_S = 0.5  # muxers round durations up by a few frames of 20-100 ms
 # Whose time stamps are FFmpeg's, which counts the frames with the duration of the first
-_COUNTED = ("mp3", "aac", "ac3", "eac3", "amr")
+_COUNTED = ("mp3", "aac", "ac3", "eac3", "amr", "avi")
 _WITHOUT_GAPS = ("ogg",)  # whose time stamps count the samples
 _APART_S = 0.5  # damage that is closer is one: a lost place costs some of the packets behind it
 # What cannot be decoded at the end of these is sound, and no tag, if they do not state a length
