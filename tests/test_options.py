@@ -111,6 +111,7 @@ def test_content_that_is_none_of_theirs_is_refused(
         (VadOptions, {"max_speech_duration_s": 31.0}),
         (SubtitleLayout, {"max_line_count": 2}),
         (SubtitleLayout, {"max_line_width": 40, "max_words_per_line": 3}),
+        (SubtitleLayout, {"subtitles": True, "max_words_per_line": 3}),
         (EngineOptions, {"device": "tpu"}),
         (EngineOptions, {"precision": "nonsense"}),
         (EngineOptions, {"cross_kv": "bf16"}),

@@ -199,8 +199,14 @@ class WordOptions(Options):
 
 @dataclass(frozen=True)
 class SubtitleLayout(Options):
-    """How words become the lines of subtitles; None: no limit."""
+    """How words become the lines of subtitles; None: no limit, or what the preset has."""
 
+    subtitles: bool = _words(
+        False,
+        "Cues as Netflix and the BBC ask for, in srt, vtt and lrc: 2 lines of 42 columns (unless "
+        "--max-line-width and --max-line-count say otherwise), 17 characters a second, 1 to 7 s, "
+        "broken at sentences, clauses, then pauses; finds when each word is said",
+    )
     highlight_words: bool = _words(
         False, "Underline each word as it is said, in srt and vtt; needs --word-timestamps"
     )
@@ -217,7 +223,9 @@ class SubtitleLayout(Options):
     )
 
     def _refuse_contradictions(self) -> None:
-        if self.max_line_count is not None and self.max_line_width is None:
+        if self.subtitles and self.max_words_per_line is not None:
+            raise UsageError("--max-words-per-line and --subtitles exclude each other")
+        if self.max_line_count is not None and self.max_line_width is None and not self.subtitles:
             raise UsageError(
                 "--max-line-count needs --max-line-width",
                 hint="without a width all of a segment is one line",

@@ -39,7 +39,7 @@ from whisper_npu_cli.longform.guide import (
 )
 from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.longform.sequential import transcribe_sequential
-from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.longform.stages import Stages, Stopped
 from whisper_npu_cli.longform.windows import (
     Decided,
     Window,
@@ -51,7 +51,7 @@ from whisper_npu_cli.options import EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
 from whisper_npu_cli.speech.detect import SpeechFinder
 from whisper_npu_cli.timings import Stopwatch
-from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
+from whisper_npu_cli.transcript import Progress, Result, Segment, Transcript, TranscriptionInfo
 from whisper_npu_cli.writers.remarks import describe_damage
 
 
@@ -79,18 +79,25 @@ class Transcriber:
         self.load_s = perf_counter() - start
 
     def transcribe(
-        self, audio: Audio, options: TranscribeOptions | None = None
+        self,
+        audio: Audio,
+        options: TranscribeOptions | None = None,
+        progress: Progress | None = None,
     ) -> Transcription | ChannelTranscription:
         """Begin a transcription of a path, bytes, a binary file object, samples or a `Source`.
 
-        Nothing is computed before it is iterated over. UsageError where `options` ask for what the
-        model does not have; AudioError for the speakers of what has no channels.
+        It goes on from the `progress` of an earlier one with the same options; channels apart
+        begin anew. Nothing is computed before it is iterated over. UsageError where `options` ask
+        for what the model does not have; AudioError for the speakers of what has no channels.
         """
         options, stopwatch, source = options or TranscribeOptions(), Stopwatch(), open_source(audio)
         if options.speakers is None:
-            return Transcription(self, make_rereadable(source), options, stopwatch)
+            once_more = make_rereadable(source)
+            return Transcription(self, once_more, options, stopwatch, progress or Progress())
         channels = zip(options.list_channels(), split_channels(source), strict=True)
-        jobs = {name: Transcription(self, one, options, stopwatch) for name, one in channels}
+        jobs = {
+            name: Transcription(self, one, options, stopwatch, Progress()) for name, one in channels
+        }
         return ChannelTranscription(jobs, stopwatch)
 
     def close(self) -> None:
@@ -113,6 +120,7 @@ class Transcription:
         source: Source,
         options: TranscribeOptions,
         stopwatch: Stopwatch,
+        progress: Progress,
     ) -> None:
         self.stopwatch = stopwatch  # of its stages; who writes the result adds that
         self._source = source
@@ -123,8 +131,9 @@ class Transcription:
         self._windows: TimedWindows | None = None
         self._speech: list[Span] = []
         self._faint: list[Span] = []  # what may be speech too
-        self._segments: list[Segment] = []
-        self._n_decided = 0  # frames
+        self._earlier = progress
+        self._segments = list(progress.segments)
+        self._n_decided = progress.end_frame
         self._peak = 0.0  # of the samples
         self._is_iterated = self._is_stopped = self._is_complete = False
 
@@ -137,7 +146,10 @@ class Transcription:
             self._stats = self._scan()
             self._refuse()
             self._windows = self._open_windows()
-            if self._stages.language is None:
+            if self._earlier.language is not None:
+                self._stages.language = self._earlier.language
+                self._stages.language_probs = dict(self._earlier.language_probs)
+            elif self._stages.language is None:
                 self._detect_language(self._windows)
         return TranscriptionInfo(
             duration_s=self._stats.duration_s,
@@ -157,14 +169,20 @@ class Transcription:
         return self._decide()
 
     def stop(self) -> None:
-        """End the iteration after the segments of the windows that are being decoded."""
-        self._is_stopped = True
+        """End the iteration after the window that is being decoded; give up several at once."""
+        self._is_stopped = self._stages.is_stopped = True
 
     @property
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
         n_frames = self._stats.n_frames
         return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
+
+    @property
+    def checkpoint(self) -> Progress:
+        """What has been decided so far, for a later transcription to go on from."""
+        stages, segments = self._stages, tuple(self._segments)
+        return Progress(self._n_decided, stages.language, stages.language_probs, segments)
 
     @property
     def result(self) -> Result:
@@ -189,9 +207,12 @@ class Transcription:
     def _decide(self) -> Iterator[Segment]:
         info = self.begin()
         decided_windows = self._decided_windows()
-        end_s = 0.0
+        end_s = self._segments[-1].end if self._segments else 0.0
         while not self._is_stopped:
-            decided = next(decided_windows, None)
+            try:
+                decided = next(decided_windows, None)
+            except Stopped:
+                return
             if decided is None:
                 self._n_decided = self._stats.n_frames
                 self._is_complete = True
@@ -224,8 +245,11 @@ class Transcription:
         assert self._windows is not None, "begin() comes before"
         if self._long_form == "sequential":
             guide = self._guide if self._options.vad_skip else None
-            return transcribe_sequential(self._windows, self._stages, self._clips(), guide)
+            left = cut_spans(self._clips(), (self._n_decided, self._stats.n_frames))
+            earlier = self._earlier.segments
+            return transcribe_sequential(self._windows, self._stages, left, guide, earlier)
         windows, size = self._speech_windows(), self._options.batch_size
+        windows = [window for window in windows if window.start >= self._n_decided]
         return transcribe_batched(self._windows, self._stages, windows, size, self._guide)
 
     def _detect_language(self, source: TimedWindows) -> None:

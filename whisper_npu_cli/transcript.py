@@ -77,6 +77,16 @@ class Transcript:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """What of an audio is decided, from where a later transcription goes on."""
+
+    end_frame: int = 0  # (10 ms) before which all is decided
+    language: str | None = None
+    language_probs: Mapping[str, float] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
+
+
+@dataclass(frozen=True)
 class DeviceProof:
     """Evidence that a device computed a window."""
 

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from time import sleep
 
 import numpy as np
 import pytest
@@ -178,16 +179,30 @@ def test_pipe_that_breaks_is_not_taken_for_its_end(wav: bytes) -> None:
             list(source.blocks())
 
 
-def test_pipe_that_does_not_wait_is_not_taken_for_its_end() -> None:
+def test_pipe_that_does_not_wait_is_waited_for(wav: bytes) -> None:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)
-    os.write(writing, b"RIFF")
-    with (
-        os.fdopen(writing, "wb"),
-        os.fdopen(reading, "rb", buffering=0) as stream,
-        pytest.raises(AudioError, match="does not wait"),
-    ):
-        read_samples(stream)  # type: ignore[arg-type]
+
+    def write() -> None:
+        with os.fdopen(writing, "wb", buffering=0) as stream:
+            for start in range(0, len(wav), 10_000):
+                stream.write(wav[start : start + 10_000])
+                sleep(0.01)
+
+    writer = Thread(target=write)
+    with os.fdopen(reading, "rb", buffering=0) as stream:
+        writer.start()
+        np.testing.assert_array_equal(read_samples(stream), read_samples(wav))  # type: ignore[arg-type]
+    writer.join()
+
+
+def test_stream_that_has_nothing_yet_is_not_taken_for_its_end() -> None:
+    class Unready(io.RawIOBase):
+        def read(self, _size: int = -1) -> None:  # as those without a descriptor may
+            return None
+
+    with pytest.raises(AudioError, match="does not wait"):
+        read_samples(Unready())  # type: ignore[arg-type]
 
 
 def test_stream_that_is_closed_is_named(wav: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -57,16 +58,26 @@ def test_ctrl_c_writes_what_there_is_and_resume_finishes(
         rest, errors = process.stdout.read(), process.stderr.read()
     assert process.returncode == 130
     assert heading.startswith("==> ")
-    assert names(out) == {"long.partial.txt"}
+    assert names(out) == {"long.partial.txt", "long.partial.progress"}
     printed = [line.split("] ", 1)[1].strip() for line in (first + rest).splitlines()]
     assert (out / "long.partial.txt").read_text().splitlines() == printed
     assert "interrupted: 0 of 2 inputs are complete" in errors
+    assert f"{out / 'long.partial.txt'}: up to 0" in errors
+    assert "; the same command with --resume goes on\n" in errors
 
-    assert cli("transcribe", *options, "--resume").status == 0
+    resumed = cli("transcribe", *options, "--resume", "--json")
+    assert resumed.status == 0
     assert names(out) == {"long.txt", "short.txt"}
     complete = (out / "long.txt").read_text().splitlines()
     assert complete[: len(printed)] == printed
     assert len(complete) > len(printed)
+    whole, resumed_long = (
+        run.document["results"][0]
+        for run in (cli("transcribe", inputs[0], *SEQUENTIAL, "--json"), resumed)
+    )
+    assert resumed_long["segments"] == whole["segments"]
+    assert resumed_long["language_probs"] == whole["language_probs"]
+    assert 0 < len(resumed_long["windows"]) < len(whole["windows"])
 
     again = cli("transcribe", *options, "--resume", "--json", "-m", "none-such")  # nor is it loaded
     assert again.status == 0
@@ -84,9 +95,83 @@ def test_ctrl_c_writes_what_there_is_of_both_channels(inputs: list[Path], tmp_pa
         process.send_signal(signal.SIGINT)
         rest = process.stdout.read()
     assert process.returncode == 130
-    assert names(out) == {"long.partial.txt"}
+    assert names(out) == {"long.partial.txt"}  # of channels none goes on
     printed = [line.split("] ", 1)[1].replace(":  ", ": ") for line in (first + rest).splitlines()]
     assert (out / "long.partial.txt").read_text().splitlines() == printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_end_a_run_as_ctrl_c_does(
+    inputs: list[Path], tmp_path: Path, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    with start(inputs[0], *SEQUENTIAL, "-f", "txt", "-o", out) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(number)
+        process.stdout.read()
+    assert process.returncode == 128 + number
+    assert names(out) == {"long.partial.txt", "long.partial.progress"}
+
+
+def test_a_batch_is_given_up_and_decoded_by_resume(
+    cli: Cli, inputs: list[Path], tmp_path: Path
+) -> None:
+    options = (inputs[0], "-m", "demo", "--long-form", "batched", "--batch-size", "2", "-f", "json")
+    with start(*options, "-o", tmp_path) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+    assert process.returncode == 130
+    partial = json.loads((tmp_path / "long.partial.json").read_text())
+    assert cli("transcribe", *options, "-o", tmp_path, "--resume").status == 0
+    resumed = json.loads((tmp_path / "long.json").read_text())
+    assert cli("transcribe", *options, "-o", tmp_path / "whole").status == 0
+    assert resumed == json.loads((tmp_path / "whole" / "long.json").read_text())
+    n_partial = len(partial["segments"])
+    assert 0 < n_partial < len(resumed["segments"])
+    assert partial["segments"] == resumed["segments"][:n_partial]
+
+
+def test_resume_begins_anew_where_the_options_are_others(
+    cli: Cli, inputs: list[Path], tmp_path: Path
+) -> None:
+    options = (inputs[0], *SEQUENTIAL, "-f", "txt", "-o", tmp_path)
+    with start(*options) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+    result = cli("transcribe", *options, "--resume", "--temperature", "0.2")
+    assert result.status == 0
+    assert f"{inputs[0]}: begins anew: the input, model or options have changed" in result.stderr
+    assert not (tmp_path / "long.partial.progress").exists()
+
+
+def test_what_has_arrived_through_a_pipe_is_transcribed(inputs: list[Path], tmp_path: Path) -> None:
+    data = inputs[1].read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "transcribe", "-", *SEQUENTIAL, "-f", "txt", "-o", tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(data)  # and it stays open, as that of a recorder
+        process.stdin.flush()
+        while b"loaded" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.stdout.read().decode(), process.stderr.read().decode()
+    assert process.returncode == 130
+    assert "interrupted: transcribing what has arrived" in errors
+    written = (tmp_path / "stdin.txt").read_text().splitlines()
+    assert written == [line.split("] ", 1)[1].strip() for line in printed.splitlines()]
+    assert written
 
 
 def test_a_killed_run_leaves_whole_files_only(inputs: list[Path], tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import webvtt
 
 from tests.cli.conftest import Cli
 from tests.support.places import SAMPLES
@@ -28,6 +30,9 @@ SEGMENT = Segment(0, 0, 0.0, 1.0, " seven three", (1, 2), 0.0, -0.01, 0.8, 0.01,
             ["--word-timestamps", "--max-line-width", 20, "--max-words-per-line", 3],
             "exclude each other",
         ),
+        (["--subtitles", "-f", "srt", "--max-words-per-line", 3], "exclude each other"),
+        (["--subtitles"], "--subtitles is for files with cues: srt, vtt and lrc"),
+        (["--subtitles", "-f", "txt"], "hint: add --output-format srt"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(
@@ -51,6 +56,29 @@ def test_words_are_in_the_document_and_in_the_subtitles(cli: Cli, tmp_path: Path
     assert "".join(word["word"] for word in words).strip() == transcribed["text"].strip()
     assert "align" in {row["stage"] for row in transcribed["timings"]}
     assert (tmp_path / f"{sample.stem}.srt").read_text().count("-->") == len(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "width", "n_lines"),
+    [([], 42, 2), (["--max-line-width", 12, "--max-line-count", 1], 12, 1)],
+)
+def test_subtitles_are_cues_that_can_be_read(
+    cli: Cli, tmp_path: Path, options: list[object], width: int, n_lines: int
+) -> None:
+    sample = min(SAMPLES.glob("*.wav"))
+    files = ("-f", "vtt", "-o", tmp_path)
+    result = cli("transcribe", sample, "--model", "demo", "--json", "--subtitles", *options, *files)
+    assert result.status == 0
+    cues = list(webvtt.read(tmp_path / f"{sample.stem}.vtt"))
+    (transcribed,) = result.document["results"]
+    assert " ".join(cue.text for cue in cues).split() == transcribed["text"].split()
+    for cue in cues:
+        assert len(cue.lines) <= n_lines
+        assert max(map(len, cue.lines)) <= width
+    times = [(cue.start_time.in_milliseconds(), cue.end_time.in_milliseconds()) for cue in cues]
+    end_ms = round(1000 * transcribed["duration_s"])
+    assert all(1000 <= end - start <= 7000 or end == end_ms for start, end in times)
+    assert all(end < start for (_, end), (start, _) in pairwise(times))
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ class Model:
     As Whisper does, it may end a window with a segment that has begun but not ended.
     """
 
+    is_stopped = False
+
     def __init__(self, words: Sequence[int], n_said: int, prefix: bool = False) -> None:
         self.batches: list[int] = []
         self.firsts: list[bool] = []

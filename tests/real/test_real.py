@@ -177,7 +177,10 @@ def test_languages_are_openai_whispers(transcribers: Any, goldens: dict[str, Any
 def test_three_minutes(
     transcribers: Any, goldens: dict[str, Any], model: str, mode: str, precision: str
 ) -> None:
-    options = as_openai(LONG, long_form=mode, decoding=DecodingOptions(beam_size=None))
+    # Our default skips no speech. Without it a near tie at the end of a window decides whether the
+    # last 11 s are decoded, as it does in openai-whisper.
+    greedy = DecodingOptions(beam_size=None)
+    options = as_openai(LONG, long_form=mode, decoding=greedy, vad_skip=True)
     result = transcribe(transcribers(model, "cpu", precision), LONG, options)
     said = " ".join(ENGLISH[name] for name in LONG_ORDER)
     golden = goldens[model]
@@ -185,8 +188,8 @@ def test_three_minutes(
     theirs = original if mode == "sequential" else golden["faster-whisper"][LONG]["batched"]
     ours = count_errors(said, result.transcript.text)
     # Batched, 0.3 points, which are one word. In sequence a near tie that falls otherwise moves
-    # all windows after it: 0.9 to 2.8 points measured, beside 7 and 9 % of openai-whisper's own.
-    margin = 0.003 if mode == "batched" else 0.03
+    # all windows after it: 0.6 to 1.2 points measured, beside 7 and 9 % of openai-whisper's own.
+    margin = 0.003 if mode == "batched" else 0.015
     assert ours <= count_errors(said, theirs) + margin * len(split_words(said))
     assert result.is_complete
 

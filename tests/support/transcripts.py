@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from tests.support.words_model import spoken_segments
@@ -29,3 +30,22 @@ def make_spoken() -> Transcript:
         for i, fields in enumerate(spoken_segments())
     ]
     return Transcript("en", 3700.0, tuple(segments))
+
+
+def say(
+    text: str, language: str = "en", *, word_s: float = 0.3, speaker: str | None = None
+) -> Transcript:
+    """Return a text in which each word, with the space before it, lasts `word_s`.
+
+    `|` is a pause of a second; `/` parts words with no space between, and stands for nothing.
+    """
+    now, words = 0.0, []
+    for part in re.findall(r"\||\s*[^\s|/]+", text):
+        if part == "|":
+            now += 1.0
+            continue
+        words.append(Word(part, now, now + word_s, 0.9, speaker))
+        now += word_s
+    said = "".join(word.word for word in words)
+    segment = replace(make_segment(0.0, now, said), words=tuple(words), speaker=speaker)
+    return Transcript(language, now, (segment,))

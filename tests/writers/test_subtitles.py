@@ -62,14 +62,23 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     return Transcript("en", now, tuple(segments))
 
 
+LAYOUTS_OF_WORDS = st.one_of(
+    st.builds(SubtitleLayout, highlight_words=st.booleans(), max_line_width=st.integers(1, 40)),
+    st.builds(
+        SubtitleLayout,
+        highlight_words=st.booleans(),
+        max_line_width=st.integers(1, 40),
+        max_line_count=st.integers(1, 3),
+    ),
+    st.builds(SubtitleLayout, highlight_words=st.booleans(), max_words_per_line=st.integers(1, 5)),
+)
 ANY_LAYOUT = st.one_of(
-    st.builds(SubtitleLayout, st.booleans(), st.integers(1, 40)),
-    st.builds(SubtitleLayout, st.booleans(), st.integers(1, 40), st.integers(1, 3)),
-    st.builds(SubtitleLayout, st.booleans(), st.none(), st.none(), st.integers(1, 5)),
+    LAYOUTS_OF_WORDS,
+    st.builds(SubtitleLayout, subtitles=st.just(True), highlight_words=st.booleans()),
 )
 
 
-@given(transcripts(), ANY_LAYOUT)
+@given(transcripts(), LAYOUTS_OF_WORDS)
 def test_any_layout_keeps_every_word_in_its_limits(
     transcript: Transcript, layout: SubtitleLayout
 ) -> None:

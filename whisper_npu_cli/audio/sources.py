@@ -10,8 +10,8 @@ import io
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from time import sleep
 from typing import Any, BinaryIO, Protocol, TypeAlias, runtime_checkable
@@ -91,6 +91,8 @@ class EncodedSource(ABC):
         self.name = name
         self.track = track  # number, from 1, or language; None: see `audio/tracks.py`
         self._remarks: dict[Damage | Notice, None] = {}  # each once, however often it is read
+        self._copy: Copy | None = None  # of what cannot be opened again
+        self._is_arriving = self._is_ended = False
 
     @property
     def damage(self) -> tuple[Damage, ...]:
@@ -116,9 +118,27 @@ class EncodedSource(ABC):
                     else:
                         self._remarks[piece] = None
 
-    @abstractmethod
+    def end(self) -> bool:
+        """Take what has arrived of a pipe for all of it; return whether more was awaited."""
+        self._is_ended = True
+        return self._is_arriving
+
     def close(self) -> None:
         """Give up what the source holds. Calling it twice is allowed."""
+        if self._copy is not None:
+            self._copy.close()
+
+    def _receive(self, open_stream: Callable[[], AbstractContextManager[BinaryIO]]) -> str:
+        """Return the path of a copy of a stream, which is made once; AudioError if it is empty."""
+        if self._copy is None:
+            self._copy = Copy()
+            self._is_arriving = True
+            with open_stream() as stream:
+                self._copy.fill(stream, lambda: self._is_ended)
+            self._is_arriving = False
+        if not self._copy.size_bytes:
+            raise _empty()
+        return self._copy.path
 
     @abstractmethod
     def _locate(self) -> str:
@@ -134,7 +154,6 @@ class FileSource(EncodedSource):
         self.path = os.fspath(path)
         super().__init__(self.path or '""', track)
         self.is_growing = False  # it is read once it has rested for _REST_S
-        self._copy: Copy | None = None
 
     def split_tracks(self) -> list[FileSource]:
         """Return a source for each audio track; itself where there is one, or none can be read."""
@@ -153,25 +172,16 @@ class FileSource(EncodedSource):
             if not self._is_pipe():
                 self._open().close()
 
-    def close(self) -> None:
-        """Give up the copy of a pipe. Calling it twice is allowed."""
-        if self._copy is not None:
-            self._copy.close()
-
     def _locate(self) -> str:
         if not self._is_pipe():
             self._open().close()
             if self.is_growing:
                 self._wait()
             return self.path
-        if self._copy is None:
-            self._copy = Copy()
-            with self._open() as pipe:
-                self._copy.fill(pipe)
-        return _check_content(self._copy)
+        return self._receive(self._open)
 
-    def _open(self) -> io.FileIO:
-        return Path(self.path).open("rb", buffering=0)
+    def _open(self) -> BinaryIO:
+        return Path(self.path).open("rb")
 
     def _is_pipe(self) -> bool:
         """Return whether it is a pipe; AudioError where it is neither that nor a file."""
@@ -218,24 +228,19 @@ class StreamSource(EncodedSource):
     def __init__(self, stream: BinaryIO, name: str) -> None:
         super().__init__(name)
         self._stream = stream
-        self._copy: Copy | None = None
         with _named_errors(name), stream_errors():
             self._can_seek = hasattr(stream, "seekable") and stream.seekable()
             self._start = stream.tell() if self._can_seek else 0
 
-    def close(self) -> None:
-        """Give up the copy. Calling it twice is allowed."""
-        if self._copy is not None:
-            self._copy.close()
-
     def _locate(self) -> str:
-        if self._copy is None:
-            self._copy = Copy()
-            if self._can_seek:
-                with stream_errors():
-                    self._stream.seek(self._start)
-            self._copy.fill(self._stream)
-        return _check_content(self._copy)
+        return self._receive(self._rewind)
+
+    @contextmanager
+    def _rewind(self) -> Iterator[BinaryIO]:
+        if self._can_seek:
+            with stream_errors():
+                self._stream.seek(self._start)
+        yield self._stream
 
 
 class ChannelSource:
@@ -368,13 +373,6 @@ def _named_errors(name: str) -> Iterator[None]:
         hint = "check its permissions and its disk"
         reason = error.strerror or str(error)
         raise AudioError(f"{name}: cannot be read: {reason}", hint=hint) from error
-
-
-def _check_content(copy: Copy) -> str:
-    """Return the path of a copy; AudioError where it is empty."""
-    if not copy.size_bytes:
-        raise _empty()
-    return copy.path
 
 
 def _empty() -> AudioError:

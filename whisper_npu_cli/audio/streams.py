@@ -6,14 +6,17 @@ Knows nothing of sound, nor of the names shown to users.
 from __future__ import annotations
 
 import errno
+import io
+import select
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
 from whisper_npu_cli.errors import AudioError
 
 _CHUNK_BYTES = 1 << 20
+_POLL_S = 0.2
 
 
 class Copy:
@@ -37,11 +40,16 @@ class Copy:
             self._file.flush()  # so that a full folder is noticed here
         self.size_bytes += len(data)
 
-    def fill(self, stream: IO[bytes]) -> None:
-        """Append what `stream` still has, or close the copy: half of it is of no use."""
+    def fill(self, stream: IO[bytes], is_ended: Callable[[], bool] = lambda: False) -> None:
+        """Append what `stream` still has, until `is_ended`.
+
+        Close the copy where that fails: half of it is of no use.
+        """
         try:
-            while True:
+            while not is_ended():
                 with stream_errors():
+                    if not _has_data(stream):
+                        continue
                     chunk = _read(stream, _CHUNK_BYTES)
                 if not chunk:
                     return
@@ -80,8 +88,19 @@ def stream_errors() -> Iterator[None]:
         ) from error
 
 
+def _has_data(stream: IO[bytes]) -> bool:
+    """Wait for data, but not for ever; true where that cannot be told."""
+    try:
+        return bool(select.select([stream], [], [], _POLL_S)[0])
+    except (OSError, TypeError, ValueError):  # it has no descriptor, or none that can wait
+        return True
+
+
 def _read(stream: IO[bytes], size: int) -> bytes:
-    data: bytes | None = stream.read(size)
+    """Return some bytes, at most `size`; none at the end."""
+    # `read` of a buffer waits until it has all of them
+    read = stream.read1 if isinstance(stream, io.BufferedReader) else stream.read
+    data: bytes | None = read(size)
     if data is None:  # which is not the end
         raise BlockingIOError(errno.EAGAIN, "it does not wait for data (non-blocking)")
     return data

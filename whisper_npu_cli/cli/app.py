@@ -5,7 +5,9 @@ It imports nothing heavy, because `--help` must answer within a quarter of a sec
 
 from __future__ import annotations
 
+import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -13,7 +15,7 @@ import typer
 
 from whisper_npu_cli import __version__
 from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
-from whisper_npu_cli.cli.console import print_error
+from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Command
 from whisper_npu_cli.errors import WhisperNpuError
 
@@ -56,10 +58,23 @@ def main() -> None:
     Characters that stdout's encoding lacks are escaped, as on stderr, because the name of a file
     may be any bytes.
     """
+    _open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with stdout_errors():
+            app()
     except WhisperNpuError as error:
         print_error(error)
         sys.exit(error.exit_code)
+
+
+def _open_closed_streams() -> None:
+    """Give standard streams that the shell closed to nobody, so that no file takes their place."""
+    for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:
+            with suppress(OSError):  # it is open by now, with something else
+                os.fstat(number)
+                continue
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w"))

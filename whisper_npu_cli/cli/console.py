@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from whisper_npu_cli.errors import WhisperNpuError
+from whisper_npu_cli.errors import OutputError, WhisperNpuError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,25 @@ def print_error(error: WhisperNpuError) -> None:
 def print_notice(text: str) -> None:
     """Print a line that is neither a result nor an error."""
     print(text, file=sys.stderr)
+
+
+@contextmanager
+def stdout_errors() -> Iterator[None]:
+    """Turn what a full disk or the like does to standard output into an OutputError.
+
+    What is printed later goes nowhere. That nobody reads any more is no error: Typer ends then.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) or error.filename is not None:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else it fails again when Python ends
+        raise OutputError(
+            f"standard output: cannot be written: {error.strerror}",
+            hint="make space, or redirect it elsewhere",
+        ) from error
 
 
 def print_timings(timings: Timings) -> None:

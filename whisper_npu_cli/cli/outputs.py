@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
+_CUED = {"srt", "vtt", "lrc"}  # formats with cues
 _COLOURS = ((0.8, "green"), (0.5, "yellow"), (0.0, "red"))  # lowest probability of each
 
 
@@ -40,7 +41,8 @@ class OutputOptions(Options):
     stdin_name: str = option("stdin", "Name of the files written for standard input")
     resume: bool = option(
         False,
-        "Skip inputs whose files are all there, and newer than the input",
+        "Skip inputs whose files are all there and newer than the input, and go on in the one "
+        "that was interrupted",
         group="Batch work",
     )
     print_colors: bool = option(
@@ -74,6 +76,11 @@ class Outputs:
         output_format = options.output_format or ("all" if options.output_dir else None)
         if output_format is not None:
             self._suffixes = list(self._writers) if output_format == "all" else [output_format]
+        if layout.subtitles and not _CUED & set(self._suffixes):
+            raise UsageError(
+                "--subtitles is for files with cues: srt, vtt and lrc",
+                hint="add --output-format srt",
+            )
 
     def check_folder(self) -> None:
         """Make the folder of the files, if any; OutputError where no file can be written there."""
@@ -102,19 +109,35 @@ class Outputs:
         except OSError:
             return False
 
-    def write(self, source: Input, transcript: Transcript, *, complete: bool) -> None:
-        """Write the files of one input, each as a whole; OutputError where that fails.
+    def write(self, source: Input, transcript: Transcript) -> list[Path]:
+        """Write the files of one input, each as a whole, and return them.
 
-        An incomplete transcript goes to `NAME.partial.SUFFIX`, which a complete one removes.
+        They replace those of an interrupted run. OutputError where one cannot be written.
         """
+        written = self._write(self._paths(source), transcript)
+        for path in [*self._paths(source, _PARTIAL), self.progress_path(source)]:
+            path.unlink(missing_ok=True)
+        return written
+
+    def write_partial(self, source: Input, transcript: Transcript, progress: str) -> list[Path]:
+        """Write what an interrupted run has, to `NAME.partial.SUFFIX`, and its progress if any."""
         from whisper_npu_cli.writers import write_atomically
 
-        partial = self._paths(source, _PARTIAL)
-        for path in self._paths(source) if complete else partial:
+        written = self._write(self._paths(source, _PARTIAL), transcript)
+        if written and progress:
+            write_atomically(self.progress_path(source), progress, hint=_HINT)
+        return written
+
+    def progress_path(self, source: Input) -> Path:
+        """Return where the progress of an input is kept."""
+        return self._folder / f"{self._stems[source.path]}{source.mark}{_PARTIAL}.progress"
+
+    def _write(self, paths: Sequence[Path], transcript: Transcript) -> list[Path]:
+        from whisper_npu_cli.writers import write_atomically
+
+        for path in paths:
             write_atomically(path, self._writers[path.suffix[1:]](transcript), hint=_HINT)
-        if complete:
-            for path in partial:
-                path.unlink(missing_ok=True)
+        return list(paths)
 
     def _paths(self, source: Input, mark: str = "") -> list[Path]:
         stem = self._stems[source.path] + source.mark

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from whisper_npu_cli.cli.console import (
     print_notice,
     print_timings,
     show_progress,
+    stdout_errors,
 )
 from whisper_npu_cli.cli.outputs import print_segment
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from whisper_npu_cli.audio.find import Input
@@ -27,36 +29,53 @@ if TYPE_CHECKING:
     from whisper_npu_cli.longform.channels import Job
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber
+    from whisper_npu_cli.transcript import Progress
     from whisper_npu_cli.writers.document import Entry, Transcribed
 
 
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
 class Interrupt:
-    """Take the first Ctrl-C as a request to end soon; the second raises KeyboardInterrupt."""
+    """Take the first Ctrl-C, SIGTERM or SIGHUP as a request to end soon.
+
+    What arrives through a pipe then ends, and what has arrived is transcribed; the next one ends
+    that too. One more Ctrl-C raises KeyboardInterrupt.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.signal: int | None = None  # the first one that came
         self._job: Job | None = None
-        self._before: Any = None
+        self._source: Input | None = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
-        self._before = signal.signal(signal.SIGINT, self._on_signal)
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
-    def watch(self, job: Job) -> None:
-        """Stop `job` on Ctrl-C, or at once if it has come already."""
-        self._job = job
-        if self.requested:
+    def watch(self, job: Job, source: Input) -> None:
+        """Stop `job` on a signal, or at once if it has come already."""
+        self._job, self._source = job, source
+        if self.signal is not None:
             job.stop()
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, self._before)
-        self.requested = True
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is None and self._source is not None and self._source.end():
+            self.signal = number
+            print_notice("interrupted: transcribing what has arrived; Ctrl-C again to end that")
+            return
+        self.__exit__()
+        self.signal = self.signal or number
         if self._job is not None:
             self._job.stop()
-        print_notice("interrupted: finishing the present windows; Ctrl-C again to quit at once")
+        print_notice("interrupted: finishing the present window; Ctrl-C again to quit at once")
 
 
 class Run:
@@ -65,14 +84,17 @@ class Run:
     def __init__(
         self,
         sources: Sequence[Input],
+        model: str,
         options: TranscribeOptions,
         outputs: Outputs,
     ) -> None:
         self.results: list[Entry] = []
         self.failed: list[str] = []
         self.has_losses = False  # of sound, in inputs that were transcribed
-        self.is_interrupted = False
+        self.signal: int | None = None  # that interrupted it
+        self.stdout_error: OutputError | None = None
         self._sources = sources
+        self._model = model
         self._options = options
         self.outputs = outputs
 
@@ -99,13 +121,13 @@ class Run:
         """Transcribe inputs until the last or until Ctrl-C."""
         with Interrupt() as interrupt:
             for source in self._sources:
-                if interrupt.requested:
+                if interrupt.signal is not None:
                     break
                 if self._is_done(source):
                     self._skip(source)
                 else:
                     self.add(transcriber, source, interrupt)
-        self.is_interrupted = interrupt.requested
+        self.signal = interrupt.signal
 
     def _is_done(self, source: Input) -> bool:
         return self.outputs.options.resume and self.outputs.are_complete(source)
@@ -122,7 +144,7 @@ class Run:
             print_notice(f"failed: {len(self.failed)} of {len(self._sources)} inputs:")
             for name in self.failed:
                 print_notice(f"  {name}")
-        if self.is_interrupted:
+        if self.signal is not None:
             from whisper_npu_cli.writers.document import is_complete
 
             n_complete = sum(is_complete(result) for result in self.results)
@@ -138,9 +160,10 @@ class Run:
         transcribed: Transcribed | None = None
         try:
             with closing(source):
-                job = transcriber.transcribe(source, self._options)
-                interrupt.watch(job)
-                self._print_text(source, job)
+                progress = self._find_progress(source)
+                job = transcriber.transcribe(source, self._options, progress)
+                interrupt.watch(job, source)
+                self._print_text(source, job, progress)
             try:
                 self._write(source, job)
             finally:
@@ -165,21 +188,45 @@ class Run:
         else:
             self.results.append(replace(transcribed, error=str(error), hint=error.hint))
 
-    def _print_text(self, source: Input, job: Job) -> None:
+    def _find_progress(self, source: Input) -> Progress | None:
+        """Return what an interrupted run has left of an input, if --resume asks for it."""
+        from whisper_npu_cli.cli.progress import read_progress
+
+        path = self.outputs.progress_path(source)
+        if not self.outputs.options.resume or not path.exists():
+            return None
+        progress = read_progress(path, source.path, self._model, self._options)
+        if progress is None:
+            print_notice(f"{source.name}: begins anew: the input, model or options have changed")
+        return progress
+
+    def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
         with show_progress(source.name) as show:
-            segments = iter(job)
+            earlier = iter(progress.segments if progress else ())
+            segments = chain(earlier, job)
             # An unreadable input fails here, before its title is printed.
             first = next(segments, None)
             for notice in source.notices:
                 print_notice(f"{source.name}: {notice}")
             is_text = not self.outputs.options.as_json
             if is_text and len(self._sources) > 1:
-                print(f"==> {source.name} <==", flush=True)
+                self._say(lambda: print(f"==> {source.name} <==", flush=True))
             for segment in chain([first] if first else [], segments):
                 if is_text:
-                    print_segment(segment, colours=self.outputs.options.print_colors)
+                    colours = self.outputs.options.print_colors
+                    self._say(partial(print_segment, segment, colours=colours))
                 show(job.progress)
+
+    def _say(self, say: Callable[[], None]) -> None:
+        """Print on stdout; what cannot be printed does not stop the files that are written."""
+        if self.stdout_error is None:
+            try:
+                with stdout_errors():
+                    say()
+            except OutputError as error:
+                self.stdout_error = error
+                print_error(error)
 
     def _write(self, source: Input, job: Job) -> None:
         """Write the files of a transcription, and print how long it took."""
@@ -187,10 +234,33 @@ class Run:
 
         result = job.result
         with job.stopwatch.measure("write"):
-            if result.is_complete or job.progress:
-                self.outputs.write(source, result.transcript, complete=result.is_complete)
+            if result.is_complete:
+                self.outputs.write(source, result.transcript)
+            elif job.progress:
+                self._write_partial(source, job)
         for remark in list_remarks(source.name, result):
             print_notice(remark)
         self.has_losses |= result.has_losses
         print_timings(job.stopwatch.read())
         print_device_times([window.proof for window in result.windows])
+
+    def _write_partial(self, source: Input, job: Job) -> None:
+        """Write what is decided of an interrupted input, and say how to go on."""
+        from whisper_npu_cli.audio.find import STDIN
+        from whisper_npu_cli.cli.progress import describe_progress
+        from whisper_npu_cli.writers import format_timestamp
+
+        checkpoint, transcript, progress = job.checkpoint, job.result.transcript, ""
+        can_go_on = checkpoint is not None and source.path != STDIN
+        if checkpoint is not None and can_go_on:
+            progress = describe_progress(source.path, self._model, self._options, checkpoint)
+        written = self.outputs.write_partial(source, transcript, progress)
+        if written:
+            decided_s = job.progress * transcript.duration_s
+            position, end = (
+                format_timestamp(seconds, hours=False, decimal_marker=".")
+                for seconds in (decided_s, transcript.duration_s)
+            )
+            names = ", ".join(map(str, written))
+            how = "; the same command with --resume goes on" if can_go_on else ""
+            print_notice(f"{names}: up to {position} of {end}{how}")

@@ -12,7 +12,13 @@ from whisper_npu_cli.cli.fields import from_fields, refuse_changed
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
 from whisper_npu_cli.environment import collect_versions
-from whisper_npu_cli.options import EngineOptions, InputOptions, SubtitleLayout, TranscribeOptions
+from whisper_npu_cli.options import (
+    EngineOptions,
+    InputOptions,
+    SubtitleLayout,
+    TranscribeOptions,
+    WordOptions,
+)
 
 if TYPE_CHECKING:
     from whisper_npu_cli.pipeline import Transcriber
@@ -65,10 +71,12 @@ def transcribe(
     """Transcribe audio files to text.
 
     Segments are printed as they are decided; a file that fails does not stop the others.
-    Ctrl-C ends after the windows being decoded and writes what there is to NAME.partial.SUFFIX;
-    --resume goes on with what is not complete.
+    Ctrl-C (and SIGTERM) ends after the window being decoded and writes what there is to
+    NAME.partial.SUFFIX; --resume goes on from there.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
+
+    Example: whisper-npu transcribe film.mkv --subtitles --output-format srt
 
     Example: whisper-npu transcribe interviews/ --output-format all --output-dir texts --resume
 
@@ -77,17 +85,19 @@ def transcribe(
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
 
+    if layout.subtitles:
+        options = replace(options, words=options.words or WordOptions())
     if options.words is None:
         refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
     sources = find_audio(paths, inputs)
-    run = Run(sources, options, Outputs(sources, output, layout))
+    run = Run(sources, model, options, Outputs(sources, output, layout))
     _transcribe_all(run, model, engine, offline=offline)
     run.print_summary()
-    if run.is_interrupted:
-        raise typer.Exit(130)
-    if run.failed or run.has_losses:
+    if run.signal is not None:
+        raise typer.Exit(128 + run.signal)
+    if run.failed or run.has_losses or run.stdout_error:
         raise typer.Exit(1)
 
 

@@ -47,7 +47,15 @@ FindOthers: TypeAlias = Callable[[Sequence[int]], Mapping[int, PromptedWindow]]
 class WindowDecoder:
     """Decode any number of encoded windows to tokens."""
 
-    def __init__(self, decoder: Decoder, tokenizer: Tokenizer, options: DecodingOptions) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        tokenizer: Tokenizer,
+        options: DecodingOptions,
+        before_step: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Call `before_step` with the number of windows before each token: it may raise."""
+        self._before_step = before_step
         self._decoder = decoder
         self._tokenizer = tokenizer
         self._options = options
@@ -160,7 +168,9 @@ class WindowDecoder:
         )
         encoded = [window.encoded for window in windows]
         policy = self._make_policy(temperature, rng)
-        groups, no_speech_probs = search(self._decoder, encoded, prompts, policy, self._rules)
+        groups, no_speech_probs = search(
+            self._decoder, encoded, prompts, policy, self._rules, self._before_step
+        )
         decoded = []
         for window, candidates, no_speech_prob in zip(
             windows, groups, no_speech_probs, strict=True

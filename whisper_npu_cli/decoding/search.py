@@ -6,7 +6,7 @@ no files.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
@@ -80,11 +80,12 @@ def search(
     prompts: Prompts,
     policy: Policy,
     rules: Sequence[Rule],
+    before_step: Callable[[int], None] = lambda _: None,
 ) -> tuple[list[list[Candidate]], NDArray[np.float32]]:
     """Decode `windows` together; return each one's candidates and its probability of silence.
 
     A row samples at most half of the text context, as in openai/whisper. A window that is done
-    leaves the batch.
+    leaves the batch. `before_step` is called with the number of windows before each token.
     """
     n_prompt, n_text_ctx = prompts.tokens.shape[1], decoder.dims.n_text_ctx
     max_sampled = min(n_text_ctx // 2, n_text_ctx + 1 - n_prompt)
@@ -96,6 +97,7 @@ def search(
     active = list(searches)
 
     for n_sampled in range(1, max_sampled + 1):
+        before_step(len(windows))
         for rule in rules:
             rule.apply(logits, [row.tokens for one in active for row in one.rows])
         sources = _update(active, log_softmax(logits))

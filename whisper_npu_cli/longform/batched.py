@@ -20,7 +20,7 @@ from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.longform.guide import SHORTEST_REST, Ahead, Guide
 from whisper_npu_cli.longform.segments import drop_empty, make_segments, order_times
-from whisper_npu_cli.longform.stages import Stages
+from whisper_npu_cli.longform.stages import Stages, Stopped
 from whisper_npu_cli.longform.windows import Decided, MelSource, Window
 from whisper_npu_cli.transcript import Segment
 
@@ -114,6 +114,8 @@ def _prepare_ahead(
 
 
 def _prepare(source: MelSource, stages: Stages, window: Window) -> _Job:
+    if stages.is_stopped:
+        raise Stopped
     mel = source.window(window.start, window.end)
     return _Job(window, mel, stages.encode(mel, window.start))
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from whisper_npu_cli.timings import Stopwatch
-from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
+from whisper_npu_cli.transcript import Progress, Result, Segment, Transcript, TranscriptionInfo
 
 
 class Job(Protocol):
@@ -32,6 +32,10 @@ class Job(Protocol):
     @property
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
+
+    @property
+    def checkpoint(self) -> Progress | None:
+        """What has been decided so far, for a later one to go on from; None where none can."""
 
     @property
     def result(self) -> Result:
@@ -75,6 +79,10 @@ class ChannelTranscription:
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
         return sum(job.progress for job in self._jobs.values()) / len(self._jobs)
+
+    @property
+    def checkpoint(self) -> None:
+        """Nothing: what is decided of the channels ends at different times."""
 
     @property
     def result(self) -> Result:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
+from whisper_npu_cli.decoding.prompt import History
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.longform.guide import Ahead, Guide, is_echo
@@ -25,18 +27,21 @@ from whisper_npu_cli.transcript import Segment
 
 
 def transcribe_sequential(
-    source: MelSource, stages: Stages, clips: Sequence[Span], guide: Guide | None = None
+    source: MelSource,
+    stages: Stages,
+    clips: Sequence[Span],
+    guide: Guide | None = None,
+    earlier: Sequence[Segment] = (),
 ) -> Iterator[Decided]:
-    """Yield the segments of each window of `clips`.
+    """Yield the segments of each window of `clips`, which `earlier` ones of the audio precede.
 
     With a `guide` no window without speech is decoded, and where text leaves out speech of its
     window, the next window begins there.
     """
-    history = stages.begin_history()
+    history, language = _remember(stages, earlier)
     before_rest: Sequence[Segment] = []  # of the window whose rest is decoded
-    language = stages.language
-    last_speech_s = 0.0
-    is_first = True
+    last_speech_s = find_speech_end(earlier) or 0.0
+    is_first = not earlier
     for clip in clips:
         seek, cut = clip.start, None
         while seek < clip.end:
@@ -69,6 +74,17 @@ def transcribe_sequential(
             if not outcome.is_void:
                 history.add([t for s in segments for t in s.tokens], decoded.last_temperature)
             yield Decided(segments, seek)
+
+
+def _remember(stages: Stages, earlier: Sequence[Segment]) -> tuple[History, str | None]:
+    """Return the history after earlier segments, and the language that they end in."""
+    history, language = stages.begin_history(), stages.language
+    for _, window in groupby(earlier, key=lambda segment: segment.seek):
+        segments = list(window)
+        if segments[0].language != language:
+            history, language = stages.begin_history(), segments[0].language
+        history.add([t for s in segments for t in s.tokens], segments[0].temperature)
+    return history, language
 
 
 def _follow(

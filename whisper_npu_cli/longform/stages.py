@@ -26,6 +26,10 @@ from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import EncodedBy, Segment
 
 
+class Stopped(Exception):  # noqa: N818, nothing is wrong
+    """Windows that are decoded together are given up."""
+
+
 class Stages:
     """The engines and options of one transcription.
 
@@ -42,12 +46,15 @@ class Stages:
         self.tokenizer = tokenizer
         self.words = options.words
         self.windows: list[EncodedBy] = []  # the windows encoded so far
+        self.is_stopped = False  # windows that are decoded together then raise Stopped
         self.language_probs: dict[str, float] = {}  # of the audio; empty if not detected
         self._engines = engines
         self._options = options
         self._stopwatch = stopwatch
         self._held: dict[int, CrossKV] = {}  # by their frames; kept after detect_language
-        self._decoder = WindowDecoder(engines.decoder, tokenizer, options.decoding)
+        self._decoder = WindowDecoder(
+            engines.decoder, tokenizer, options.decoding, self._before_step
+        )
         self._prompts = PromptBuilder(
             tokenizer, options.decoding, options.task, engines.decoder.dims.n_text_ctx
         )
@@ -173,6 +180,11 @@ class Stages:
         means = {code: fmean(probs[code] for probs in heard) for code in heard[0]}
         self.language_probs = dict(sorted(means.items(), key=lambda item: -item[1]))
         self.language = next(iter(self.language_probs))
+
+    def _before_step(self, n_windows: int) -> None:
+        """Raise Stopped where it is time to; a window alone is finished, in a second or two."""
+        if self.is_stopped and n_windows > 1:
+            raise Stopped
 
     def _rank_languages(self, windows: Sequence[CrossKV]) -> list[dict[str, float]]:
         return detect_language(self._engines.decoder, windows, self.tokenizer)

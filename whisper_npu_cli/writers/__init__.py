@@ -7,8 +7,9 @@ from functools import partial
 
 from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Transcript
+from whisper_npu_cli.writers.cues import label_speaker
 from whisper_npu_cli.writers.files import write_atomically
-from whisper_npu_cli.writers.subtitles import format_timestamp, label_speaker, to_srt, to_vtt
+from whisper_npu_cli.writers.subtitles import format_timestamp, to_srt, to_vtt
 from whisper_npu_cli.writers.texts import (
     to_json,
     to_lrc,
@@ -36,6 +37,6 @@ def make_writers(layout: SubtitleLayout | None = None) -> dict[str, Callable[[Tr
         "vtt": partial(to_vtt, layout=layout),
         "tsv": to_tsv,
         "json": to_json,
-        "lrc": to_lrc,
+        "lrc": partial(to_lrc, layout=layout),
         "md": to_markdown,
     }

@@ -2,6 +2,7 @@
 
 Without words a cue is a segment. With words cues are laid out anew: lines have a largest width,
 cues a largest number of lines, and each word may be underlined while it is spoken.
+With the preset `subtitles` they are those of `cues.py`.
 openai/whisper's cues may last no time, and text may have what ends a cue or begins a tag: not here.
 """
 
@@ -16,6 +17,7 @@ from math import inf
 from whisper_npu_cli.dims import TIME_PRECISION_S
 from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Segment, Transcript, Word
+from whisper_npu_cli.writers.cues import Shown, label_speaker, lay_out
 
 LONG_PAUSE_S = 3.0  # a longer pause ends a cue
 UNLIMITED = 1000  # characters or words; openai/whisper uses it for no limit
@@ -43,11 +45,6 @@ def format_timestamp(seconds: float, *, hours: bool, decimal_marker: str) -> str
     hour, minute = divmod(n_minutes, 60)
     prefix = f"{hour:02d}:" if hours or hour else ""
     return f"{prefix}{minute:02d}:{second:02d}{decimal_marker}{milliseconds:03d}"
-
-
-def label_speaker(speaker: str | None) -> str:
-    """Return `[name]: `, as WhisperX writes it before a text, or nothing for no speaker."""
-    return "" if speaker is None else f"[{speaker}]: "
 
 
 def to_srt(transcript: Transcript, layout: SubtitleLayout) -> str:
@@ -89,17 +86,44 @@ def make_cues(
     segments = transcript.segments
     cues: list[Cue] = []
     if segments and segments[0].words is not None:
-        for words in CueBuilder(layout).build(segments):
-            said = [
-                Cue(_to_ms(word.start), _to_ms(word.end), escape(word.word), word.speaker)
-                for word in words
-            ]
+        for said in _lay_out_words(transcript, layout, escape):
             cues.extend(_highlight(said) if layout.highlight_words else [_join(said)])
     else:
         for segment in segments:
             start_ms, end_ms = _to_ms(segment.start), _to_ms(segment.end)
             cues.append(Cue(start_ms, end_ms, escape(segment.text.strip()), segment.speaker))
     return list(_give_lengths(sorted(cues, key=lambda cue: cue.start_ms)))
+
+
+def _lay_out_words(
+    transcript: Transcript, layout: SubtitleLayout, escape: Callable[[str], str]
+) -> Iterator[list[Cue]]:
+    """Yield the words of each cue, with their times and with line ends in their texts."""
+    if layout.subtitles:
+        for shown in lay_out(transcript, layout):
+            yield _fit_words(shown, escape)
+        return
+    for words in CueBuilder(layout).build(transcript.segments):
+        yield [
+            Cue(_to_ms(word.start), _to_ms(word.end), escape(word.word), word.speaker)
+            for word in words
+        ]
+
+
+def _fit_words(shown: Shown, escape: Callable[[str], str]) -> list[Cue]:
+    """Return the words of a cue, which last from its begin to its end and no longer."""
+    said = []
+    for i, line in enumerate(shown.lines):
+        for j, word in enumerate(line):
+            start_ms, end_ms = (
+                min(max(_to_ms(seconds), shown.start_ms), shown.end_ms)
+                for seconds in (word.start, word.end)
+            )
+            text = ("\n" if i and not j else "") + escape(word.word)
+            said.append(Cue(start_ms, end_ms, text, word.speaker))
+    said[0] = replace(said[0], start_ms=shown.start_ms)
+    said[-1] = replace(said[-1], end_ms=shown.end_ms)
+    return said
 
 
 def _to_ms(seconds: float) -> int:

@@ -9,9 +9,11 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from whisper_npu_cli.transcript import Segment, Transcript
+from whisper_npu_cli.options import SubtitleLayout
+from whisper_npu_cli.transcript import Segment, Transcript, Word
+from whisper_npu_cli.writers.cues import label_speaker, lay_out
 from whisper_npu_cli.writers.document import to_plain
-from whisper_npu_cli.writers.subtitles import format_timestamp, label_speaker
+from whisper_npu_cli.writers.subtitles import format_timestamp
 
 PARAGRAPH_PAUSE_S = 2.0  # longer than a breath; pauses between thoughts or speakers are
 
@@ -50,16 +52,25 @@ def to_json(transcript: Transcript) -> str:
     )
 
 
-def to_lrc(transcript: Transcript) -> str:
-    """Return lyrics: a line for each segment, with the times of its words where they are known."""
+def to_lrc(transcript: Transcript, layout: SubtitleLayout) -> str:
+    """Return lyrics: a line for each segment, with the times of its words where they are known.
+
+    With the preset `subtitles` it is a line for each line of a cue.
+    """
     lines = []
-    for segment in transcript.segments:
-        text = segment.text.strip()
-        if segment.words:
-            text = "".join(f"<{_format_lrc_time(w.start)}>{w.word}" for w in segment.words)
-        speaker = f"{segment.speaker}: " if segment.speaker else ""
-        lines.append(f"[{_format_lrc_time(segment.start)}]{speaker}{text}\n")
+    if layout.subtitles:
+        for shown in lay_out(transcript, layout):
+            lines += [_format_lyric(x[0].start, shown.speaker, "", x) for x in shown.lines]
+    else:
+        for one in transcript.segments:
+            lines.append(_format_lyric(one.start, one.speaker, one.text.strip(), one.words or ()))
     return "".join(lines)
+
+
+def _format_lyric(start: float, speaker: str | None, text: str, words: Sequence[Word]) -> str:
+    """Return a line of its words with their times, or else of `text`."""
+    text = "".join(f"<{_format_lrc_time(w.start)}>{w.word}" for w in words) or text
+    return f"[{_format_lrc_time(start)}]{f'{speaker}: ' if speaker else ''}{text}\n"
 
 
 def _format_lrc_time(seconds: float) -> str:
