@@ -110,8 +110,10 @@ def _open(file: FileIO, start: int, end: int) -> Any:
 
     file.seek(0)
     options = {"fd": str(file.fileno()), "protocol_whitelist": "subfile,fd", **_PROBE}
+    # subfile only for a part: with lengths beyond 2^63 it seeks to 0 without an end
+    is_whole = (start, end) == (0, os.fstat(file.fileno()).st_size)
+    url = "fd:" if is_whole else f"subfile,,start,{start},end,{end},,:fd:"
     # ID3v1 tags are Latin-1
-    url = f"subfile,,start,{start},end,{end},,:fd:"
     return av.open(url, options=options, metadata_errors="replace")
 
 
