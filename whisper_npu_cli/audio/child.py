@@ -23,8 +23,8 @@ from whisper_npu_cli.audio.mono import read_mono
 from whisper_npu_cli.audio.recording import NEXT, Heard, Request
 from whisper_npu_cli.errors import AudioError
 
-# Seconds of the CPU for one answer, which is 4 s of sound. FFmpeg has been seen to search for the
-# first packet of a damaged avi or wav without an end. A wait for a disk or a network does not count.
+# Seconds of the CPU for one answer, which is 4 s of sound. FFmpeg has been seen to search a damaged
+# avi without an end. A wait for a disk or a network does not count.
 PATIENCE_S = 30.0
 
 
