@@ -44,6 +44,9 @@ goldens: $(STAMP) ## Make tests/golden anew with transformers and openai-whisper
 accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy*.md: beside openai-whisper and faster-whisper
 	$(BIN)/python -m tools.peers.accuracy --peers $(PEERS) $(ARGS)
 
+recordings: $(STAMP) ## Write docs/recordings.md: make every kind of recording and read it
+	$(BIN)/python -m tools.recordings.table $(ARGS)
+
 bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (ARGS='--rounds 1' is quicker)
 	$(BIN)/python -m tools.peers.speed --peers $(PEERS) $(ARGS)
 
@@ -73,5 +76,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(TRAIN) --out build/training/first
 	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
-.PHONY: help setup demo test test-real test-slow check goldens accuracy bench-peers bench-long xclbins \
+.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings bench-peers bench-long xclbins \
 	mlir-check simulate test-xrt train-demo

@@ -23,6 +23,10 @@ from whisper_npu_cli.audio.mono import read_mono
 from whisper_npu_cli.audio.recording import NEXT, Heard, Request
 from whisper_npu_cli.errors import AudioError
 
+# Seconds of the CPU for one answer, which is 4 s of sound. FFmpeg has been seen to search a damaged
+# avi without an end. A wait for a disk or a network does not count.
+PATIENCE_S = 30.0
+
 
 def main() -> None:
     """Answer requests until standard input ends."""
@@ -30,11 +34,19 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     for line in sys.stdin.buffer:
+        _arm()
         for answer in _answer(Request(**json.loads(line))):
             if sys.stdin.buffer.readline().strip() != NEXT:
                 break
             answers.write(answer)
             answers.flush()
+            _arm()
+
+
+def _arm() -> None:
+    """End this process by SIGPROF if the next answer costs too much."""
+    if hasattr(signal, "setitimer"):  # not on Windows
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE_S)
 
 
 def _answer(request: Request) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 JITTER_S = 0.1
 # A clock that jumps further was set anew, as where broadcasts are joined.
 _LONGEST_GAP_S = {True: 60.0, False: 43_200.0}  # by whether the format may do that at all
+_MAX_GAPS_S = 43_200.0  # all together: a damaged avi of 2 s had 37 h, in a gap before each packet
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
 # In these, 0 is where a player begins; other clocks begin anywhere, or with the first stamp.
 _CLOCK_FROM_ZERO = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
@@ -24,6 +25,7 @@ class Clock:
         from_zero = container.format.name in _CLOCK_FROM_ZERO and stamp_s <= _LATEST_START_S
         self._zero_s = (0.0 if from_zero else stamp_s) - start_s
         self.now_s = start_s
+        self._gaps_left_s = _MAX_GAPS_S
         self._longest_gap_s = _LONGEST_GAP_S[bool(container.format.flags & _TS_DISCONT)]
 
     def read(self, stamp_s: float) -> float:
@@ -31,14 +33,18 @@ class Clock:
         return stamp_s - self._zero_s
 
     def find_gap(self, frame: Any, tolerance_s: float) -> float:
-        """Return for how many seconds nothing lies before a frame, and move on over them."""
+        """Return for how many seconds nothing lies before a frame, and move on over them.
+
+        What is at most `tolerance_s` is none.
+        """
         if frame.pts is None:
             return 0.0
         gap_s = self.read(frame.pts * self._tick_s) - self.now_s
-        if tolerance_s < gap_s <= self._longest_gap_s:
+        if tolerance_s < gap_s <= min(self._longest_gap_s, self._gaps_left_s):
             self.now_s += gap_s
+            self._gaps_left_s -= gap_s
             return gap_s
-        if gap_s < -JITTER_S or gap_s > self._longest_gap_s:  # the clock was set anew
+        if abs(gap_s) > JITTER_S:  # the clock was set anew, or is wrong
             self._zero_s += gap_s
         return 0.0
 

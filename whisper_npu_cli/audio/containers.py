@@ -29,6 +29,8 @@ _BITRATES = {  # kbit/s, by whether the version is 1, and layer bits (1: layer I
 _OGG_HEADER_BYTES = 27  # RFC 3533, section 6
 _OGG_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x06]\x00{8}")  # at sample 0
 _OGG_MAX_PAGE_BYTES = 65_307
+_UNKNOWN_RIFF_SIZE = 0x7FFF_0000  # from here on, it was written into a pipe
+_MP4_FRAGMENT = re.compile(rb"moof\x00\x00\x00.mfhd", re.DOTALL)  # ISO/IEC 14496-12
 _TS_PACKET_BYTES = 188  # ISO/IEC 13818-1
 
 
@@ -100,6 +102,26 @@ def is_cut_ogg(file: FileIO) -> bool:
     lengths = tail[at + _OGG_HEADER_BYTES :][: header[26]]
     page_end = at + _OGG_HEADER_BYTES + header[26] + sum(lengths)
     return len(lengths) < header[26] or page_end > len(tail)
+
+
+def is_cut_mpeg_audio(file: FileIO, last_frame: int) -> bool:
+    """Return whether mp3 or aac ends within a frame; `last_frame` is one of the last."""
+    end, at = os.fstat(file.fileno()).st_size, last_frame
+    while size := _measure_frame(_read(file, at, 7))[0]:
+        at += size
+    return at > end
+
+
+def measure_riff(file: FileIO) -> float:
+    """Return how many times as long as it is a RIFF file says to be; 1 where it does not."""
+    size = os.fstat(file.fileno()).st_size
+    stated = int.from_bytes(_read(file, 4, 4), "little")
+    return max(1.0, (8 + stated) / size) if stated < _UNKNOWN_RIFF_SIZE else 1.0
+
+
+def has_fragment(file: FileIO, start: int) -> bool:
+    """Return whether a fragment of an mp4 begins behind `start`."""
+    return any(True for _ in _find(file, _MP4_FRAGMENT, start))
 
 
 def is_cut_ts(file: FileIO) -> bool:

@@ -20,19 +20,24 @@ from whisper_npu_cli.audio.containers import (
     find_mpeg_audio,
     find_ogg_links,
     find_ts_program,
+    has_fragment,
+    is_cut_mpeg_audio,
     is_cut_ogg,
     is_cut_ts,
+    measure_riff,
 )
 from whisper_npu_cli.audio.frames import Joiner
 from whisper_npu_cli.audio.part import Part
-from whisper_npu_cli.audio.recording import Notice, Piece, make_damage
+from whisper_npu_cli.audio.recording import Frames, Notice, Piece, make_damage
 from whisper_npu_cli.audio.tracks import choose_track, describe_track
 from whisper_npu_cli.errors import AudioError
 
-_STATED_LENGTH = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "asf", "flv", "flac")
-_CONTAINERS = (*_STATED_LENGTH, "mpegts", "mpeg", "ogg", "avi")  # which have no tags at the end
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+_STATED_LENGTH = (_MP4, "matroska,webm", "asf", "flv", "flac")
 # A stream is searched for so far: its first packet may come late. Seconds, bytes.
 _PROBE = {"analyzeduration": "60000000", "probesize": "50000000"}
+_RIFF = ("wav", "avi")
+_UNITS = {"mp3": "a frame", "aac": "a frame", "ogg": "a page", "mpegts": "a packet"}
 _SOUND_WITHIN_S = 60.0
 _SILENCE = 1e-4  # -80 dBFS
 
@@ -74,7 +79,7 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
                         successor = find_ts_program(file, start + part.last_byte)
                         parts[:0] = [(successor, end)] if successor else []
                     if not parts:
-                        yield from part.end(*_describe_end(container, file))
+                        yield from part.end(*_describe_end(container, file, start, part))
                     now_s = part.clock.now_s
             except (av.FFmpegError, IndexError):
                 yield make_damage(now_s, None, "cannot be opened")
@@ -105,8 +110,10 @@ def _open(file: FileIO, start: int, end: int) -> Any:
 
     file.seek(0)
     options = {"fd": str(file.fileno()), "protocol_whitelist": "subfile,fd", **_PROBE}
+    # subfile only for a part: with lengths beyond 2^63 it seeks to 0 without an end
+    is_whole = (start, end) == (0, os.fstat(file.fileno()).st_size)
+    url = "fd:" if is_whole else f"subfile,,start,{start},end,{end},,:fd:"
     # ID3v1 tags are Latin-1
-    url = f"subfile,,start,{start},end,{end},,:fd:"
     return av.open(url, options=options, metadata_errors="replace")
 
 
@@ -144,35 +151,49 @@ def _find_sound(container: Any, tracks: Any) -> int:
 
     loud: set[int] = set()
     joiners = {track.index: Joiner() for track in tracks}
+    latest_s = (container.start_time or 0) / 1e6 + _SOUND_WITHIN_S
     for packet in container.demux(tracks):
-        if packet.pts is not None and packet.pts * float(packet.time_base) > _SOUND_WITHIN_S:
+        if packet.pts is not None and packet.pts * float(packet.time_base) > latest_s:
             break
         with suppress(av.FFmpegError):
             for frame in packet.decode():
-                for block in joiners[packet.stream.index].write(frame):
-                    if np.abs(block.samples).max() > _SILENCE:
-                        loud.add(packet.stream.index)
+                if _has_sound(joiners[packet.stream.index].write(frame)):
+                    loud.add(packet.stream.index)
         if tracks[0].index in loud:
             break
+    loud |= {index for index, joiner in joiners.items() if _has_sound(joiner.flush())}
     return next((i for i, track in enumerate(tracks) if track.index in loud), 0)
 
 
-def _describe_end(container: Any, file: FileIO) -> tuple[float | None, str | None]:
+def _has_sound(blocks: Iterator[Frames]) -> bool:
+    return any(np.abs(block.samples).max() > _SILENCE for block in blocks)
+
+
+def _describe_end(
+    container: Any, file: FileIO, start: int, part: Part
+) -> tuple[float | None, str | None]:
     """Return the time stamp at which the sound is said to end, and how the bytes are cut.
 
     None where nothing is said, or FFmpeg estimates it.
     """
-    name = container.format.name
-    if name == "mp3":
-        counted = count_mp3_samples(file)
-        return (counted[0] / counted[1] if counted else None), None
-    if name in _STATED_LENGTH and container.duration is not None:
-        return container.duration / 1e6, None  # AV_TIME_BASE: microseconds
-    if name == "ogg" and is_cut_ogg(file):
-        return None, "ends within a page"
-    if name == "mpegts" and is_cut_ts(file):
-        return None, "ends within a packet"
-    return None, None
+    name, stated_s = container.format.name, None
+    if name == "mp3" and (counted := count_mp3_samples(file)):
+        stated_s = counted[0] / counted[1]
+    elif name in _STATED_LENGTH and container.duration is not None:
+        stated_s = container.duration / 1e6  # AV_TIME_BASE: microseconds
+    elif name in _RIFF:
+        stated_s = part.clock.now_s * measure_riff(file)
+    if name == _MP4 and has_fragment(file, start + part.end_byte):
+        return None, "the fragments behind it cannot be read"
+    is_cut = stated_s is None and _is_cut(name, file, start + part.last_byte)
+    return stated_s, f"ends within {_UNITS[name]}" if is_cut else None
+
+
+def _is_cut(name: str, file: FileIO, last_byte: int) -> bool:
+    """Return whether the bytes of a format show that it is cut; `last_byte` is of sound."""
+    if name in ("mp3", "aac"):
+        return is_cut_mpeg_audio(file, last_byte)
+    return (name == "ogg" and is_cut_ogg(file)) or (name == "mpegts" and is_cut_ts(file))
 
 
 def _unreadable(file: FileIO) -> AudioError:

@@ -137,7 +137,9 @@ class _Process:
         status = self._process.wait()
         if status > 0:  # not by the recording: it could not begin
             raise RuntimeError(f"the process that decodes recordings ended with status {status}")
-        reason = f"its decoder crashed ({signal.Signals(-status).name})"
+        name = signal.Signals(-status).name
+        is_stuck = -status == signal.SIGPROF
+        reason = "its decoder finds no end" if is_stuck else f"its decoder crashed ({name})"
         if not now_s:
             raise AudioError(reason, hint="convert it, for example to wav, or leave it out")
         return make_damage(now_s, None, reason)

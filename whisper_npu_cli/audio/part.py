@@ -7,6 +7,7 @@ is a few hundredths of a second.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 import av
@@ -18,7 +19,12 @@ from whisper_npu_cli.audio.recording import Piece, make_damage
 from whisper_npu_cli.transcript import Damage
 
 _SLACK_S = 0.5  # muxers round durations up by a few frames of 20-100 ms
+# Whose time stamps are FFmpeg's, which counts the frames with the duration of the first
+_COUNTED = ("mp3", "aac", "ac3", "eac3", "amr", "avi")
 _WITHOUT_GAPS = ("ogg",)  # whose time stamps count the samples
+_APART_S = 0.5  # damage that is closer is one: a lost place costs some of the packets behind it
+# What cannot be decoded at the end of these is sound, and no tag, if they do not state a length
+_UNTAGGED = ("matroska,webm", "amr", "ac3", "eac3")
 _MAX_FAILURES = 100  # to read the next packet, in a row; each skips some of the file
 
 
@@ -33,11 +39,13 @@ class Part:
         self._complaints = complaints  # what FFmpeg logs, for example that it resynchronises
         self.clock = Clock(container, self._stream, start_s)
         self.last_byte = 0  # at which the last sound packet begins
+        self.end_byte = 0  # at which the last packet of any stream ends
         self._has_more = False  # another stream of sound begins midway
         self._joiner = Joiner()
         self._last_stamp_s = 0.0  # end of the latest packet of any stream
         self._unsure_from: float | None = None  # seconds, since a packet could not be decoded
-        self._missing_s = 0.0  # since then
+        self._sure_from: float | None = None  # seconds, since packets are sound again
+        self._missing_s = 0.0  # in between
         self._reason = ""
 
     def read(self) -> Iterator[Piece]:
@@ -52,7 +60,7 @@ class Part:
     @property
     def has_more(self) -> bool:
         """Whether there is sound behind the end of the track: in a new stream, or undecodable."""
-        return self._has_more or self._unsure_from is not None
+        return self._has_more or self._is_failing
 
     def end(self, stated_s: float | None, cut: str | None) -> Iterator[Damage]:
         """Yield what is missing at the end.
@@ -62,9 +70,12 @@ class Part:
         """
         now_s = self.clock.now_s
         stated_end_s = now_s if stated_s is None else max(now_s, self.clock.read(stated_s))
+        if self._sure_from is not None:
+            yield self._close(self._sure_from)
         if self._unsure_from is not None:
             self._missing_s += stated_end_s - now_s
-            yield self._close(None if cut and stated_s is None else stated_end_s)
+            is_open = stated_s is None and (cut or self._container.format.name in _UNTAGGED)
+            yield self._close(None if is_open else stated_end_s)
         elif stated_s is not None and self._last_stamp_s < stated_s - _SLACK_S:
             yield make_damage(now_s, stated_end_s, f"ends at {now_s:.1f} s of {stated_end_s:.1f} s")
         elif cut:
@@ -80,6 +91,7 @@ class Part:
                 # all streams are read, because the stated duration is that of the longest
                 for packet in self._container.demux():
                     n_failures = 0
+                    self.end_byte = max(self.end_byte, (packet.pos or 0) + packet.size)
                     if packet.pts is not None and packet.duration is not None:
                         stamp_s = (packet.pts + packet.duration) * ticks_s[packet.stream_index]
                         self._last_stamp_s = max(self._last_stamp_s, stamp_s)
@@ -103,7 +115,8 @@ class Part:
             if not has_length_tag(bytes(packet)):
                 self._doubt("cannot be decoded")
             return [], False
-        if packet.is_corrupt or self._complaints:
+        is_short = packet.is_corrupt and self._container.format.name != "wav"  # has no packets
+        if is_short or self._complaints:
             self._doubt(self._complaints[0][2].strip() if self._complaints else "a packet is cut")
             self._complaints.clear()
             return frames, False
@@ -114,19 +127,28 @@ class Part:
         if self._unsure_from is None:
             self._unsure_from, self._missing_s = self.clock.now_s, 0.0
             self._reason = reason
+        self._sure_from = None
+
+    @property
+    def _is_failing(self) -> bool:
+        return self._unsure_from is not None and self._sure_from is None
 
     def _place(self, frame: Any, *, is_sound: bool) -> Iterator[Piece]:
         """Yield what lies before a frame, and frames once there are many."""
-        now_s, is_unsure = self.clock.now_s, self._unsure_from is not None
-        gap_s = self.clock.find_gap(frame, 0.0 if is_unsure else JITTER_S)
+        now_s, is_failing = self.clock.now_s, self._is_failing
+        is_counted = self._container.format.name in _COUNTED
+        tolerance_s = 0.0 if is_failing else inf if is_counted else JITTER_S
+        gap_s = self.clock.find_gap(frame, tolerance_s)
         if gap_s:
             yield from self._joiner.flush()
             yield from make_silence(gap_s, frame.sample_rate, frame.layout.nb_channels)
-            self._missing_s += gap_s
-            if not is_unsure and self._container.format.name in _WITHOUT_GAPS:
+            self._missing_s += gap_s if is_failing else 0.0
+            if not is_failing and self._container.format.name in _WITHOUT_GAPS:
                 yield make_damage(now_s, now_s + gap_s, "pages are missing or damaged")
-        if is_sound and is_unsure:
-            yield self._close(self.clock.now_s)
+        if is_failing and is_sound:
+            self._sure_from = self.clock.now_s
+        if self._sure_from is not None and self.clock.now_s - self._sure_from >= _APART_S:
+            yield self._close(self._sure_from)
         self.clock.advance(frame)
         yield from self._joiner.write(frame)
 
@@ -134,5 +156,5 @@ class Part:
         assert self._unsure_from is not None
         missing = end_s is None or self._missing_s > 0
         damage = make_damage(self._unsure_from, end_s, self._reason, missing=missing)
-        self._unsure_from = None
+        self._unsure_from = self._sure_from = None
         return damage

@@ -12,11 +12,12 @@ def choose_track(tracks: Sequence[Any], wanted: int | str | None) -> int | None:
     """Return the index of the wanted one of PyAV's audio streams, by number (from 1) or language.
 
     Without a wish, that of the only one that its file marks as the default, and None where no
-    mark decides. AudioError where there is no such track.
+    mark decides: mp4 marks the first one where nobody chose. AudioError where there is no such
+    track.
     """
     if wanted is None:
         marked = [i for i, track in enumerate(tracks) if track.disposition.value & 1]
-        return 0 if len(tracks) == 1 else marked[0] if len(marked) == 1 else None
+        return 0 if len(tracks) == 1 else marked[0] if len(marked) == 1 and marked[0] else None
     if isinstance(wanted, int) and 1 <= wanted <= len(tracks):
         return wanted - 1
     codes = [_language_code(track.language or "") for track in tracks]
