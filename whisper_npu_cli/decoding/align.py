@@ -145,7 +145,7 @@ def warp(cost: Array) -> NDArray[np.int64]:
     return _trace_back(_find_steps(np.ascontiguousarray(cost, np.float32)))
 
 
-@entry(F32[2], fastmath=False)
+@entry(F32[2], fastmath=False, _nrt=True)
 def _find_steps(cost):  # type: ignore[no-untyped-def]
     """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
 

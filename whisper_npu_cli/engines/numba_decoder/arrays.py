@@ -124,3 +124,4 @@ SCRATCH = _tuple(
     *(I16[3], F32[2]),
     *(I64[2], F32[3], I64[1]),
 )
+SHARED = types.CPointer(SCRATCH)  # it is large: tasks take where it lies

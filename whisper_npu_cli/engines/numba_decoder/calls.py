@@ -1,7 +1,7 @@
 """Calls between functions that are compiled apart.
 
 Numba links the code of a function into all that call it, and optimises it again in each. So the
-functions of a step are called by address, and take their arguments by address: `address_of`
+functions of a step are called by address, and take their arguments by address: `point_at`
 stores them, `call` passes them on, `load` reads them in the called function.
 """
 
@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 _COUNTED = ("meminfo", "parent")  # of an array: who owns its memory
 
@@ -48,19 +49,27 @@ def _load(context: Any, builder: ir.IRBuilder, kind: Any, pointer: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def address_of(typing: Any, arguments: Any) -> Any:
-    """Return where a copy of `arguments` lies, a tuple, as long as this call of the caller runs.
-
-    A number, for parallel loops take no pointers.
-    """
+def point_at(typing: Any, arguments: Any) -> Any:
+    """Return a pointer to a copy of `arguments`, a tuple, that lives as long as this call runs."""
     del typing
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         place = cgutils.alloca_once(builder, context.get_value_type(arguments))
         _store(builder, arguments, args[0], place)
-        return builder.ptrtoint(place, context.get_value_type(signature.return_type))
+        return builder.bitcast(place, context.get_value_type(signature.return_type))
 
-    return types.int64(arguments), build
+    return types.CPointer(arguments)(arguments), build
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def number_of(typing: Any, pointer: Any) -> Any:
+    """Return the address that a pointer is, for parallel loops take no pointers."""
+    del typing
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        return builder.ptrtoint(args[0], context.get_value_type(signature.return_type))
+
+    return types.int64(pointer), build
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -95,11 +104,21 @@ def call(typing: Any, address: Any, i: Any, arguments: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def pointer_at(typing: Any, address: Any) -> Any:
-    """Return a number as a pointer."""
+def view_array(typing: Any, address: Any, shape: Any, dtype: Any) -> Any:
+    """Return the C-contiguous array of `shape`, a tuple, and `dtype` that lies at `address`."""
     del typing
+    kind = types.Array(dtype.dtype, len(shape), "C")
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+        del signature
+        array = context.make_array(kind)(context, builder)
+        sizes = cgutils.unpack_tuple(builder, args[1])
+        itemsize = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+        strides = [itemsize]
+        for size in reversed(sizes[1:]):
+            strides.insert(0, builder.mul(strides[0], size))
+        data = builder.inttoptr(args[0], array.data.type)
+        populate_array(array, data, sizes, strides, itemsize, meminfo=None)
+        return array._getvalue()
 
-    return types.voidptr(address), build
+    return kind(address, shape, dtype), build

@@ -23,7 +23,7 @@ from whisper_npu_cli.engines.numba_decoder.arrays import (
     Rounded,
     Scratch,
 )
-from whisper_npu_cli.engines.numba_decoder.calls import address_of, load
+from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
 from whisper_npu_cli.engines.numba_decoder.compiling import (
     Kernel,
     entry,
@@ -62,19 +62,19 @@ TASKS = types.BaseTuple.from_types((types.int64,) * len(Tasks._fields), Tasks)
 
 
 @serial
-def _embed(team, at, n_x, t, tokens, length, w, s):  # type: ignore[no-untyped-def]
-    arguments = (tokens, length, w.vocabulary, w.columns, w.positions, s)
-    return phase(team, at, n_x, t.embed, address_of(arguments))
+def _embed(team, at, n_x, t, tokens, length, w, shared):  # type: ignore[no-untyped-def]
+    arguments = (tokens, length, w.vocabulary, w.columns, w.positions, shared)
+    return phase(team, at, n_x, t.embed, number_of(point_at(arguments)))
 
 
 @serial
-def _norm(team, at, n_x, t, s, norm, i, limit):  # type: ignore[no-untyped-def]
-    return phase(team, at, n_x, t.norm, address_of((s, norm, i, limit)))
+def _norm(team, at, n_x, t, shared, norm, i, limit):  # type: ignore[no-untyped-def]
+    return phase(team, at, n_x, t.norm, number_of(point_at((shared, norm, i, limit))))
 
 
 @serial
 def _round(team, at, n_x, t, x, limit, rounded):  # type: ignore[no-untyped-def]
-    return phase(team, at, n_x, t.round, address_of((rounded, x, limit)))
+    return phase(team, at, n_x, t.round, number_of(point_at((rounded, x, limit))))
 
 
 @serial
@@ -83,7 +83,8 @@ def _linear(team, at, t, product, i, x, out):  # type: ignore[no-untyped-def]
     _, n_out, n_in = product.weight.shape
     n_block = min(BLOCK_BYTES // n_in, (n_out + team[N_THREADS] - 1) // team[N_THREADS])
     n_blocks = (n_out + n_block - 1) // n_block
-    return phase(team, at, n_blocks, t.project, address_of((n_block, product, i, x, out)))
+    arguments = (n_block, product, i, x, out)
+    return phase(team, at, n_blocks, t.project, number_of(point_at(arguments)))
 
 
 STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[2], types.int64, F32[2])
@@ -113,23 +114,24 @@ def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
         team,
     )
     x, mlp = Rounded(s.codes, s.code_scale), Rounded(s.mlp_codes, s.code_scale)
-    at = _embed(team, np.int64(0), n_x, t, tokens, length, w, s)
+    shared = point_at(s)
+    at = _embed(team, np.int64(0), n_x, t, tokens, length, w, shared)
     for i in range(w.fc1.weight.shape[0]):
-        at = _norm(team, at, n_x, t, s, w.self_norm, i, w.self_qkv.limit[i])
-        own = address_of((s, w.self_qkv, i, caches, rows, length))
-        at = phase(team, at, n_head, t.self_attend, own)
+        at = _norm(team, at, n_x, t, shared, w.self_norm, i, w.self_qkv.limit[i])
+        own = point_at((shared, w.self_qkv, i, caches, rows, length))
+        at = phase(team, at, n_head, t.self_attend, number_of(own))
         at = _round(team, at, n_x, t, s.attended, w.self_out.limit[i], x)
         at = _linear(team, at, t, w.self_out, i, x, s.branch)
-        at = _norm(team, at, n_x, t, s, w.cross_norm, i, w.cross_q.limit[i])
-        cross = address_of((s, w.cross_q, i, caches, rows))
-        at = phase(team, at, n_head, t.cross_attend, cross)
+        at = _norm(team, at, n_x, t, shared, w.cross_norm, i, w.cross_q.limit[i])
+        cross = point_at((shared, w.cross_q, i, caches, rows))
+        at = phase(team, at, n_head, t.cross_attend, number_of(cross))
         at = _round(team, at, n_x, t, s.attended, w.cross_out.limit[i], x)
         at = _linear(team, at, t, w.cross_out, i, x, s.branch)
-        at = _norm(team, at, n_x, t, s, w.mlp_norm, i, w.fc1.limit[i])
+        at = _norm(team, at, n_x, t, shared, w.mlp_norm, i, w.fc1.limit[i])
         at = _linear(team, at, t, w.fc1, i, x, s.mlp)
         at = _round(team, at, n_x, t, s.mlp, w.fc2.limit[i], mlp)
         at = _linear(team, at, t, w.fc2, i, mlp, s.branch)
-    at = _norm(team, at, n_x, t, s, w.final_norm, np.int64(0), w.vocabulary.limit[0])
+    at = _norm(team, at, n_x, t, shared, w.final_norm, np.int64(0), w.vocabulary.limit[0])
     if logits.shape[0] > 0:
         _linear(team, at, t, w.vocabulary, np.int64(0), x, logits)
 
@@ -142,8 +144,8 @@ def forward(n_threads, t, tokens, w, caches, s, rows, length, logits):  # type: 
     s.normed[:n_x] to the last LayerNorm's result, and logits (n_x, n_vocab), or leaves them out
     where `logits` has no rows.
     """
-    arguments = (t, tokens, w, caches, s, rows, length, logits)
-    run_team(s.team, n_threads, t.layers, arguments)
+    arguments = point_at((t, tokens, w, caches, s, rows, length, logits))
+    run_team(s.team, n_threads, t.layers, number_of(arguments))
 
 
 PRODUCT = (TASKS, I64[1], LINEAR, F32[2], ROUNDED, F32[2])
@@ -160,10 +162,11 @@ def run_product(_member, arguments):  # type: ignore[no-untyped-def]
 @entry(types.int64, *PRODUCT)
 def linear(n_threads, t, team, product, x, rounded, out):  # type: ignore[no-untyped-def]
     """Set out (n_x, n_out) to the product of x (n_x, n_in), and `rounded` to x rounded."""
-    run_team(team, n_threads, t.product, (t, team, product, x, rounded, out))
+    arguments = point_at((t, team, product, x, rounded, out))
+    run_team(team, n_threads, t.product, number_of(arguments))
 
 
-def _list_tasks(cross_kv: str) -> Tasks:
+def _choose_tasks(cross_kv: str) -> Tasks:
     return Tasks(
         layers=run_layers,
         product=run_product,
@@ -177,11 +180,17 @@ def _list_tasks(cross_kv: str) -> Tasks:
 
 
 def list_step(cross_kv: str) -> list[Kernel]:
-    """Return the kernels of a step over cross-attention keys and values in `cross_kv`."""
-    return [*_list_tasks(cross_kv), forward, linear]
+    """Return the kernels of a step over cross-attention keys and values in `cross_kv`.
+
+    What takes longest to compile comes first. Of two processes, one compiles the attentions and
+    products, which share functions, the other what calls them.
+    """
+    t = _choose_tasks(cross_kv)
+    first = (t.cross_attend, t.layers, t.self_attend, forward, t.project, linear)
+    return [*first, t.norm, t.embed, t.product, t.round]
 
 
 def find_tasks(cross_kv: str) -> Tasks:
     """Load the kernels of a step, and return their addresses."""
     load_all(list_step(cross_kv))
-    return Tasks(*(task.address for task in _list_tasks(cross_kv)))
+    return Tasks(*(task.address for task in _choose_tasks(cross_kv)))

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -36,10 +36,10 @@ from whisper_npu_cli.engines.numba_decoder.arrays import (
     LINEAR,
     NORM,
     ROUNDED,
-    SCRATCH,
+    SHARED,
     Rounded,
 )
-from whisper_npu_cli.engines.numba_decoder.calls import load, pointer_at
+from whisper_npu_cli.engines.numba_decoder.calls import load, view_array
 from whisper_npu_cli.engines.numba_decoder.compiling import inlined, kernel, serial
 
 MAX_CODE = 32767  # the largest int16
@@ -242,10 +242,11 @@ def softmax(scores, n_valid, n_keys):  # type: ignore[no-untyped-def]
         scores[t] = np.float32(0)
 
 
-@kernel(SCRATCH, NORM, types.int64, types.float32)
+@kernel(SHARED, NORM, types.int64, types.float32)
 def add_and_norm_row(j, arguments):  # type: ignore[no-untyped-def]
     """Add row j of s.branch to the residual stream, normalise the sum, and round it to s.codes."""
-    s, norm, layer, limit = load(arguments)
+    shared, norm, layer, limit = load(arguments)
+    s = load(shared)
     x, branch, normed = s.x[j], s.branch[j], s.normed[j]
     n_state = x.size
     gain, bias = norm.gain[layer], norm.bias[layer]
@@ -306,12 +307,6 @@ def attend_window_f32(queries, keys, values, n_keys, scores, rounded):  # type: 
     attend_f32(queries, keys, values, n_keys, False, scores)
 
 
-@serial
-def view_array(address, shape, dtype):  # type: ignore[no-untyped-def]
-    """Return the C-contiguous array of `shape` and `dtype` that lies at `address`."""
-    return carray(pointer_at(address), shape, dtype)
-
-
 @kernel(ROUNDED, F32[2], types.float32)
 def round_one_row(j, arguments):  # type: ignore[no-untyped-def]
     """Round row j of x (n_x, n) f32: `round_row` as a task."""
@@ -333,10 +328,11 @@ def project_block(block, arguments):  # type: ignore[no-untyped-def]
                 row[i] = gelu(row[i])
 
 
-@kernel(SCRATCH, LINEAR, types.int64, CACHES, I64[2], types.int64)
+@kernel(SHARED, LINEAR, types.int64, CACHES, I64[2], types.int64)
 def self_attend_head(head, arguments):  # type: ignore[no-untyped-def]
     """Compute one head of self-attention, from its rows of the QKV weights to s.attended."""
-    s, qkv, layer, caches, rows, length = load(arguments)
+    shared, qkv, layer, caches, rows, length = load(arguments)
+    s = load(shared)
     _, _, n_head, _, head_size = caches.self_keys.shape
     n_rows, n_x, n_state = rows.shape[1], s.normed.shape[0], n_head * head_size
     n_new = n_x // n_rows
@@ -368,7 +364,8 @@ def cross_attend_head(head, arguments, dtype, attend):  # type: ignore[no-untype
     The keys and values of all windows are of `dtype`, for which `attend` is. Neighbouring rows of
     one window (beams) are queries of one product: its keys and values are read once.
     """
-    s, query, layer, caches, rows = load(arguments)
+    shared, query, layer, caches, rows = load(arguments)
+    s = load(shared)
     n_layer, _, n_head, _, head_size = caches.self_keys.shape
     n_audio_ctx, n_padded = caches.n_audio_ctx, caches.n_padded
     n_rows = rows.shape[1]
@@ -405,7 +402,7 @@ def cross_attend_head(head, arguments, dtype, attend):  # type: ignore[no-untype
         row = end
 
 
-CROSS_ATTENTION = (SCRATCH, LINEAR, types.int64, CACHES, I64[2])
+CROSS_ATTENTION = (SHARED, LINEAR, types.int64, CACHES, I64[2])
 
 
 @kernel(*CROSS_ATTENTION)
@@ -420,10 +417,11 @@ def cross_attend_f32(head, arguments):  # type: ignore[no-untyped-def]
     cross_attend_head(head, arguments, np.float32, attend_window_f32)
 
 
-@kernel(I64[2], types.int64, LINEAR, F32[1], F32[2], SCRATCH)
+@kernel(I64[2], types.int64, LINEAR, F32[1], F32[2], SHARED)
 def embed_row(j, arguments):  # type: ignore[no-untyped-def]
     """Begin the residual stream of a token at its position; `s.branch` adds nothing yet."""
-    tokens, length, vocabulary, columns, positions, s = load(arguments)
+    tokens, length, vocabulary, columns, positions, shared = load(arguments)
+    s = load(shared)
     n_new = tokens.shape[1]
     token, position = tokens[j // n_new, j % n_new], length + j % n_new
     codes, scale = vocabulary.weight[0, token], vocabulary.scale[0, token]

@@ -13,7 +13,7 @@ from numba import njit, types
 from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.numba_decoder.arrays import F32, I64
-from whisper_npu_cli.engines.numba_decoder.calls import address_of, load
+from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
 from whisper_npu_cli.engines.numba_decoder.compiling import Kernel, entry, kernel
 from whisper_npu_cli.engines.numba_decoder.kernels import exp_negative
 from whisper_npu_cli.engines.numba_decoder.team import run_parallel
@@ -99,17 +99,17 @@ def top_k_row(row, arguments):  # type: ignore[no-untyped-def]
 
 @entry(types.int64, F32[2])
 def _log_softmax(task, logits):  # type: ignore[no-untyped-def]
-    run_parallel(logits.shape[0], task, address_of((logits,)))
+    run_parallel(logits.shape[0], task, number_of(point_at((logits,))))
 
 
 @entry(types.int64, F32[2], types.int64)
 def _prefer_timestamps(task, logits, begin):  # type: ignore[no-untyped-def]
-    run_parallel(logits.shape[0], task, address_of((logits, begin)))
+    run_parallel(logits.shape[0], task, number_of(point_at((logits, begin))))
 
 
 @entry(types.int64, F32[2], F32[2], I64[2])
 def _top_k(task, logprobs, values, tokens):  # type: ignore[no-untyped-def]
-    run_parallel(logprobs.shape[0], task, address_of((logprobs, values, tokens)))
+    run_parallel(logprobs.shape[0], task, number_of(point_at((logprobs, values, tokens))))
 
 
 def list_kernels(options: EngineOptions) -> list[Kernel]:

@@ -123,7 +123,7 @@ def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
     )
 
 
-@entry(F32[3], types.boolean, I8[4], F32[3], nogil=True)
+@entry(F32[3], types.boolean, I8[4], F32[3], nogil=True, _nrt=True)
 def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
 

@@ -20,7 +20,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from whisper_npu_cli.engines.numba_decoder.calls import address_of, call
+from whisper_npu_cli.engines.numba_decoder.calls import call
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
 # Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads
@@ -128,4 +128,4 @@ def run_team(team, n_threads, member, arguments):  # type: ignore[no-untyped-def
     """Run the kernel `member`, which goes through phases, on `n_threads` threads at a time."""
     team[TAKEN] = team[DONE] = 0  # the tasks of the step before
     team[N_THREADS] = n_threads
-    run_parallel(n_threads, member, address_of(arguments))
+    run_parallel(n_threads, member, arguments)
