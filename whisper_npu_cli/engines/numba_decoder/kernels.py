@@ -278,7 +278,7 @@ def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[n
     dot_f32(values, np.int64(0), head_size, n_keys, scores, queries)
 
 
-@serial
+@inlined
 def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
     """Do as `attend_f32`, not causal, with int8 keys and values (head_size, n_padded).
 
