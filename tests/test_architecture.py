@@ -26,7 +26,7 @@ ORDER = [
 ]
 # What only one place imports: its path, or how that begins
 IMPORTERS = {"typer": ("cli/",), "pyxrt": ("engines/npu/xrt.py",), "aie": (), "mlir": ()}
-# numba compiles one file best, and its stored code is that of one file
+# The arithmetic of a step is read as a whole
 LONG = {"engines/numba_decoder/kernels.py"}
 
 

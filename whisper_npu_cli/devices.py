@@ -12,7 +12,7 @@ from typing import Any
 
 from whisper_npu_cli.errors import UsageError
 
-_NUMBA = "whisper_npu_cli.engines.numba_decoder.decoder:load"
+_NUMBA = "whisper_npu_cli.engines.numba_decoder"
 _REFERENCE = "whisper_npu_cli.engines.reference"
 _OPENVINO = "whisper_npu_cli.engines.openvino_encoder.encoder"
 _NPU = "whisper_npu_cli.engines.npu"
@@ -26,7 +26,8 @@ class Device:
     summary: str  # for the help
     options: frozenset[str]  # the fields of EngineOptions that have an effect on it
     encoder: str  # load(checkpoint, options) -> Encoder; DeviceError where it cannot be used here
-    decoder: str = _NUMBA  # load(checkpoint, options, on_compile) -> Decoder
+    decoder: str = f"{_NUMBA}.decoder:load"  # load(checkpoint, options) -> Decoder
+    kernels: str = f"{_NUMBA}.decoder:list_kernels"  # list_kernels(options), for numba to compile
     checks: str = ""  # checks(machine, xclbins) -> Iterator[Check], for the doctor
 
     def takes(self, name: str) -> bool:
@@ -58,6 +59,7 @@ DEVICES = [
         "NumPy, slow and exact",
         frozenset(),
         encoder=f"{_REFERENCE}:load_encoder",
+        kernels=f"{_NUMBA}.logits:list_kernels",
         decoder=f"{_REFERENCE}:load_decoder",
     ),
     Device(

@@ -10,18 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate, pairwise
 
 import numpy as np
-from numba import njit
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
 from whisper_npu_cli.engines.base import CrossKV, Decoder
-from whisper_npu_cli.engines.numba_decoder.compiling import compile_once
+from whisper_npu_cli.engines.numba_decoder.arrays import F32
+from whisper_npu_cli.engines.numba_decoder.compiling import entry
 
 Array = NDArray[np.float32]
 
@@ -143,17 +142,10 @@ def warp(cost: Array) -> NDArray[np.int64]:
 
     A step goes to the next row, the next column or both (dynamic time warping).
     """
-    _compile()
     return _trace_back(_find_steps(np.ascontiguousarray(cost, np.float32)))
 
 
-@cache
-def _compile() -> None:
-    """Compile the loop over cells, which takes a second where no compiled code is stored."""
-    compile_once(_find_steps, (np.empty((1, 1), np.float32),), lambda: None)
-
-
-@njit
+@entry(F32[2], fastmath=False, _nrt=True)
 def _find_steps(cost):  # type: ignore[no-untyped-def]
     """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
 

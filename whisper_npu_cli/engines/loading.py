@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from typing import TYPE_CHECKING
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, import_target
@@ -14,6 +14,9 @@ from whisper_npu_cli.engines.fallback import FallbackEncoder
 from whisper_npu_cli.engines.turns import Turns
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.engines.numba_decoder.compiling import Compilation
 
 # Of the whole process, as numba's threads are: its `workqueue` layer ends the process where two
 # threads use them at a time.
@@ -61,16 +64,30 @@ def load_engines(
     """Load the engines of `options.device`; `notice` gets a line before anything slow.
 
     Raises DeviceError for a device that cannot be used; `auto` then takes the next and says why.
-    The encoder comes first: while it is loaded its weights are in memory twice.
+    The encoder comes first: while it is loaded its weights are in memory twice. The decoder is
+    compiled meanwhile, where it has to be.
     """
     incidents: list[str] = []
-    if options.device == AUTO:
-        encoder, device, reason = _load_first_that_works(checkpoint, options, notice, incidents)
-    else:
-        device, reason = options.device, "asked for"
-        encoder = load_encoder(checkpoint, options)
-    decoder = _decoder_beside(encoder, checkpoint, options.for_device(device), notice)
+    with _compile(options, notice) as compilation:
+        if options.device == AUTO:
+            encoder, device, reason = _load_first_that_works(checkpoint, options, notice, incidents)
+        else:
+            device, reason = options.device, "asked for"
+            encoder = load_encoder(checkpoint, options)
+        decoder = _decoder_beside(encoder, checkpoint, options.for_device(device), compilation)
     return Engines(encoder, decoder, device, reason, options.thread_count, incidents)
+
+
+def _compile(options: EngineOptions, notice: Callable[[str], None]) -> Compilation:
+    """Begin to compile what the decoder of `options.device` needs and nobody has stored."""
+    from whisper_npu_cli.engines.numba_decoder.compiling import Compilation
+
+    device = AUTO_ORDER[-1] if options.device == AUTO else options.device
+    kernels = import_target(find_device(device).kernels)(options)
+    compilation = Compilation(kernels, options.thread_count)
+    if compilation.names:
+        notice("compiling the decoder: about 10 s, once on this machine")
+    return compilation
 
 
 def load_encoder(checkpoint: Checkpoint, options: EngineOptions) -> Encoder:
@@ -107,19 +124,16 @@ def _decoder_beside(
     encoder: Encoder,
     checkpoint: Checkpoint,
     options: EngineOptions,
-    notice: Callable[[str], None],
+    compilation: Compilation,
 ) -> Decoder:
-    """Load the decoder; where that fails, close `encoder`, which nobody else has yet."""
+    """Load the compiled decoder; where that fails, close `encoder`, which nobody else has yet."""
     from whisper_npu_cli.engines.numba_decoder.compiling import threads
-    from whisper_npu_cli.engines.numba_decoder.logits import compile_ranking
 
-    # Several kernels are compiled, which is one wait for the user.
-    on_compile = cache(partial(notice, "compiling the decoder: about 45 s, once on this machine"))
     try:
+        compilation.wait()
         with _DECODING, threads(options.thread_count):
-            compile_ranking(on_compile)
             load = import_target(find_device(options.device).decoder)
-            decoder: Decoder = load(checkpoint, options, on_compile)
+            decoder: Decoder = load(checkpoint, options)
             return decoder
     except BaseException:
         encoder.close()

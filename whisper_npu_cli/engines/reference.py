@@ -15,7 +15,7 @@ Every block is pre-norm and residual: x + f(LayerNorm(x)).
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -266,9 +266,7 @@ def load_encoder(checkpoint: Checkpoint, options: EngineOptions) -> ReferenceEnc
     return ReferenceEncoder(checkpoint)
 
 
-def load_decoder(
-    checkpoint: Checkpoint, options: EngineOptions, on_compile: Callable[[], None]
-) -> ReferenceDecoder:
+def load_decoder(checkpoint: Checkpoint, options: EngineOptions) -> ReferenceDecoder:
     """Load the decoder of `--device reference`."""
-    del options, on_compile
+    del options
     return ReferenceDecoder(checkpoint)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -220,20 +218,3 @@ def test_logits_are_the_same_with_any_number_of_threads(
     finally:
         set_num_threads(n_threads)
     np.testing.assert_array_equal(*logits)
-
-
-COMPILES_NOTHING = """
-from dataclasses import replace
-from tests.support.tiny_model import TINY_DIMS
-from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder
-from whisper_npu_cli.checkpoints.random import random_checkpoint
-dims = replace(TINY_DIMS, n_audio_state=192, n_audio_head=3, n_text_state=192, n_text_head=3)
-NumbaDecoder(random_checkpoint(dims), on_compile=lambda: print("compiling"))
-"""
-
-
-@pytest.mark.usefixtures("decoder")  # which has compiled, or found, the code
-def test_another_process_and_model_compile_nothing() -> None:
-    command = [sys.executable, "-c", COMPILES_NOTHING]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")

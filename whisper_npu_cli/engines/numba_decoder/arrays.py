@@ -1,6 +1,7 @@
 """What the compiled decoder works on: its weights, its caches and its intermediate results.
 
-Named tuples of arrays, which numba passes without copies.
+Named tuples of arrays, which numba passes without copies, and their types for numba, with which
+each kernel is compiled before any array is there.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba import types
 from numpy.typing import NDArray
 
 F32Array = NDArray[np.float32]
@@ -60,19 +62,18 @@ class Caches(NamedTuple):
     """Cached keys (n_ctx, head_size) and values (head_size, n_ctx), both as rows of dot products.
 
     A slot holds one row's tokens. Cross-attention reads each window where it lies: `cross` has the
-    addresses of its four arrays, which have the shape and type of window 0's, given here. The
-    scales of int8 keys and values are per channel: they fold into the query and into the result,
-    so that the loops over positions read nothing but int8. n_padded is n_audio_ctx up to a
+    addresses of its keys (n_layer, n_head, n_audio_ctx, head_size) and values (n_layer, n_head,
+    head_size, n_padded), int8 or f32, and of the scales of both (n_layer, n_head, head_size) f32.
+    The scales of int8 keys and values are per channel: they fold into the query and into the
+    result, so that the loops over positions read nothing but int8. n_padded is n_audio_ctx up to a
     multiple of 64, filled up with zeros.
     """
 
     self_keys: F32Array  # (n_layer, n_slots, n_head, n_positions, head_size)
     self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_positions)
-    cross: NDArray[np.int64]  # (n_windows, 4), addresses of the four arrays below
-    cross_keys: NDArray[Any]  # (n_layer, n_head, n_audio_ctx, head_size) int8 or f32
-    cross_values: NDArray[Any]  # (n_layer, n_head, head_size, n_padded)
-    key_scale: F32Array  # (n_layer, n_head, head_size)
-    value_scale: F32Array  # (n_layer, n_head, head_size)
+    cross: NDArray[np.int64]  # (n_windows, 4), addresses
+    n_audio_ctx: int
+    n_padded: int
 
 
 class Scratch(NamedTuple):
@@ -94,3 +95,33 @@ class Scratch(NamedTuple):
     capture_index: NDArray[np.int64]  # (n_layer, n_head), a head's place in `captured`, or -1
     captured: F32Array  # (n_captured, n_x, n_audio_ctx), cross-attention weights of those heads
     team: NDArray[np.int64]  # what the threads share, see `team.py`
+
+
+def _arrays(kind: Any) -> dict[int, Any]:
+    """Return the types of C-contiguous arrays by their number of axes."""
+    return {n_axes: types.Array(kind, n_axes, "C") for n_axes in range(1, 6)}
+
+
+def _tuple(kind: type, *fields: Any) -> Any:
+    return types.BaseTuple.from_types(fields, kind)
+
+
+I8, I16, I64, F32 = map(_arrays, (types.int8, types.int16, types.int64, types.float32))
+LINEAR = _tuple(Linear, I8[3], F32[2], F32[2], F32[1], types.boolean)
+ROUNDED = _tuple(Rounded, I16[2], F32[1])
+NORM = _tuple(Norm, F32[2], F32[2])
+WEIGHTS = _tuple(
+    Weights,
+    *(LINEAR, F32[1], F32[2]),
+    *(NORM, LINEAR, LINEAR, NORM, LINEAR, LINEAR, NORM, LINEAR, LINEAR, NORM),
+)
+CACHES = _tuple(Caches, F32[5], F32[5], I64[2], types.int64, types.int64)
+SCRATCH = _tuple(
+    Scratch,
+    *(F32[2],) * 6,
+    *(I16[2], I16[2], F32[1]),
+    *(F32[3], F32[3]),
+    *(I16[3], F32[2]),
+    *(I64[2], F32[3], I64[1]),
+)
+SHARED = types.CPointer(SCRATCH)  # it is large: tasks take where it lies

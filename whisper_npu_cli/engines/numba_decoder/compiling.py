@@ -1,29 +1,36 @@
-"""Compiles the kernels once per machine, and says so before it does.
+"""Compiles the kernels once per machine, in processes of their own, and says so before it does.
 
 Numba stores machine code beside the module, or, where that folder cannot be written, in the
 user's cache folder; NUMBA_CACHE_DIR overrides both. It compiles again when a file of this
 package, the CPU or numba's version has changed.
+
+A process that decodes compiles nothing: it loads what others have stored, the first time too, so
+that the first results are those of all later runs.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from numba import config, get_num_threads, njit, set_num_threads, typeof
+from numba import config, get_num_threads, njit, set_num_threads, types
 from numba.core.caching import FunctionCache
-from numba.core.event import Event, Listener, install_listener
 
 from whisper_npu_cli.errors import DeviceError
 
-Notice: TypeAlias = Callable[[], None]
-
-# Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises. Only
-# compiled code calls these functions: they need no wrapper for Python, 10 % of the compile time.
-serial = njit(fastmath=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+# Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises. Nothing
+# is allocated, so numba need not count references, which took a tenth of the time.
+FAST: dict[str, Any] = {"fastmath": True, "error_model": "numpy", "_nrt": False}
+# Only compiled code calls these functions: they need no wrapper for Python or C.
+serial = njit(**FAST, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inlined = njit(**FAST, inline="always")  # compiled with its caller alone
 
 
 @contextmanager
@@ -40,21 +47,6 @@ def threads(n: int) -> Iterator[None]:
         set_num_threads(before)
 
 
-class _CompileListener(Listener):  # type: ignore[misc]
-    """Calls `notice` when numba first finds no stored code and starts to compile."""
-
-    def __init__(self, notice: Notice) -> None:
-        self._notice: Notice | None = notice
-
-    def on_start(self, event: Event) -> None:  # noqa: ARG002
-        notice, self._notice = self._notice, None
-        if notice:
-            notice()
-
-    def on_end(self, event: Event) -> None:
-        """Do nothing; numba requires the method."""
-
-
 class PackageCache(FunctionCache):  # type: ignore[misc]
     """Stored code of a function and of all that it calls.
 
@@ -69,21 +61,118 @@ class PackageCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), self.STAMP)
 
 
-def compile_once(kernel: Any, arguments: tuple[Any, ...], notice: Notice) -> None:
-    """Compile `kernel` for the types of `arguments`, or load the code that numba has stored.
+class Kernel:
+    """A function that is compiled apart, for the types of its arguments, and stored.
 
-    `notice` is called before a compilation. The types of arrays hold no shape, so one compilation
-    serves every model and batch. DeviceError where numba can store nothing.
+    The types of arrays hold no shape, so one compilation serves every model and batch.
     """
-    types = tuple(typeof(argument) for argument in arguments)
-    if types in kernel.overloads:
-        return
-    try:
-        kernel._cache = PackageCache(kernel.py_func)
-    except RuntimeError as error:
-        raise DeviceError(
-            f"compiled code cannot be stored: {error}",
-            hint="set NUMBA_CACHE_DIR to a folder that can be written",
-        ) from error
-    with install_listener("numba:compile", _CompileListener(notice)):
-        kernel.compile(types)
+
+    def __init__(self, function: Any, kinds: tuple[Any, ...], **flags: Any) -> None:
+        self.name = f"{function.__module__}:{function.__name__}"
+        self._kinds = kinds
+        self._dispatcher = njit(**FAST | flags)(function)
+        self._is_loaded = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the function from Python."""
+        if not self._is_loaded:
+            load_all([self])
+        return self._dispatcher(*arguments)
+
+    @cached_property
+    def address(self) -> int:
+        """Where the code begins, which takes arguments by C's conventions."""
+        if not self._is_loaded:
+            load_all([self])
+        result = self._dispatcher.overloads[self._kinds]
+        name = result.fndesc.llvm_cfunc_wrapper_name
+        return int(result.library.get_pointer_to_function(name))
+
+    def is_stored(self) -> bool:
+        """Tell if code for this machine is on disk; DeviceError where it cannot be."""
+        cache = self._open_cache()
+        key = cache._index_key(self._kinds, self._dispatcher.targetctx.codegen())
+        return cache._cache_file.load(key) is not None
+
+    def compile(self) -> None:
+        """Load the stored code; where there is none, compile it in this process, and store it."""
+        self._dispatcher._cache = self._open_cache()
+        self._dispatcher.compile(self._kinds)
+        self._is_loaded = True
+
+    def _open_cache(self) -> PackageCache:
+        try:
+            return PackageCache(self._dispatcher.py_func)
+        except RuntimeError as error:
+            raise DeviceError(
+                f"compiled code cannot be stored: {error}",
+                hint="set NUMBA_CACHE_DIR to a folder that can be written",
+            ) from error
+
+
+def kernel(*kinds: Any, **flags: Any) -> Callable[[Any], Kernel]:
+    """Make a `Kernel` of a function of a number and of where arguments of these types lie."""
+    pointer = types.CPointer(types.BaseTuple.from_types(kinds))
+    flags["no_cpython_wrapper"] = True
+    return lambda function: Kernel(function, (types.int64, pointer), **flags)
+
+
+def entry(*kinds: Any, **flags: Any) -> Callable[[Any], Kernel]:
+    """Make a `Kernel` of a function that Python calls with arguments of these types."""
+    flags["no_cfunc_wrapper"] = True
+    return lambda function: Kernel(function, kinds, **flags)
+
+
+# Each process takes the number of the next kernel from one pipe, so none is idle before the end.
+# It finds the same modules as here, and none of the present folder.
+_MAIN = """
+import os, sys
+sys.path[:] = {path!r}
+from whisper_npu_cli.devices import import_target
+names = {names!r}
+while number := os.read(0, 1):
+    import_target(names[number[0]]).compile()
+"""
+
+
+class Compilation:
+    """The compilation of those of `kernels` that are not stored, in at most `n` processes.
+
+    A context manager: at its end no process is left. Numba compiles on one thread at a time.
+    """
+
+    def __init__(self, kernels: Sequence[Kernel], n: int) -> None:
+        self.names = [kernel.name for kernel in kernels if not kernel.is_stored()]
+        code = _MAIN.format(path=sys.path, names=self.names)
+        queue, end = os.pipe()
+        os.write(end, bytes(range(len(self.names))))
+        os.close(end)
+        self._processes = [
+            subprocess.Popen([sys.executable, "-c", code], stdin=queue, stderr=subprocess.PIPE)
+            for _ in self.names[:n]
+        ]
+        os.close(queue)
+
+    def wait(self) -> None:
+        """Return when all are stored; DeviceError where one cannot be compiled."""
+        for process in self._processes:
+            _, complaint = process.communicate()
+            if process.returncode:
+                lines = complaint.decode(errors="replace").strip().splitlines() or ["no message"]
+                raise DeviceError(f"the decoder cannot be compiled: {lines[-1]}")
+
+    def __enter__(self) -> Compilation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self._processes:
+            with process:  # which closes its pipe
+                process.kill()
+
+
+def load_all(kernels: Sequence[Kernel]) -> None:
+    """Load the code of `kernels`; what is not stored is compiled first."""
+    with Compilation(kernels, get_num_threads()) as compilation:
+        compilation.wait()
+    for one in kernels:
+        one.compile()

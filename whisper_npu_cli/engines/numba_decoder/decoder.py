@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
 from whisper_npu_cli.engines.numba_decoder.arrays import Caches, Rounded, Scratch
-from whisper_npu_cli.engines.numba_decoder.compiling import Notice, compile_once
-from whisper_npu_cli.engines.numba_decoder.forward import forward, linear
+from whisper_npu_cli.engines.numba_decoder.compiling import Kernel
+from whisper_npu_cli.engines.numba_decoder.forward import find_tasks, forward, linear, list_step
 from whisper_npu_cli.engines.numba_decoder.kernels import LINE
+from whisper_npu_cli.engines.numba_decoder.logits import list_kernels as list_passes
 from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.engines.numba_decoder.team import make_team
 from whisper_npu_cli.errors import CheckpointError
@@ -40,8 +41,7 @@ FEW_POSITIONS = 64
 class NumbaDecoder:
     """Whisper's text decoder: int8 weights, compiled steps, caches allocated once.
 
-    `cross_kv` is the precision of the cached cross-attention keys and values. `on_compile` is
-    called before the kernels are compiled, which happens once per machine (see `compiling`).
+    `cross_kv` is the precision of the cached cross-attention keys and values.
     CheckpointError where the sizes of `checkpoint` do not suit the kernels.
     """
 
@@ -49,7 +49,6 @@ class NumbaDecoder:
         self,
         checkpoint: Checkpoint,
         cross_kv: Literal["int8", "f32"] = "int8",
-        on_compile: Notice = lambda: None,
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
@@ -64,7 +63,7 @@ class NumbaDecoder:
         self._heads = checkpoint.generation.alignment_heads
         self._n_padded = -(-self.dims.n_audio_ctx // LINE) * LINE
         self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
-        self._compile(on_compile)
+        self.tasks = find_tasks(cross_kv)
         self.n_sessions = 0  # sessions started; only the last one may use the caches
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
@@ -102,27 +101,20 @@ class NumbaDecoder:
         """End the session; memory goes with the decoder itself."""
         self.n_sessions += 1
 
-    def _compile(self, notice: Notice) -> None:
-        """Compile the functions that are called from here, or load them from disk."""
-        tokens, x, rounded = np.empty((1, 1), np.int64), _zeros(1, 1), _make_rounded(1, 1)
-        caches, s, weights = self.make_caches([self._make_window()]), self.scratch, self.weights
-        compile_once(linear, (1, s.team, weights.vocabulary, x, rounded, x), notice)
-        compile_once(forward, (1, tokens, caches, s, tokens, 0, x, *weights), notice)
-        codes, scale = np.empty((1, 1, 1, 1), np.int8), np.empty((1, 1, 1), np.float32)
-        compile_once(quantize_cross, (self.scratch.queries, True, codes, scale), notice)
-
     def make_caches(self, windows: Sequence[CrossKV]) -> Caches:
         """Return the caches of a session over `windows`, which must stay in memory meanwhile."""
         dims = self.dims
         shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
-        arrays = []
+        addresses = []
         for w in windows:  # checked, for the kernels read whatever lies at an address
             is_ours = w.keys.shape == shape and w.keys.dtype == self._cross_dtype
             if not is_ours or w.key_scale is None or w.value_scale is None:
                 raise ValueError("a window that is not of this decoder's cross_kv()")
-            arrays.append((w.keys, w.values, w.key_scale, w.value_scale))
-        cross = np.array([[a.ctypes.data for a in window] for window in arrays], np.int64)
-        return Caches(self.self_keys, self.self_values, cross, *arrays[0])
+            arrays = w.keys, w.values, w.key_scale, w.value_scale
+            addresses.append([array.ctypes.data for array in arrays])
+        cross = np.array(addresses, np.int64).reshape(-1, 4)
+        sizes = dims.n_audio_ctx, self._n_padded
+        return Caches(self.self_keys, self.self_values, cross, *sizes)
 
     def _make_window(self) -> CrossKV:
         """Return a window of zeros."""
@@ -199,9 +191,14 @@ class NumbaDecoder:
         return logits, np.concatenate(parts, axis=1)
 
 
-def load(checkpoint: Checkpoint, options: EngineOptions, on_compile: Notice) -> NumbaDecoder:
+def load(checkpoint: Checkpoint, options: EngineOptions) -> NumbaDecoder:
     """Load the decoder that works beside any encoder."""
-    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv, on_compile=on_compile)
+    return NumbaDecoder(checkpoint, cross_kv=options.cross_kv)
+
+
+def list_kernels(options: EngineOptions) -> list[Kernel]:
+    """Return all that is compiled for a run with this decoder, what takes longest first."""
+    return [*list_step(options.cross_kv), *list_passes(options), quantize_cross]
 
 
 def _zeros(*shape: int) -> Array:
@@ -240,8 +237,8 @@ class NumbaSession:
         logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
         vocabulary = decoder.weights.vocabulary
         x, out = (array.reshape(-1, array.shape[-1]) for array in (chosen, logits))
-        team = decoder.scratch.team
-        linear(get_num_threads(), team, vocabulary, x, _make_rounded(*x.shape), out)
+        tasks, team = decoder.tasks, decoder.scratch.team
+        linear(get_num_threads(), tasks, team, vocabulary, x, _make_rounded(*x.shape), out)
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
@@ -255,13 +252,14 @@ class NumbaSession:
         decoder = self._decoder
         forward(
             get_num_threads(),
-            np.ascontiguousarray(tokens, np.int64),
+            decoder.tasks,
+            np.array(tokens, np.int64, order="C"),
+            decoder.weights,
             self._caches,
             decoder.scratch,
             self._rows,
             self._length,
             logits,
-            *decoder.weights,
         )
         self._length += tokens.shape[1]
         return decoder.scratch.normed[: tokens.size].reshape(*tokens.shape, -1)

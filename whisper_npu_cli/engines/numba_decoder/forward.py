@@ -1,46 +1,99 @@
 """The compiled text decoder: token ids in, logits out.
 
 One call does a whole step, because a return to Python for each of ~40 products would cost as much
-as the products. All its threads run `_run_layers`, which reads like the decoder's definition: every
+as the products. All its threads run `run_layers`, which reads like the decoder's definition: every
 line is a phase that they do together (see `team.py`).
 """
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit, prange
+from typing import Any, NamedTuple
 
-from whisper_npu_cli.engines.numba_decoder.arrays import Rounded, Scratch, Weights
-from whisper_npu_cli.engines.numba_decoder.compiling import serial
+import numpy as np
+from numba import types
+
+from whisper_npu_cli.engines.numba_decoder.arrays import (
+    CACHES,
+    F32,
+    I64,
+    LINEAR,
+    ROUNDED,
+    SCRATCH,
+    WEIGHTS,
+    Rounded,
+    Scratch,
+)
+from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
+from whisper_npu_cli.engines.numba_decoder.compiling import (
+    Kernel,
+    entry,
+    kernel,
+    load_all,
+    serial,
+)
 from whisper_npu_cli.engines.numba_decoder.kernels import (
     add_and_norm_row,
-    cross_attend_head,
+    cross_attend_f32,
+    cross_attend_int8,
     embed_row,
     project_block,
-    round_row,
+    round_one_row,
     self_attend_head,
 )
-from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, begin, make_phase
+from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, phase, run_team
 
 BLOCK_BYTES = 65_536  # one task reads at most so many weights; 32 KB took 1.05 times as long
 
-_embed, _norm, _round = make_phase(embed_row), make_phase(add_and_norm_row), make_phase(round_row)
-_self_attend, _cross_attend = make_phase(self_attend_head), make_phase(cross_attend_head)
-_linear_blocks = make_phase(project_block)
+
+class Tasks(NamedTuple):
+    """The kernels of a step, or their addresses."""
+
+    layers: Any
+    product: Any
+    embed: Any
+    norm: Any
+    round: Any
+    project: Any
+    self_attend: Any
+    cross_attend: Any
+
+
+TASKS = types.BaseTuple.from_types((types.int64,) * len(Tasks._fields), Tasks)
 
 
 @serial
-def _linear(team, at, product, layer, x, out):  # type: ignore[no-untyped-def]
+def _embed(team, at, n_x, t, tokens, length, w, shared):  # type: ignore[no-untyped-def]
+    arguments = (tokens, length, w.vocabulary, w.columns, w.positions, shared)
+    return phase(team, at, n_x, t.embed, number_of(point_at(arguments)))
+
+
+@serial
+def _norm(team, at, n_x, t, shared, norm, i, limit):  # type: ignore[no-untyped-def]
+    return phase(team, at, n_x, t.norm, number_of(point_at((shared, norm, i, limit))))
+
+
+@serial
+def _round(team, at, n_x, t, x, limit, rounded):  # type: ignore[no-untyped-def]
+    return phase(team, at, n_x, t.round, number_of(point_at((rounded, x, limit))))
+
+
+@serial
+def _linear(team, at, t, product, i, x, out):  # type: ignore[no-untyped-def]
     """Set out (n_x, n_out) to the product of x, which is `Rounded`."""
     _, n_out, n_in = product.weight.shape
     n_block = min(BLOCK_BYTES // n_in, (n_out + team[N_THREADS] - 1) // team[N_THREADS])
     n_blocks = (n_out + n_block - 1) // n_block
-    return _linear_blocks(team, at, n_blocks, n_block, product, layer, x, out)
+    arguments = (n_block, product, i, x, out)
+    return phase(team, at, n_blocks, t.project, number_of(point_at(arguments)))
 
 
-@serial
-def _run_layers(tokens, w, caches, buffers, rows, length, logits):  # type: ignore[no-untyped-def]
+STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[2], types.int64, F32[2])
+
+
+@kernel(*STEP)
+def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
     """Run one thread of `forward`; `at` is the number of the next task."""
+    t, tokens, w, caches, buffers, rows, length, logits = load(arguments)
     n_x, n_head, team = tokens.size, caches.self_keys.shape[2], buffers.team
     s = Scratch(
         buffers.x[:n_x],
@@ -61,87 +114,83 @@ def _run_layers(tokens, w, caches, buffers, rows, length, logits):  # type: igno
         team,
     )
     x, mlp = Rounded(s.codes, s.code_scale), Rounded(s.mlp_codes, s.code_scale)
-    at = _embed(team, np.int64(0), n_x, tokens, length, w, s)
+    shared = point_at(s)
+    at = _embed(team, np.int64(0), n_x, t, tokens, length, w, shared)
     for i in range(w.fc1.weight.shape[0]):
-        at = _norm(team, at, n_x, s, w.self_norm, i, w.self_qkv.limit[i])
-        at = _self_attend(team, at, n_head, w.self_qkv, i, s, caches, rows, length)
-        at = _round(team, at, n_x, s.attended, w.self_out.limit[i], x)
-        at = _linear(team, at, w.self_out, i, x, s.branch)
-        at = _norm(team, at, n_x, s, w.cross_norm, i, w.cross_q.limit[i])
-        at = _cross_attend(team, at, n_head, w.cross_q, i, s, caches, rows)
-        at = _round(team, at, n_x, s.attended, w.cross_out.limit[i], x)
-        at = _linear(team, at, w.cross_out, i, x, s.branch)
-        at = _norm(team, at, n_x, s, w.mlp_norm, i, w.fc1.limit[i])
-        at = _linear(team, at, w.fc1, i, x, s.mlp)
-        at = _round(team, at, n_x, s.mlp, w.fc2.limit[i], mlp)
-        at = _linear(team, at, w.fc2, i, mlp, s.branch)
-    at = _norm(team, at, n_x, s, w.final_norm, np.int64(0), w.vocabulary.limit[0])
+        at = _norm(team, at, n_x, t, shared, w.self_norm, i, w.self_qkv.limit[i])
+        own = point_at((shared, w.self_qkv, i, caches, rows, length))
+        at = phase(team, at, n_head, t.self_attend, number_of(own))
+        at = _round(team, at, n_x, t, s.attended, w.self_out.limit[i], x)
+        at = _linear(team, at, t, w.self_out, i, x, s.branch)
+        at = _norm(team, at, n_x, t, shared, w.cross_norm, i, w.cross_q.limit[i])
+        cross = point_at((shared, w.cross_q, i, caches, rows))
+        at = phase(team, at, n_head, t.cross_attend, number_of(cross))
+        at = _round(team, at, n_x, t, s.attended, w.cross_out.limit[i], x)
+        at = _linear(team, at, t, w.cross_out, i, x, s.branch)
+        at = _norm(team, at, n_x, t, shared, w.mlp_norm, i, w.fc1.limit[i])
+        at = _linear(team, at, t, w.fc1, i, x, s.mlp)
+        at = _round(team, at, n_x, t, s.mlp, w.fc2.limit[i], mlp)
+        at = _linear(team, at, t, w.fc2, i, mlp, s.branch)
+    at = _norm(team, at, n_x, t, shared, w.final_norm, np.int64(0), w.vocabulary.limit[0])
     if logits.shape[0] > 0:
-        _linear(team, at, w.vocabulary, np.int64(0), x, logits)
+        _linear(team, at, t, w.vocabulary, np.int64(0), x, logits)
 
 
-# Numba takes named tuples of arrays into a parallel loop, but no tuple of tuples such as `Weights`.
-# Its dead-code pass drops stores to their arrays unless a called function makes them (0.68).
-
-
-@njit(parallel=True)
-def forward(  # type: ignore[no-untyped-def]
-    n_threads,
-    tokens,
-    caches,
-    scratch,
-    rows,
-    length,
-    logits,
-    vocabulary,
-    columns,
-    positions,
-    self_norm,
-    self_qkv,
-    self_out,
-    cross_norm,
-    cross_q,
-    cross_out,
-    mlp_norm,
-    fc1,
-    fc2,
-    final_norm,
-):
+@entry(types.int64, *STEP)
+def forward(n_threads, t, tokens, w, caches, s, rows, length, logits):  # type: ignore
     """Run tokens (n_rows, n_new) through all layers and append their keys and values.
 
-    rows (2, n_rows) holds each row's slot and window, `length` the positions cached before; from
-    `vocabulary` on, the fields of `Weights`. Sets scratch.normed[:n_x] to the last LayerNorm's
-    result, and logits (n_x, n_vocab), or leaves them out where `logits` has no rows.
+    rows (2, n_rows) holds each row's slot and window, `length` the positions cached before. Sets
+    s.normed[:n_x] to the last LayerNorm's result, and logits (n_x, n_vocab), or leaves them out
+    where `logits` has no rows.
     """
-    begin(scratch.team, n_threads)
-    for _ in prange(n_threads):
-        weights = Weights(
-            vocabulary,
-            columns,
-            positions,
-            self_norm,
-            self_qkv,
-            self_out,
-            cross_norm,
-            cross_q,
-            cross_out,
-            mlp_norm,
-            fc1,
-            fc2,
-            final_norm,
-        )
-        _run_layers(tokens, weights, caches, scratch, rows, length, logits)
+    arguments = point_at((t, tokens, w, caches, s, rows, length, logits))
+    run_team(s.team, n_threads, t.layers, number_of(arguments))
 
 
-@serial
-def _run_linear(team, product, x, rounded, out):  # type: ignore[no-untyped-def]
-    at = _round(team, np.int64(0), x.shape[0], x, product.limit[0], rounded)
-    _linear(team, at, product, np.int64(0), rounded, out)
+PRODUCT = (TASKS, I64[1], LINEAR, F32[2], ROUNDED, F32[2])
 
 
-@njit(parallel=True)
-def linear(n_threads, team, product, x, rounded, out):  # type: ignore[no-untyped-def]
+@kernel(*PRODUCT)
+def run_product(_member, arguments):  # type: ignore[no-untyped-def]
+    """Run one thread of `linear`."""
+    t, team, product, x, rounded, out = load(arguments)
+    at = _round(team, np.int64(0), x.shape[0], t, x, product.limit[0], rounded)
+    _linear(team, at, t, product, np.int64(0), rounded, out)
+
+
+@entry(types.int64, *PRODUCT)
+def linear(n_threads, t, team, product, x, rounded, out):  # type: ignore[no-untyped-def]
     """Set out (n_x, n_out) to the product of x (n_x, n_in), and `rounded` to x rounded."""
-    begin(team, n_threads)
-    for _ in prange(n_threads):
-        _run_linear(team, product, x, rounded, out)
+    arguments = point_at((t, team, product, x, rounded, out))
+    run_team(team, n_threads, t.product, number_of(arguments))
+
+
+def _choose_tasks(cross_kv: str) -> Tasks:
+    return Tasks(
+        layers=run_layers,
+        product=run_product,
+        embed=embed_row,
+        norm=add_and_norm_row,
+        round=round_one_row,
+        project=project_block,
+        self_attend=self_attend_head,
+        cross_attend=cross_attend_int8 if cross_kv == "int8" else cross_attend_f32,
+    )
+
+
+def list_step(cross_kv: str) -> list[Kernel]:
+    """Return the kernels of a step over cross-attention keys and values in `cross_kv`.
+
+    What takes longest to compile comes first. Of two processes, one compiles the attentions and
+    products, which share functions, the other what calls them.
+    """
+    t = _choose_tasks(cross_kv)
+    first = (t.cross_attend, t.layers, t.self_attend, forward, t.project, linear)
+    return [*first, t.norm, t.embed, t.product, t.round]
+
+
+def find_tasks(cross_kv: str) -> Tasks:
+    """Load the kernels of a step, and return their addresses."""
+    load_all(list_step(cross_kv))
+    return Tasks(*(task.address for task in _choose_tasks(cross_kv)))

@@ -27,10 +27,20 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic
 
-from whisper_npu_cli.engines.numba_decoder.arrays import Rounded
-from whisper_npu_cli.engines.numba_decoder.compiling import serial
+from whisper_npu_cli.engines.numba_decoder.arrays import (
+    CACHES,
+    F32,
+    I64,
+    LINEAR,
+    NORM,
+    ROUNDED,
+    SHARED,
+    Rounded,
+)
+from whisper_npu_cli.engines.numba_decoder.calls import load, view_array
+from whisper_npu_cli.engines.numba_decoder.compiling import inlined, kernel, serial
 
 MAX_CODE = 32767  # the largest int16
 MAX_SUM = 2**31 - 1  # the largest int32
@@ -232,9 +242,11 @@ def softmax(scores, n_valid, n_keys):  # type: ignore[no-untyped-def]
         scores[t] = np.float32(0)
 
 
-@serial
-def add_and_norm_row(j, s, norm, layer, limit):  # type: ignore[no-untyped-def]
+@kernel(SHARED, NORM, types.int64, types.float32)
+def add_and_norm_row(j, arguments):  # type: ignore[no-untyped-def]
     """Add row j of s.branch to the residual stream, normalise the sum, and round it to s.codes."""
+    shared, norm, layer, limit = load(arguments)
+    s = load(shared)
     x, branch, normed = s.x[j], s.branch[j], s.normed[j]
     n_state = x.size
     gain, bias = norm.gain[layer], norm.bias[layer]
@@ -266,7 +278,7 @@ def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[n
     dot_f32(values, np.int64(0), head_size, n_keys, scores, queries)
 
 
-@serial
+@inlined
 def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
     """Do as `attend_f32`, not causal, with int8 keys and values (head_size, n_padded).
 
@@ -289,45 +301,23 @@ def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore
             queries[j, d] *= rounded.scale[j]
 
 
-def attend_window(
-    queries: Any, keys: Any, values: Any, n_keys: Any, scores: Any, rounded: Any
-) -> None:
-    """Do as `attend_int8` or `attend_f32`, by the type of a window's keys and values."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(attend_window)
-def _attend_window(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
-    del queries, values, n_keys, scores, rounded
-
-    def call_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
-        attend_int8(queries, keys, values, n_keys, scores, rounded)
-
-    def call_f32(queries, keys, values, n_keys, scores, rounded):  # type: ignore  # noqa: ARG001
-        attend_f32(queries, keys, values, n_keys, False, scores)
-
-    return call_int8 if keys.dtype == types.int8 else call_f32
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def view_array(typing: Any, address: Any, like: Any) -> Any:
-    """Return the array that lies at `address`, with the shape, strides and type of `like`."""
-    del typing
-
-    def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-        del signature
-        array = context.make_array(like)(context, builder, args[1])
-        array.data = builder.inttoptr(args[0], array.data.type)
-        array.meminfo = array.meminfo.type(None)
-        array.parent = array.parent.type(None)
-        return array._getvalue()
-
-    return like(address, like), build
-
-
 @serial
-def project_block(block, n_block, product, layer, x, out):  # type: ignore[no-untyped-def]
+def attend_window_f32(queries, keys, values, n_keys, scores, rounded):  # type: ignore  # noqa: ARG001
+    """Do as `attend_int8`, with f32 keys and values."""
+    attend_f32(queries, keys, values, n_keys, False, scores)
+
+
+@kernel(ROUNDED, F32[2], types.float32)
+def round_one_row(j, arguments):  # type: ignore[no-untyped-def]
+    """Round row j of x (n_x, n) f32: `round_row` as a task."""
+    rounded, x, limit = load(arguments)
+    round_row(j, x, limit, rounded)
+
+
+@kernel(types.int64, LINEAR, types.int64, ROUNDED, F32[2])
+def project_block(block, arguments):  # type: ignore[no-untyped-def]
     """Compute `n_block` outputs of a `Linear` of x, which is `Rounded`, with GELU where it asks."""
+    n_block, product, layer, x, out = load(arguments)
     first = block * n_block
     last = min(product.weight.shape[1], first + n_block)
     project(product, layer, first, last, x, out)
@@ -338,9 +328,11 @@ def project_block(block, n_block, product, layer, x, out):  # type: ignore[no-un
                 row[i] = gelu(row[i])
 
 
-@serial
-def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore[no-untyped-def]
+@kernel(SHARED, LINEAR, types.int64, CACHES, I64[2], types.int64)
+def self_attend_head(head, arguments):  # type: ignore[no-untyped-def]
     """Compute one head of self-attention, from its rows of the QKV weights to s.attended."""
+    shared, qkv, layer, caches, rows, length = load(arguments)
+    s = load(shared)
     _, _, n_head, _, head_size = caches.self_keys.shape
     n_rows, n_x, n_state = rows.shape[1], s.normed.shape[0], n_head * head_size
     n_new = n_x // n_rows
@@ -365,14 +357,17 @@ def self_attend_head(head, qkv, layer, s, caches, rows, length):  # type: ignore
                 attended[d] = queries[i, d]
 
 
-@serial
-def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-untyped-def]
+@inlined
+def cross_attend_head(head, arguments, dtype, attend):  # type: ignore[no-untyped-def]
     """Compute one head of cross-attention, from its rows of the query weights to s.attended.
 
-    Neighbouring rows of one window (beams) are queries of one product: its keys and values are
-    read once.
+    The keys and values of all windows are of `dtype`, for which `attend` is. Neighbouring rows of
+    one window (beams) are queries of one product: its keys and values are read once.
     """
-    _, _, n_audio_ctx, head_size = caches.cross_keys.shape
+    shared, query, layer, caches, rows = load(arguments)
+    s = load(shared)
+    n_layer, _, n_head, _, head_size = caches.self_keys.shape
+    n_audio_ctx, n_padded = caches.n_audio_ctx, caches.n_padded
     n_rows = rows.shape[1]
     n_new = s.normed.shape[0] // n_rows
     start = head * head_size
@@ -385,16 +380,16 @@ def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-u
         queries = s.queries[head, row * n_new : end * n_new]
         scores = s.scores[head, row * n_new : end * n_new]
         rounded = Rounded(s.head_codes[head], s.head_scale[head])
-        at = caches.cross[window]
-        keys = view_array(at[0], caches.cross_keys)[layer, head]
-        values = view_array(at[1], caches.cross_values)[layer, head]
-        key_scale = view_array(at[2], caches.key_scale)[layer, head]
-        value_scale = view_array(at[3], caches.value_scale)[layer, head]
+        at, heads = caches.cross[window], (n_layer, n_head, head_size)
+        keys = view_array(at[0], (n_layer, n_head, n_audio_ctx, head_size), dtype)[layer, head]
+        values = view_array(at[1], (n_layer, n_head, head_size, n_padded), dtype)[layer, head]
+        key_scale = view_array(at[2], heads, np.float32)[layer, head]
+        value_scale = view_array(at[3], heads, np.float32)[layer, head]
         for j in range(queries.shape[0]):
             q = s.qkv[row * n_new + j, start:]
             for d in range(head_size):
                 queries[j, d] = q[d] * key_scale[d]
-        attend_window(queries, keys, values, n_audio_ctx, scores, rounded)
+        attend(queries, keys, values, n_audio_ctx, scores, rounded)
         for j in range(queries.shape[0]):
             attended = s.attended[row * n_new + j, start:]
             for d in range(head_size):
@@ -407,13 +402,30 @@ def cross_attend_head(head, query, layer, s, caches, rows):  # type: ignore[no-u
         row = end
 
 
-@serial
-def embed_row(j, tokens, length, weights, s):  # type: ignore[no-untyped-def]
+CROSS_ATTENTION = (SHARED, LINEAR, types.int64, CACHES, I64[2])
+
+
+@kernel(*CROSS_ATTENTION)
+def cross_attend_int8(head, arguments):  # type: ignore[no-untyped-def]
+    """Compute one head of cross-attention over int8 keys and values."""
+    cross_attend_head(head, arguments, np.int8, attend_int8)
+
+
+@kernel(*CROSS_ATTENTION)
+def cross_attend_f32(head, arguments):  # type: ignore[no-untyped-def]
+    """Compute one head of cross-attention over f32 keys and values."""
+    cross_attend_head(head, arguments, np.float32, attend_window_f32)
+
+
+@kernel(I64[2], types.int64, LINEAR, F32[1], F32[2], SHARED)
+def embed_row(j, arguments):  # type: ignore[no-untyped-def]
     """Begin the residual stream of a token at its position; `s.branch` adds nothing yet."""
+    tokens, length, vocabulary, columns, positions, shared = load(arguments)
+    s = load(shared)
     n_new = tokens.shape[1]
     token, position = tokens[j // n_new, j % n_new], length + j % n_new
-    codes, scale = weights.vocabulary.weight[0, token], weights.vocabulary.scale[0, token]
+    codes, scale = vocabulary.weight[0, token], vocabulary.scale[0, token]
     for k in range(s.x.shape[1]):
-        embedded = np.float32(codes[k]) * (scale * weights.columns[k])
-        s.x[j, k] = embedded + weights.positions[position, k]
+        embedded = np.float32(codes[k]) * (scale * columns[k])
+        s.x[j, k] = embedded + positions[position, k]
         s.branch[j, k] = np.float32(0)

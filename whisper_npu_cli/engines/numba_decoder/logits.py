@@ -9,11 +9,15 @@ compiler assume that no number is infinite, are not used here.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import njit, types
 from numpy.typing import NDArray
 
-from whisper_npu_cli.engines.numba_decoder.compiling import Notice, compile_once
+from whisper_npu_cli.engines.numba_decoder.arrays import F32, I64
+from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
+from whisper_npu_cli.engines.numba_decoder.compiling import Kernel, entry, kernel
 from whisper_npu_cli.engines.numba_decoder.kernels import exp_negative
+from whisper_npu_cli.engines.numba_decoder.team import run_parallel
+from whisper_npu_cli.options import EngineOptions
 
 F32Array = NDArray[np.float32]
 
@@ -21,7 +25,6 @@ BLOCK = 64  # tokens looked at together; few blocks hold one of the likeliest
 
 _flags = {"reassoc", "contract", "arcp", "nsz"}
 _serial = njit(fastmath=_flags, error_model="numpy")
-_parallel = njit(fastmath=_flags, error_model="numpy", parallel=True)
 
 
 @_serial
@@ -38,23 +41,25 @@ def log_sum_exp(x):  # type: ignore[no-untyped-def]
     return peak + np.log(total)
 
 
-@_parallel
-def _log_softmax(logits):  # type: ignore[no-untyped-def]
-    for row in prange(logits.shape[0]):
-        total = log_sum_exp(logits[row])
-        for i in range(logits.shape[1]):
-            logits[row, i] -= total
+@kernel(F32[2], fastmath=_flags)
+def log_softmax_row(row, arguments):  # type: ignore[no-untyped-def]
+    """Replace the logits of a row by their log-probabilities."""
+    (logits,) = load(arguments)
+    total = log_sum_exp(logits[row])
+    for i in range(logits.shape[1]):
+        logits[row, i] -= total
 
 
-@_parallel
-def _prefer_timestamps(logits, begin):  # type: ignore[no-untyped-def]
-    for row in prange(logits.shape[0]):
-        likeliest = logits[row, 0]
+@kernel(F32[2], types.int64, fastmath=_flags)
+def prefer_timestamps_row(row, arguments):  # type: ignore[no-untyped-def]
+    """Do for a row what `prefer_timestamps` does."""
+    logits, begin = load(arguments)
+    likeliest = logits[row, 0]
+    for i in range(begin):
+        likeliest = max(likeliest, logits[row, i])
+    if log_sum_exp(logits[row, begin:]) > likeliest:
         for i in range(begin):
-            likeliest = max(likeliest, logits[row, i])
-        if log_sum_exp(logits[row, begin:]) > likeliest:
-            for i in range(begin):
-                logits[row, i] = -np.inf
+            logits[row, i] = -np.inf
 
 
 @_serial
@@ -85,23 +90,38 @@ def rank_row(row, values, tokens):  # type: ignore[no-untyped-def]
                     insert(block[i], first + i, values, tokens)
 
 
-@_parallel
-def _top_k(logprobs, values, tokens):  # type: ignore[no-untyped-def]
-    for row in prange(logprobs.shape[0]):
-        rank_row(logprobs[row], values[row], tokens[row])
+@kernel(F32[2], F32[2], I64[2], fastmath=_flags)
+def top_k_row(row, arguments):  # type: ignore[no-untyped-def]
+    """Do for a row what `top_k` does."""
+    logprobs, values, tokens = load(arguments)
+    rank_row(logprobs[row], values[row], tokens[row])
 
 
-def compile_ranking(notice: Notice) -> None:
-    """Compile this module's passes, or load them from disk; `notice` is called before compiling."""
-    rows, tokens = np.empty((1, 1), np.float32), np.empty((1, 1), np.int64)
-    compile_once(_log_softmax, (rows,), notice)
-    compile_once(_prefer_timestamps, (rows, 0), notice)
-    compile_once(_top_k, (rows, rows, tokens), notice)
+@entry(types.int64, F32[2])
+def _log_softmax(task, logits):  # type: ignore[no-untyped-def]
+    run_parallel(logits.shape[0], task, number_of(point_at((logits,))))
+
+
+@entry(types.int64, F32[2], types.int64)
+def _prefer_timestamps(task, logits, begin):  # type: ignore[no-untyped-def]
+    run_parallel(logits.shape[0], task, number_of(point_at((logits, begin))))
+
+
+@entry(types.int64, F32[2], F32[2], I64[2])
+def _top_k(task, logprobs, values, tokens):  # type: ignore[no-untyped-def]
+    run_parallel(logprobs.shape[0], task, number_of(point_at((logprobs, values, tokens))))
+
+
+def list_kernels(options: EngineOptions) -> list[Kernel]:
+    """Return this module's kernels, which are those of a run with a decoder that has none."""
+    del options
+    rows = [top_k_row, log_softmax_row, prefer_timestamps_row]
+    return [*rows, _log_softmax, _prefer_timestamps, _top_k]
 
 
 def log_softmax(logits: F32Array) -> F32Array:
     """Replace the logits (n_rows, n) of each row by their log-probabilities; return them."""
-    _log_softmax(logits)
+    _log_softmax(log_softmax_row.address, logits)
     return logits
 
 
@@ -111,7 +131,7 @@ def prefer_timestamps(logits: F32Array, begin: int) -> None:
     Rows of (n_rows, n_vocab) are changed in place. The denominator of the softmax is common to both
     sides, so logits are compared.
     """
-    _prefer_timestamps(logits, begin)
+    _prefer_timestamps(prefer_timestamps_row.address, logits, begin)
 
 
 def top_k(logprobs: F32Array, k: int) -> tuple[NDArray[np.int64], F32Array]:
@@ -122,5 +142,5 @@ def top_k(logprobs: F32Array, k: int) -> tuple[NDArray[np.int64], F32Array]:
     """
     values = np.empty((len(logprobs), k), np.float32)
     tokens = np.empty((len(logprobs), k), np.int64)
-    _top_k(logprobs, values, tokens)
+    _top_k(top_k_row.address, logprobs, values, tokens)
     return tokens, values

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+from numba import types
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.engines.numba_decoder.arrays import Linear, Norm, Weights
+from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, Linear, Norm, Weights
+from whisper_npu_cli.engines.numba_decoder.compiling import entry
 from whisper_npu_cli.engines.numba_decoder.kernels import MAX_CODE, MAX_SUM
 
 F32Array = NDArray[np.float32]
@@ -122,7 +123,7 @@ def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
     )
 
 
-@njit(fastmath=True, error_model="numpy", nogil=True)
+@entry(F32[3], types.boolean, I8[4], F32[3], nogil=True, _nrt=True)
 def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
 

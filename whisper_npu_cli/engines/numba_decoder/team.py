@@ -15,11 +15,12 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from whisper_npu_cli.engines.numba_decoder.calls import call
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
 # Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads
@@ -78,13 +79,6 @@ def _offer_core(typing: Any) -> Any:
 
 
 @serial
-def begin(team, n_threads):  # type: ignore[no-untyped-def]
-    """Forget the tasks of the step before. Called by one thread, before the team starts."""
-    team[TAKEN] = team[DONE] = 0
-    team[N_THREADS] = n_threads
-
-
-@serial
 def _count(team, counter, end):  # type: ignore[no-untyped-def]
     """Increment a counter and return its value before, or -1 where it has reached `end`."""
     number = _load(team, counter)
@@ -96,29 +90,42 @@ def _count(team, counter, end):  # type: ignore[no-untyped-def]
     return np.int64(-1)
 
 
-def make_phase(task: Any) -> Any:
-    """Return `phase(team, first, n_tasks, *arguments)`, which does `n_tasks` tasks and waits.
+@serial
+def phase(team, first, n_tasks, task, arguments):  # type: ignore[no-untyped-def]
+    """Do `n_tasks` calls of the kernel at the address `task`, wait for all, and return their end.
 
-    A task is `task(i, *arguments)` for i < n_tasks. Tasks are numbered through a step: `first` is
-    the number of this phase's first one, which the phase before returned. All threads of a team
-    call the same phases in the same order; each takes the next task that nobody has taken, and
-    leaves when all are done. So a team waits for no thread that has not begun a task, be it late,
-    asleep, or without a core: the others do its share.
+    Tasks are numbered through a step: `first` is the number of this phase's first one, which the
+    phase before returned. All threads of a team call the same phases in the same order; each takes
+    the next task that nobody has taken, and leaves when all are done. So a team waits for no thread
+    that has not begun a task, be it late, asleep, or without a core: the others do its share.
     """
-
-    @serial
-    def phase(team, first, n_tasks, *arguments):  # type: ignore[no-untyped-def]
-        end = first + n_tasks
+    end = first + n_tasks
+    number = _count(team, TAKEN, end)
+    while number >= 0:
+        call(task, number - first, arguments)
+        _count(team, DONE, end)
         number = _count(team, TAKEN, end)
-        while number >= 0:
-            task(number - first, *arguments)
-            _count(team, DONE, end)
-            number = _count(team, TAKEN, end)
-        n_looks = 0
-        while _load(team, DONE) < end:
-            n_looks += 1
-            if n_looks > SPINS:
-                _offer_core()
-        return end
+    n_looks = 0
+    while _load(team, DONE) < end:
+        n_looks += 1
+        if n_looks > SPINS:
+            _offer_core()
+    return end
 
-    return phase
+
+# Numba's dead-code pass drops what a parallel loop does unless a called function does it (0.68).
+
+
+@njit(parallel=True)
+def run_parallel(n, task, arguments):  # type: ignore[no-untyped-def]
+    """Call the kernel at the address `task` for 0 <= i < n, spread over numba's threads."""
+    for i in prange(n):
+        call(task, i, arguments)
+
+
+@serial
+def run_team(team, n_threads, member, arguments):  # type: ignore[no-untyped-def]
+    """Run the kernel `member`, which goes through phases, on `n_threads` threads at a time."""
+    team[TAKEN] = team[DONE] = 0  # the tasks of the step before
+    team[N_THREADS] = n_threads
+    run_parallel(n_threads, member, arguments)
