@@ -249,3 +249,32 @@ def test_gaps_in_a_damaged_clock_have_a_limit(
         for seconds, expected in ((20, 20.0), (40, 0.0), (45, 5.0)):
             frame.pts = round(seconds / stream.time_base)
             assert time.find_gap(frame, 0.1) == pytest.approx(expected, abs=0.1)
+
+
+def test_ogg_that_ends_within_the_head_of_a_link_is_cut(tmp_path: Path) -> None:
+    path = write(tmp_path / "chained.opus", TONE, Coding("libopus", 48_000))
+    data = path.read_bytes()
+    path.write_bytes(data + data[:20])
+    samples, source = listen(path)
+    assert samples.size / RATE == pytest.approx(2.0, abs=PADDING_S)
+    assert [damage.is_loss for damage in source.damage] == [True]
+
+
+def test_mp3_that_ends_within_its_first_frame_is_no_bug(tmp_path: Path) -> None:
+    path = write(tmp_path / "short.mp3", TONE, MP3)
+    data = path.read_bytes()
+    at = data.index(b"Info")
+    for n_bytes in range(at, at + 16):
+        path.write_bytes(data[:n_bytes])
+        with pytest.raises(AudioError):
+            listen(path)
+
+
+def test_ts_that_ends_within_the_head_of_a_packet_is_cut(tmp_path: Path) -> None:
+    codings = Coding("mp2", 32_000), AAC
+    data = join(tmp_path / "joined.ts", *codings).read_bytes()
+    path = tmp_path / "cut.ts"
+    for n_bytes in (1, 2, 3):
+        path.write_bytes(data + data[:n_bytes])
+        _, source = listen(path)
+        assert source.damage[-1].end is None

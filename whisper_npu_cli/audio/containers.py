@@ -49,7 +49,8 @@ def count_mp3_samples(file: FileIO) -> tuple[int, int] | None:
 
     None where the first frame is none.
     """
-    frame = _read(file, find_mpeg_audio(file) or _measure_tag(file), _TAG_WITHIN_BYTES)
+    start = find_mpeg_audio(file) or _measure_tag(file)
+    frame = _read(file, start, _TAG_WITHIN_BYTES).ljust(2 * _TAG_WITHIN_BYTES, b"\0")
     size, rate = _measure_frame(frame[:4])
     for tag, offset in _LENGTH_TAGS.items():
         at = frame.find(tag)
@@ -74,6 +75,8 @@ def find_ogg_links(file: FileIO) -> list[int]:
         if at != previous_end:  # a first page right behind another is of another stream of the link
             links.append(at)
         header = _read(file, at, _OGG_HEADER_BYTES + 255)
+        if len(header) < _OGG_HEADER_BYTES:
+            break
         n_segments = header[_OGG_HEADER_BYTES - 1]
         lengths = header[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + n_segments]
         previous_end = at + _OGG_HEADER_BYTES + n_segments + sum(lengths)
@@ -83,7 +86,7 @@ def find_ogg_links(file: FileIO) -> list[int]:
 def find_ts_program(file: FileIO, start: int) -> int | None:
     """Return where behind `start` a transport stream next tells its programs, if it does."""
     at = start - start % _TS_PACKET_BYTES + _TS_PACKET_BYTES
-    while packet := _read(file, at, 4):
+    while len(packet := _read(file, at, 4)) == 4:
         if packet[:1] == b"G" and packet[1] & 0x5F == 0x40 and packet[2] == 0:  # PID 0, begin
             return at
         at += _TS_PACKET_BYTES

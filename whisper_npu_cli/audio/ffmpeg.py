@@ -152,15 +152,16 @@ def _find_sound(container: Any, tracks: Any) -> int:
     loud: set[int] = set()
     joiners = {track.index: Joiner() for track in tracks}
     latest_s = (container.start_time or 0) / 1e6 + _SOUND_WITHIN_S
-    for packet in container.demux(tracks):
-        if packet.pts is not None and packet.pts * float(packet.time_base) > latest_s:
-            break
-        with suppress(av.FFmpegError):
-            for frame in packet.decode():
-                if _has_sound(joiners[packet.stream.index].write(frame)):
-                    loud.add(packet.stream.index)
-        if tracks[0].index in loud:
-            break
+    with suppress(av.FFmpegError, IndexError):  # IndexError: see `Part`; what was read decides
+        for packet in container.demux(tracks):
+            if packet.pts is not None and packet.pts * float(packet.time_base) > latest_s:
+                break
+            with suppress(av.FFmpegError):
+                for frame in packet.decode():
+                    if _has_sound(joiners[packet.stream.index].write(frame)):
+                        loud.add(packet.stream.index)
+            if tracks[0].index in loud:
+                break
     loud |= {index for index, joiner in joiners.items() if _has_sound(joiner.flush())}
     return next((i for i, track in enumerate(tracks) if track.index in loud), 0)
 
