@@ -89,13 +89,17 @@ class Kernel:
         return int(result.library.get_pointer_to_function(name))
 
     def is_stored(self) -> bool:
-        """Tell if code for this machine is on disk; DeviceError where it cannot be."""
+        """Tell if code for this machine is loaded or on disk; DeviceError where it cannot be."""
+        if self._is_loaded:
+            return True
         cache = self._open_cache()
         key = cache._index_key(self._kinds, self._dispatcher.targetctx.codegen())
         return cache._cache_file.load(key) is not None
 
     def compile(self) -> None:
         """Load the stored code; where there is none, compile it in this process, and store it."""
+        if self._is_loaded:
+            return
         self._dispatcher._cache = self._open_cache()
         self._dispatcher.compile(self._kinds)
         self._is_loaded = True
