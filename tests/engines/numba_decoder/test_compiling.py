@@ -62,6 +62,23 @@ def test_compiles_again_when_the_package_has_changed(
     assert not double_anew(module).is_stored()
 
 
+@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"?"],
+    ids=["empty", "cut", "a byte"],
+)
+def test_damaged_code_is_compiled_again(module: Any, suffix: str, damage: Any) -> None:
+    load_all([module.double])
+    (stored,) = Path(module.__file__).parent.rglob(f"*.double-*.{suffix}")
+    whole = stored.read_bytes()
+    stored.write_bytes(damage(whole))
+    again = double_anew(module)
+    assert not again.is_stored()
+    assert again(21.0) == 42.0
+    assert double_anew(module).is_stored()
+
+
 def test_what_cannot_be_compiled_is_an_error(module: Any) -> None:
     with pytest.raises(DeviceError, match="cannot be compiled"):
         load_all([module.double, module.wrong])

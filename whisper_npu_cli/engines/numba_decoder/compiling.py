@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from numba import config, get_num_threads, njit, set_num_threads, types
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 from whisper_npu_cli.errors import DeviceError
+
+_DIGEST_BYTES = 32
 
 # Reassociation lets LLVM split a sum into vector lanes; without it nothing here vectorises. Nothing
 # is allocated, so numba need not count references, which took a tenth of the time.
@@ -47,11 +50,58 @@ def threads(n: int) -> Iterator[None]:
         set_num_threads(before)
 
 
+class _CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
+    """Numba's files of stored code, each behind a digest of numba's version and of its content.
+
+    One that is damaged is not there, and is compiled again. Numba itself would end on a file that
+    is empty or cut, and run whatever another one says.
+    """
+
+    def _load_index(self) -> dict[Any, str]:
+        try:
+            stamp, overloads = pickle.loads(self._read(self._index_path))
+        except OSError:
+            return {}
+        return overloads if stamp == self._source_stamp else {}
+
+    def _save_index(self, overloads: dict[Any, str]) -> None:
+        self._write(self._index_path, self._dump((self._source_stamp, overloads)))
+
+    def _load_data(self, name: str) -> Any:
+        return pickle.loads(self._read(self._data_path(name)))
+
+    def _save_data(self, name: str, data: Any) -> None:
+        self._write(self._data_path(name), self._dump(data))
+
+    def _read(self, path: str) -> bytes:
+        data = Path(path).read_bytes()
+        content = data[_DIGEST_BYTES:]
+        if data[:_DIGEST_BYTES] != self._digest(content):
+            raise OSError("damaged, or of another version")  # which numba takes for not there
+        return content
+
+    def _write(self, path: str, content: bytes) -> None:
+        with self._open_for_write(path) as file:
+            file.write(self._digest(content) + content)
+
+    def _digest(self, content: bytes) -> bytes:
+        return hashlib.sha256(self._version.encode() + content).digest()
+
+
 class PackageCache(FunctionCache):  # type: ignore[misc]
     """Stored code of a function and of all that it calls.
 
     Numba's own cache notices changes in a function's file, but none in the files that it imports.
     """
+
+    def __init__(self, function: Any) -> None:
+        """Find where the code is stored; RuntimeError where it cannot be."""
+        super().__init__(function)
+        self._cache_file = _CheckedFiles(
+            cache_path=self._cache_path,
+            filename_base=self._impl.filename_base,
+            source_stamp=self._impl.locator.get_source_stamp(),
+        )
 
     STAMP = hashlib.sha256(
         b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
