@@ -7,7 +7,7 @@ from time import sleep
 
 import pytest
 
-from whisper_npu_cli.timings import StageTiming, Stopwatch
+from whisper_npu_cli.timings import StageTiming, Stopwatch, Timings, add_timings
 
 
 def test_nested_stage_is_not_counted_twice() -> None:
@@ -78,3 +78,16 @@ def test_rates_are_relative_to_the_audio() -> None:
     assert row.speed == 20.0
     assert replace(row, audio_s=0.0).rtf is None
     assert replace(row, seconds=0.0).speed is None
+
+
+def test_timings_add_up() -> None:
+    def timing(stage: str, engine: str, seconds: float, audio_s: float) -> StageTiming:
+        return StageTiming(stage, engine, seconds, calls=2, tokens=3, audio_s=audio_s)
+
+    first = Timings(10.0, 5.0, (timing("mel", "", 1.0, 10.0), timing("encode", "a", 2.0, 10.0)))
+    second = Timings(30.0, 6.0, (timing("mel", "", 3.0, 30.0), timing("encode", "b", 4.0, 30.0)))
+    added = add_timings([first, second])
+    assert (added.audio_s, added.total_s) == (40.0, 11.0)
+    rows = [(row.stage, row.engine, row.seconds, row.calls, row.tokens) for row in added.rows]
+    assert rows == [("mel", "", 4.0, 4, 6), ("encode", "a", 2.0, 2, 3), ("encode", "b", 4.0, 2, 3)]
+    assert {row.audio_s for row in added.rows} == {40.0}

@@ -7,9 +7,9 @@ better), `speed` its inverse: how many times faster than realtime.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 STAGES = ("audio", "vad", "mel", "encode", "decode", "align", "write")
@@ -48,6 +48,23 @@ class Timings:
     audio_s: float
     total_s: float
     rows: tuple[StageTiming, ...]
+
+
+def add_timings(timings: Sequence[Timings]) -> Timings:
+    """Return the timings of transcriptions one after another as those of one."""
+    audio_s = sum(one.audio_s for one in timings)
+    sums: dict[tuple[str, str], StageTiming] = {}
+    for row in (row for one in timings for row in one.rows):
+        before = sums.get((row.stage, row.engine), StageTiming(row.stage, row.engine, 0.0, 0, 0, 0))
+        sums[row.stage, row.engine] = replace(
+            before,
+            seconds=before.seconds + row.seconds,
+            calls=before.calls + row.calls,
+            tokens=before.tokens + row.tokens,
+            audio_s=audio_s,
+        )
+    rows = sorted(sums.values(), key=lambda row: STAGES.index(row.stage))
+    return Timings(audio_s, sum(one.total_s for one in timings), tuple(rows))
 
 
 @dataclass

@@ -83,6 +83,7 @@ def test_nothing_to_say_is_said(cli: Cli, tmp_path: Path, samples: np.ndarray, r
     assert result.status == 0
     assert result.document["results"][0]["text"] == ""
     lines = [line for line in result.stderr.splitlines() if line.startswith(f"{path}: ")]
+    assert " · " in lines.pop()  # its length and the time it took
     assert len(lines) == len(remark.split("|"))
     for line, expected in zip(lines, remark.split("|"), strict=True):
         assert line.startswith(f"{path}: {expected.split('-7')[0]}")

@@ -361,3 +361,32 @@ def test_several_formats_are_written_beside_each_input(
     refused = cli("transcribe", sample, "-m", "demo", "-f", "srtt")
     assert refused.status == 2
     assert "hint: did you mean srt?" in refused.stderr
+
+
+def test_one_line_says_what_an_input_was_and_another_what_all_were(
+    cli: Cli, sample: Path, tmp_path: Path
+) -> None:
+    missing = tmp_path / "missing.wav"
+    other = tmp_path / "other.wav"
+    other.write_bytes(sample.read_bytes())
+    result = cli("transcribe", sample, missing, other, "-m", "demo", "-f", "srt", "-o", tmp_path)
+    lines = result.stderr.splitlines()
+    line = re.compile(r": en \(1\.00\) · 0:\d\d in \d+\.\d s · \d+\.\dx · wrote (.*)$")
+    written = [match[1] for text in lines if (match := line.search(text))]
+    assert written == [str(tmp_path / f"{path.stem}.srt") for path in (sample, other)]
+    assert sum(text.startswith(" stage ") for text in lines) == 1
+    assert any(re.match(r"2 of 3 inputs · 0:\d\d in .* · 1 failed$", text) for text in lines)
+    each = cli("transcribe", sample, other, "-m", "demo", "--timings")
+    assert sum(text.startswith(" stage ") for text in each.stderr.splitlines()) == 3
+    given = cli("transcribe", sample, "-m", "demo", "--language", "en")
+    assert f"{sample}: en · 0:" in given.stderr
+
+
+def test_quiet_prints_warnings_and_errors_alone(cli: Cli, sample: Path, tmp_path: Path) -> None:
+    cut_file = tmp_path / "cut.wav"
+    cut_file.write_bytes(sample.read_bytes()[:-3000])
+    missing = tmp_path / "missing.wav"
+    result = cli("transcribe", cut_file, missing, "-m", "demo", "--quiet")
+    assert result.stdout.startswith(f"==> {cut_file} <==")
+    kinds = [line.partition(": ")[0] for line in result.stderr.splitlines()]
+    assert kinds == ["warning", "error", "hint", "failed", f"  {missing}"]

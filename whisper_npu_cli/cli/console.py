@@ -12,9 +12,10 @@ from whisper_npu_cli.errors import OutputError, WhisperNpuError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from whisper_npu_cli.timings import Timings
-    from whisper_npu_cli.transcript import DeviceProof
+    from whisper_npu_cli.transcript import DeviceProof, Transcript
 
 
 def print_error(error: WhisperNpuError) -> None:
@@ -98,10 +99,38 @@ def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
         )
 
 
+def describe_input(
+    name: str, transcript: Transcript, timings: Timings, written: Sequence[Path]
+) -> str:
+    """Return `talk.mp3: fr (0.98) · 2:57 in 11.2 s · 15.8x · wrote talk.srt`."""
+    from whisper_npu_cli.writers.remarks import describe_language
+
+    parts = [describe_language(transcript), *_describe_times(timings)]
+    if written:
+        parts.append(f"wrote {', '.join(map(str, written))}")
+    return f"{name}: {' · '.join(part for part in parts if part)}"
+
+
+def describe_run(timings: Timings, n_inputs: int, n_failed: int) -> str:
+    """Return `15 of 16 inputs · 8:04 in 169.0 s · 2.9x · 1 failed`."""
+    parts = [f"{n_inputs - n_failed} of {n_inputs} inputs", *_describe_times(timings)]
+    return " · ".join([*parts, *([f"{n_failed} failed"] if n_failed else [])])
+
+
+def _describe_times(timings: Timings) -> list[str]:
+    from whisper_npu_cli.writers.remarks import format_length
+
+    speed = timings.audio_s / timings.total_s if timings.total_s else 0.0
+    return [
+        f"{format_length(timings.audio_s)} in {timings.total_s:.1f} s",
+        _format_factor(speed),
+    ]
+
+
 @contextmanager
-def show_progress(name: str) -> Iterator[Callable[[float], None]]:
+def show_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
     """Show a bar with the time left if stderr is a terminal; yield its setter (0 to 1)."""
-    if not sys.stderr.isatty():
+    if quiet or not sys.stderr.isatty():
         yield lambda _share: None
         return
     from rich.console import Console

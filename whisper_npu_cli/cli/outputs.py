@@ -48,6 +48,10 @@ class OutputOptions(Options):
         None, "Folder of the written files (default: here)", flags=("--output-dir", "-o")
     )
     beside: bool = option(False, "Write the files beside each input")
+    quiet: bool = option(
+        False, "Print the text, warnings and errors alone", flags=("--quiet", "-q")
+    )
+    timings: bool = option(False, "Print the times of each stage for every input, not once for all")
     stdin_name: str = option("stdin", "Name of the files written for standard input")
     resume: bool = option(
         False,

@@ -7,9 +7,12 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisper_npu_cli.cli.console import (
+    describe_input,
+    describe_run,
     print_device_times,
     print_error,
     print_notice,
@@ -19,6 +22,7 @@ from whisper_npu_cli.cli.console import (
 )
 from whisper_npu_cli.cli.outputs import print_segment, print_words
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
+from whisper_npu_cli.timings import add_timings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.longform.channels import Job
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber
+    from whisper_npu_cli.timings import Timings
     from whisper_npu_cli.transcript import Progress, Segment
     from whisper_npu_cli.writers.document import Entry, Transcribed
 
@@ -93,6 +98,7 @@ class Run:
         self.has_losses = False  # of sound, in inputs that were transcribed
         self.signal: int | None = None  # that interrupted it
         self.stdout_error: OutputError | None = None
+        self._timings: list[Timings] = []  # of the inputs that have a transcript
         self._sources = sources
         self._model = model
         self._options = options
@@ -135,11 +141,15 @@ class Run:
     def _skip(self, source: Input) -> None:
         from whisper_npu_cli.writers.document import Skipped
 
-        print_notice(f"{source.name}: complete, skipped")
+        self._note(f"{source.name}: complete, skipped")
         self.results.append(Skipped(source.path))
 
     def print_summary(self) -> None:
-        """Print the inputs that failed, and how many an interrupted run has completed."""
+        """Print what was transcribed of several inputs, what failed, and what is not begun."""
+        if len(self._sources) > 1 and self._timings:
+            timings = add_timings(self._timings)
+            self._print_timings(timings)
+            self._note(describe_run(timings, len(self._sources), len(self.failed)))
         if self.failed and len(self._sources) > 1:
             print_notice(f"failed: {len(self.failed)} of {len(self._sources)} inputs:")
             for name in self.failed:
@@ -202,13 +212,13 @@ class Run:
 
     def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
-        with show_progress(source.name) as show:
+        with show_progress(source.name, quiet=self.outputs.options.quiet) as show:
             earlier = iter(progress.segments if progress else ())
             segments = chain(earlier, job)
             # An unreadable input fails here, before its title is printed.
             first = next(segments, None)
             for notice in source.notices:
-                print_notice(f"{source.name}: {notice}")
+                self._note(f"{source.name}: {notice}")
             is_text = not self.outputs.options.as_json
             if is_text and not self.outputs.options.as_text and len(self._sources) > 1:
                 self._say(lambda: print(f"==> {source.name} <==", flush=True))
@@ -234,20 +244,36 @@ class Run:
                 print_error(error)
 
     def _write(self, source: Input, job: Job) -> None:
-        """Write the files of a transcription, and print how long it took."""
+        """Write the files of a transcription, and print what it was and how long it took."""
         from whisper_npu_cli.writers.remarks import list_remarks
 
-        result = job.result
+        result, written = job.result, list[Path]()
         with job.stopwatch.measure("write"):
             if result.is_complete:
-                self.outputs.write(source, result.transcript)
+                written = self.outputs.write(source, result.transcript)
             elif job.progress:
                 self._write_partial(source, job)
         for remark in list_remarks(source.name, result):
-            print_notice(remark)
+            if remark.startswith("warning: "):
+                print_notice(remark)
+            else:
+                self._note(remark)
         self.has_losses |= result.has_losses
-        print_timings(job.stopwatch.read())
-        print_device_times([window.proof for window in result.windows])
+        timings = job.stopwatch.read()
+        self._timings.append(timings)
+        self._note(describe_input(source.name, result.transcript, timings, written))
+        if len(self._sources) == 1 or self.outputs.options.timings:
+            self._print_timings(timings)
+        if not self.outputs.options.quiet:
+            print_device_times([window.proof for window in result.windows])
+
+    def _note(self, text: str) -> None:
+        if not self.outputs.options.quiet:
+            print_notice(text)
+
+    def _print_timings(self, timings: Timings) -> None:
+        if not self.outputs.options.quiet:
+            print_timings(timings)
 
     def _write_partial(self, source: Input, job: Job) -> None:
         """Write what is decided of an interrupted input, and say how to go on."""

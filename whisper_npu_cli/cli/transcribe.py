@@ -111,12 +111,17 @@ def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: boo
         if run.has_input():  # else no model is downloaded and loaded
             run.outputs.check_folder()
             prepare()  # while the model is loaded
-            with Transcriber(model, engine, offline=offline, notice=print_notice) as transcriber:
-                print_notice(f"loaded {model} in {transcriber.load_s:.2f} s")
+            notice = _keep_quiet if run.outputs.options.quiet else print_notice
+            with Transcriber(model, engine, offline=offline, notice=notice) as transcriber:
+                notice(f"loaded {model} in {transcriber.load_s:.2f} s")
                 run.add_all(transcriber)
     finally:
         if run.outputs.options.as_json and run.results:  # also after the failure of a device
             print_json(to_plain(_describe_run(model, transcriber, run)))
+
+
+def _keep_quiet(_notice: str) -> None:
+    pass
 
 
 def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Document:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whisper_npu_cli.transcript import Damage, Result
+from whisper_npu_cli.transcript import Damage, Result, Transcript
 from whisper_npu_cli.writers.subtitles import format_timestamp
 
 _MAX_PLACES = 3
@@ -40,6 +40,20 @@ def list_remarks(name: str, result: Result) -> list[str]:
             "a louder recording is heard better"
         )
     return remarks
+
+
+def describe_language(transcript: Transcript) -> str:
+    """Return `fr (0.98)`, or `fr` where the language was given; nothing where none was heard."""
+    code = transcript.language
+    probability = transcript.language_probs.get(code)
+    return code if probability is None else f"{code} ({probability:.2f})"
+
+
+def format_length(seconds: float) -> str:
+    """Return `2:57` or `1:02:57`."""
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def _format_place(damage: Damage) -> str:
