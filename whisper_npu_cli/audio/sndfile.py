@@ -17,6 +17,7 @@ import soundfile
 from whisper_npu_cli.audio.recording import Frames, Piece, make_damage
 
 _BLOCK_FRAMES = 65_536
+_BLOCK_SAMPLES = 8 * _BLOCK_FRAMES  # a header may claim 1024 channels: 640 MB seen
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
 _MPEG = "MPEG"  # the beginning of subtypes: mp3 within wav
 
@@ -47,11 +48,11 @@ def open_sound(file: FileIO) -> soundfile.SoundFile | None:
 
 def read_sound(sound: soundfile.SoundFile) -> Iterator[Piece]:
     """Yield all samples, and what is missing at the end."""
-    n_read = 0
+    n_read, n_frames = 0, min(_BLOCK_FRAMES, _BLOCK_SAMPLES // sound.channels)
     missing = _measure_missing(sound)
     while n_read < sound.frames:
         try:
-            block = sound.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
+            block = sound.read(n_frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             missing = sound.frames - n_read, str(error)
             break
