@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from whisper_npu_cli.timings import Timings
     from whisper_npu_cli.transcript import DeviceProof, Transcript
 
+_BAR_WIDTH = 56  # characters of a bar of 40, its percentage and the time left
+
 
 def print_error(error: WhisperNpuError) -> None:
     """Print a line that says what is wrong and, if there is a hint, one that says what to do."""
@@ -136,14 +138,24 @@ def show_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None]
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+    console = Console(stderr=True)
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
         redirect_stdout=sys.stdout.isatty(),  # lines on the same terminal go above the bar
     ) as progress:
-        task = progress.add_task(name, total=1.0)
+        task = progress.add_task(shorten(name, console.width - _BAR_WIDTH), total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text of at most `width` characters, but of at least 8: its middle goes."""
+    width = max(8, width)
+    if len(text) <= width:
+        return text
+    n_before = (width - 1) // 3
+    return f"{text[:n_before]}…{text[len(text) - (width - 1 - n_before) :]}"

@@ -212,7 +212,7 @@ class Run:
 
     def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
-        with show_progress(source.name, quiet=self.outputs.options.quiet) as show:
+        with show_progress(self._title(source), quiet=self.outputs.options.quiet) as show:
             earlier = iter(progress.segments if progress else ())
             segments = chain(earlier, job)
             # An unreadable input fails here, before its title is printed.
@@ -226,6 +226,12 @@ class Run:
                 if is_text:
                     self._say(partial(self._print_segment, segment))
                 show(job.progress)
+
+    def _title(self, source: Input) -> str:
+        """Return the name of an input, after its number where there are several."""
+        n_inputs = len(self._sources)
+        number = f"[{self._sources.index(source) + 1}/{n_inputs}] " if n_inputs > 1 else ""
+        return f"{number}{source.name}"
 
     def _print_segment(self, segment: Segment) -> None:
         if self.outputs.options.as_text:
