@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,25 @@ def test_copy_has_all_bytes_until_it_is_closed(data: bytes, most_bytes: int) -> 
     copy.close()
     copy.close()
     assert not Path(copy.path).exists()
+
+
+def test_a_pipe_that_is_ended_gives_what_has_arrived() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"RIFF")
+    copy = Copy()
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb"):  # which stays open
+        copy.fill(stream, lambda: True)
+    assert Path(copy.path).read_bytes() == b"RIFF"
+
+
+def test_a_pipe_that_is_ended_and_never_dry_ends() -> None:
+    class Endless(Pipe):
+        def read(self, size: int = -1) -> bytes:
+            return bytes(size)
+
+    copy = Copy()
+    copy.fill(Endless(b""), lambda: True)  # type: ignore[arg-type]
+    assert 0 < copy.size_bytes < 3_000_000
 
 
 def test_half_a_stream_is_not_kept() -> None:

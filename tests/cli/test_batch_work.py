@@ -151,6 +151,7 @@ def test_resume_begins_anew_where_the_options_are_others(
 
 def test_what_has_arrived_through_a_pipe_is_transcribed(inputs: list[Path], tmp_path: Path) -> None:
     data = inputs[1].read_bytes()
+    assert len(data) > 1 << 16
     process = subprocess.Popen(
         [sys.executable, "-c", MAIN, "transcribe", "-", *SEQUENTIAL, "-f", "txt", "-o", tmp_path],
         stdin=subprocess.PIPE,
@@ -161,10 +162,11 @@ def test_what_has_arrived_through_a_pipe_is_transcribed(inputs: list[Path], tmp_
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdin.write(data)  # and it stays open, as that of a recorder
-        process.stdin.flush()
         while b"loaded" not in process.stderr.readline():
             pass
+        # More than a pipe holds: it is being read. And it stays open, as that of a recorder.
+        process.stdin.write(data)
+        process.stdin.flush()
         process.send_signal(signal.SIGINT)
         printed, errors = process.stdout.read().decode(), process.stderr.read().decode()
     assert process.returncode == 130

@@ -92,7 +92,8 @@ class EncodedSource(ABC):
         self.track = track  # number, from 1, or language; None: see `audio/tracks.py`
         self._remarks: dict[Damage | Notice, None] = {}  # each once, however often it is read
         self._copy: Copy | None = None  # of what cannot be opened again
-        self._is_arriving = self._is_ended = False
+        self._is_arriving = False  # through a pipe whose end was not seen yet
+        self._is_ended = False
 
     @property
     def damage(self) -> tuple[Damage, ...]:
@@ -235,6 +236,7 @@ class StreamSource(EncodedSource):
         self._stream = stream
         with _named_errors(name), stream_errors():
             self._can_seek = hasattr(stream, "seekable") and stream.seekable()
+            self._is_arriving = not self._can_seek
             self._start = stream.tell() if self._can_seek else 0
 
     def _locate(self) -> str:

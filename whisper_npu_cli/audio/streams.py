@@ -17,6 +17,7 @@ from whisper_npu_cli.errors import AudioError
 
 _CHUNK_BYTES = 1 << 20
 _POLL_S = 0.2
+_PIPE_BYTES = 1 << 20  # the most that a pipe of Linux holds (/proc/sys/fs/pipe-max-size)
 
 
 class Copy:
@@ -41,19 +42,24 @@ class Copy:
         self.size_bytes += len(data)
 
     def fill(self, stream: IO[bytes], is_ended: Callable[[], bool] = lambda: False) -> None:
-        """Append what `stream` still has, until `is_ended`.
+        """Append what `stream` still has, and once it `is_ended`, what has arrived by then.
 
         Close the copy where that fails: half of it is of no use.
         """
+        n_left = _PIPE_BYTES
         try:
-            while not is_ended():
+            while n_left > 0:
+                ended = is_ended()
                 with stream_errors():
                     if not _has_data(stream):
+                        if ended:
+                            return
                         continue
                     chunk = _read(stream, _CHUNK_BYTES)
                 if not chunk:
                     return
                 self.write(chunk)
+                n_left -= len(chunk) if ended else 0
         except BaseException:
             self.close()
             raise

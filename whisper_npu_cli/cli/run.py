@@ -68,7 +68,7 @@ class Interrupt:
     def watch(self, job: Job, source: Input) -> None:
         """Stop `job` on a signal, or at once if it has come already."""
         self._job, self._source = job, source
-        if self.signal is not None:
+        if self.signal is not None and not source.end():
             job.stop()
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
