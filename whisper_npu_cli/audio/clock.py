@@ -7,9 +7,10 @@ from typing import Any
 # A deviation that is no gap: time stamps are rounded, and live recorders write them late.
 # FFmpeg's resampler fills from the same on (aresample, min_hard_comp).
 JITTER_S = 0.1
-# A clock that jumps further was set anew, as where broadcasts are joined.
-_LONGEST_GAP_S = {True: 60.0, False: 43_200.0}  # by whether the format may do that at all
-_MAX_GAPS_S = 43_200.0  # all together: a damaged avi of 2 s had 37 h, in a gap before each packet
+# A clock that jumps further was set anew, as where broadcasts are joined, or is damaged: each hour
+# of silence takes some seconds to read.
+_LONGEST_GAP_S = {True: 60.0, False: 3_600.0}  # by whether the format may set it anew at all
+_MAX_GAPS_S = 14_400.0  # all together: a damaged avi of 2 s had 37 h, in a gap before each packet
 _TS_DISCONT = 0x0200  # AVFMT_TS_DISCONT
 # In these, 0 is where a player begins; other clocks begin anywhere, or with the first stamp.
 _CLOCK_FROM_ZERO = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
