@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.options import WordOptions as WordOptions
     from whisper_npu_cli.pipeline import Transcriber as Transcriber
     from whisper_npu_cli.pipeline import Transcription as Transcription
+    from whisper_npu_cli.transcript import Progress as Progress
     from whisper_npu_cli.transcript import Result as Result
     from whisper_npu_cli.transcript import Segment as Segment
     from whisper_npu_cli.transcript import Transcript as Transcript
@@ -35,6 +36,7 @@ _MODULES = {
     "DecodingOptions": "options",
     "EngineOptions": "options",
     "FileSource": "audio.sources",
+    "Progress": "transcript",
     "Result": "transcript",
     "Segment": "transcript",
     "Source": "audio.sources",
