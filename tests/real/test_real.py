@@ -116,8 +116,8 @@ def test_texts_are_openai_whispers(
         )
         for model, search in pairs
     )
-    # Near ties: 48 of 50 on Zen 4, 49 with fp32 weights in the decoder, 44 with int8 in the encoder.
-    # Another CPU rounds otherwise, for which two clips are left.
+    # Near ties: 48 of 50 on Zen 4, 49 with an fp32 decoder, 44 with an int8 encoder. Another CPU
+    # rounds otherwise, for which two clips are left.
     assert n_same >= (0.8 if precision == "int8" else 0.92) * sum(len(CLIPS[m]) for m, _ in pairs)
 
 
