@@ -40,6 +40,14 @@ def find_cache_folder() -> Path | None:
         return None
 
 
+def make_command(code: str) -> list[str]:
+    """Return the command that runs Python code with the modules of this process.
+
+    None of the present folder is among them, as it would be with `python -c` alone.
+    """
+    return [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}\n{code}"]
+
+
 def collect_versions() -> dict[str, str]:
     """Return the versions of everything that can change a result."""
     import platform

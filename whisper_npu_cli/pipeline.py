@@ -51,7 +51,14 @@ from whisper_npu_cli.options import EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
 from whisper_npu_cli.speech.detect import SpeechFinder
 from whisper_npu_cli.timings import Stopwatch
-from whisper_npu_cli.transcript import Progress, Result, Segment, Transcript, TranscriptionInfo
+from whisper_npu_cli.transcript import (
+    Damage,
+    Progress,
+    Result,
+    Segment,
+    Transcript,
+    TranscriptionInfo,
+)
 from whisper_npu_cli.writers.remarks import describe_damage
 
 
@@ -200,7 +207,7 @@ class Transcription:
             uncovered=self._find_uncovered(),
             long_form=self._long_form,
             is_complete=self._is_complete,
-            damage=getattr(self._source, "damage", ()),
+            damage=self._damage,
             peak_dbfs=20 * log10(self._peak) if self._peak else None,
         )
 
@@ -228,10 +235,9 @@ class Transcription:
 
     def _refuse(self) -> None:
         """Raise AudioError where the audio is not what the options ask for."""
-        damage = getattr(self._source, "damage", ())
-        if self._options.strict and damage:
+        if self._options.strict and self._damage:
             raise AudioError(
-                f"{self._source.name}: {describe_damage(damage)}",
+                f"{self._source.name}: {describe_damage(self._damage)}",
                 hint="copy or download it again, or leave out --strict",
             )
         starts, duration_s = self._options.clip_timestamps[::2], self._stats.duration_s
@@ -319,6 +325,11 @@ class Transcription:
             self._speech, self._faint = finder.finish(), finder.find_faint()
         self.stopwatch.audio_s = stats.duration_s
         return stats
+
+    @property
+    def _damage(self) -> tuple[Damage, ...]:
+        """Where the source says that it is not sound; one that cannot say is."""
+        return getattr(self._source, "damage", ())
 
     @property
     def _long_form(self) -> LongForm:

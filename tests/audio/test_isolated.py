@@ -43,9 +43,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder of modules which the process imports before it reads."""
     folder = tmp_path / "modules"
     folder.mkdir()
-    main = "import sys; sys.path[:] = {path!r}; import breaks; "
-    rest = isolated._MAIN.partition("path!r}; ")[2]
-    monkeypatch.setattr(isolated, "_MAIN", main + rest)
+    monkeypatch.setattr(isolated, "_MAIN", f"import breaks; {isolated._MAIN}")
     monkeypatch.syspath_prepend(str(folder))
     return folder
 

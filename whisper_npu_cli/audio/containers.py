@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from io import FileIO
 from itertools import takewhile
 
+# Sizes from here on are what programs write that cannot seek back: sox, arecord, ffmpeg into a pipe
+UNKNOWN_SIZE = 0x7FFF_0000
+
 _SCANNED_BYTES = 1 << 20
 # How far behind them the number of frames is: the LAME and Fraunhofer encoders' documentation
 _LENGTH_TAGS = {b"Xing": 8, b"Info": 8, b"VBRI": 14}
@@ -29,7 +32,6 @@ _BITRATES = {  # kbit/s, by whether the version is 1, and layer bits (1: layer I
 _OGG_HEADER_BYTES = 27  # RFC 3533, section 6
 _OGG_FIRST_PAGE = re.compile(rb"OggS\x00[\x02\x06]\x00{8}")  # at sample 0
 _OGG_MAX_PAGE_BYTES = 65_307
-_UNKNOWN_RIFF_SIZE = 0x7FFF_0000  # from here on, it was written into a pipe
 _MP4_FRAGMENT = re.compile(rb"moof\x00\x00\x00.mfhd", re.DOTALL)  # ISO/IEC 14496-12
 _TS_PACKET_BYTES = 188  # ISO/IEC 13818-1
 
@@ -44,13 +46,14 @@ def find_mpeg_audio(file: FileIO) -> int:
     return next((at for at in syncs if _is_chain(file, at)), 0)
 
 
-def count_mp3_samples(file: FileIO) -> tuple[int, int] | None:
+def count_mp3_samples(file: FileIO, start: int) -> tuple[int, int] | None:
     """Return how many samples a Xing, Info or VBRI header counts, and their rate in Hz.
 
-    None where the first frame is none.
+    `start` is where `find_mpeg_audio` says. None where the first frame is no such header.
     """
-    start = find_mpeg_audio(file) or _measure_tag(file)
-    frame = _read(file, start, _TAG_WITHIN_BYTES).ljust(2 * _TAG_WITHIN_BYTES, b"\0")
+    frame = _read(file, start or _measure_tag(file), _TAG_WITHIN_BYTES).ljust(
+        2 * _TAG_WITHIN_BYTES, b"\0"
+    )
     size, rate = _measure_frame(frame[:4])
     for tag, offset in _LENGTH_TAGS.items():
         at = frame.find(tag)
@@ -74,12 +77,10 @@ def find_ogg_links(file: FileIO) -> list[int]:
     for at in _find(file, _OGG_FIRST_PAGE):
         if at != previous_end:  # a first page right behind another is of another stream of the link
             links.append(at)
-        header = _read(file, at, _OGG_HEADER_BYTES + 255)
-        if len(header) < _OGG_HEADER_BYTES:
+        page_bytes = _measure_page(_read(file, at, _OGG_HEADER_BYTES + 255))
+        if page_bytes is None:
             break
-        n_segments = header[_OGG_HEADER_BYTES - 1]
-        lengths = header[_OGG_HEADER_BYTES : _OGG_HEADER_BYTES + n_segments]
-        previous_end = at + _OGG_HEADER_BYTES + n_segments + sum(lengths)
+        previous_end = at + page_bytes
     return links if len(links) > 1 else []
 
 
@@ -95,21 +96,28 @@ def find_ts_program(file: FileIO, start: int) -> int | None:
 
 def is_cut_ogg(file: FileIO) -> bool:
     """Return whether the last page of an ogg file is not whole."""
-    size = os.fstat(file.fileno()).st_size
+    size = measure_file(file)
     start = max(0, size - 2 * _OGG_MAX_PAGE_BYTES)
     tail = _read(file, start, size - start)
-    at = tail.rfind(b"OggS")
-    header = tail[at : at + _OGG_HEADER_BYTES]
-    if at < 0 or len(header) < _OGG_HEADER_BYTES:
-        return True
-    lengths = tail[at + _OGG_HEADER_BYTES :][: header[26]]
-    page_end = at + _OGG_HEADER_BYTES + header[26] + sum(lengths)
-    return len(lengths) < header[26] or page_end > len(tail)
+    page = tail[tail.rfind(b"OggS") :] if b"OggS" in tail else b""
+    page_bytes = _measure_page(page)
+    return page_bytes is None or page_bytes > len(page)
+
+
+def _measure_page(page: bytes) -> int | None:
+    """Return the bytes that a page of ogg says to have; None where its head is not whole."""
+    if len(page) < _OGG_HEADER_BYTES:
+        return None
+    n_segments = page[_OGG_HEADER_BYTES - 1]
+    head_bytes = _OGG_HEADER_BYTES + n_segments
+    if len(page) < head_bytes:
+        return None
+    return head_bytes + sum(page[_OGG_HEADER_BYTES:head_bytes])
 
 
 def is_cut_mpeg_audio(file: FileIO, last_frame: int) -> bool:
     """Return whether mp3 or aac ends within a frame; `last_frame` is one of the last."""
-    end, at = os.fstat(file.fileno()).st_size, last_frame
+    end, at = measure_file(file), last_frame
     while size := _measure_frame(_read(file, at, 7))[0]:
         at += size
     return at > end
@@ -117,9 +125,9 @@ def is_cut_mpeg_audio(file: FileIO, last_frame: int) -> bool:
 
 def measure_riff(file: FileIO) -> float:
     """Return how many times as long as it is a RIFF file says to be; 1 where it does not."""
-    size = os.fstat(file.fileno()).st_size
+    size = measure_file(file)
     stated = int.from_bytes(_read(file, 4, 4), "little")
-    return max(1.0, (8 + stated) / size) if stated < _UNKNOWN_RIFF_SIZE else 1.0
+    return max(1.0, (8 + stated) / size) if stated < UNKNOWN_SIZE else 1.0
 
 
 def has_fragment(file: FileIO, start: int) -> bool:
@@ -129,8 +137,13 @@ def has_fragment(file: FileIO, start: int) -> bool:
 
 def is_cut_ts(file: FileIO) -> bool:
     """Return whether an MPEG transport stream ends within a packet."""
-    size = os.fstat(file.fileno()).st_size
+    size = measure_file(file)
     return _read(file, 0, 1) == b"G" and size % _TS_PACKET_BYTES != 0
+
+
+def measure_file(file: FileIO) -> int:
+    """Return the bytes of a file."""
+    return os.fstat(file.fileno()).st_size
 
 
 def _read(file: FileIO, start: int, size: int) -> bytes:

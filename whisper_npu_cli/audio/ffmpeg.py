@@ -6,7 +6,6 @@ that are joined, of which FFmpeg's libraries read only what continues the first.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -24,6 +23,7 @@ from whisper_npu_cli.audio.containers import (
     is_cut_mpeg_audio,
     is_cut_ogg,
     is_cut_ts,
+    measure_file,
     measure_riff,
 )
 from whisper_npu_cli.audio.frames import Joiner
@@ -41,7 +41,7 @@ _UNITS = {"mp3": "a frame", "aac": "a frame", "ogg": "a page", "mpegts": "a pack
 _SOUND_WITHIN_S = 60.0
 _SILENCE = 1e-4  # -80 dBFS
 
-COPY_AGAIN = "copy or download the file again"
+_COPY_AGAIN = "copy or download the file again"
 _CONVERTIBLE = "give a recording, for example wav, flac, mp3, m4a, ogg, opus, mp4 or webm"
 
 # The first bytes by which a file that cannot be opened is known for damaged audio
@@ -56,22 +56,17 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
 
     AudioError where nothing can be opened, or there is no such track.
     """
-
-    size = os.fstat(file.fileno()).st_size
     starts = find_ogg_links(file) or [find_mpeg_audio(file)]
-    parts = [*zip(starts, [*starts[1:], size], strict=True)]
+    parts = [*zip(starts, [*starts[1:], measure_file(file)], strict=True)]
     with _listen() as complaints:
-        try:
-            index, notice = _choose_track(file, parts[0], track)
-        except av.FFmpegError as error:
-            raise _unreadable(file) from error
-        if notice:
-            yield Notice(notice)
-        now_s = 0.0
+        index, now_s = None, 0.0
         while parts:
             start, end = parts.pop(0)
             try:
                 with _open(file, start, end) as container:
+                    if index is None:
+                        index, notice = _choose_track(container, file, (start, end), track)
+                        yield from notice
                     index = min(index, len(container.streams.audio) - 1)
                     part = Part(container, index, complaints, now_s)
                     yield from part.read()
@@ -81,15 +76,16 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
                     if not parts:
                         yield from part.end(*_describe_end(container, file, start, part))
                     now_s = part.clock.now_s
-            except (av.FFmpegError, IndexError):
+            except (av.FFmpegError, IndexError) as error:
+                if index is None:
+                    raise _unreadable(file) from error
                 yield make_damage(now_s, None, "cannot be opened")
 
 
 def list_ffmpeg_tracks(file: FileIO) -> list[str]:
     """Return the description of each audio track; AudioError where there is none."""
-
     try:
-        with _listen(), _open(file, 0, os.fstat(file.fileno()).st_size) as container:
+        with _listen(), _open(file, 0, measure_file(file)) as container:
             return _describe_tracks(container)
     except av.FFmpegError as error:
         raise _unreadable(file) from error
@@ -107,11 +103,10 @@ def _open(file: FileIO, start: int, end: int) -> Any:
 
     A playlist reaches for neither the network nor other files. Raises av.FFmpegError.
     """
-
     file.seek(0)
     options = {"fd": str(file.fileno()), "protocol_whitelist": "subfile,fd", **_PROBE}
     # subfile only for a part: with lengths beyond 2^63 it seeks to 0 without an end
-    is_whole = (start, end) == (0, os.fstat(file.fileno()).st_size)
+    is_whole = (start, end) == (0, measure_file(file))
     url = "fd:" if is_whole else f"subfile,,start,{start},end,{end},,:fd:"
     # ID3v1 tags are Latin-1
     return av.open(url, options=options, metadata_errors="replace")
@@ -120,7 +115,6 @@ def _open(file: FileIO, start: int, end: int) -> Any:
 @contextmanager
 def _listen() -> Iterator[list[tuple[int, str, str]]]:
     """Collect the errors that FFmpeg only logs: decoders conceal what they cannot decode."""
-
     level = av.logging.get_level()
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
@@ -132,23 +126,24 @@ def _listen() -> Iterator[list[tuple[int, str, str]]]:
 
 
 def _choose_track(
-    file: FileIO, part: tuple[int, int], wanted: int | str | None
-) -> tuple[int, str | None]:
+    container: Any, file: FileIO, part: tuple[int, int], wanted: int | str | None
+) -> tuple[int, list[Notice]]:
     """Return the index of the audio track to read, and a notice where there are others."""
-    with _open(file, *part) as container:
-        names, tracks = _describe_tracks(container), container.streams.audio
-        index = choose_track(tracks, wanted)
-        if index is None:
-            index = _find_sound(container, tracks)
-        if len(tracks) == 1 or wanted is not None:
-            return index, None
-        others = ", ".join(name for i, name in enumerate(names) if i != index)
-        return index, f"{names[index]} is read; --track reads another: {others}"
+    names, tracks = _describe_tracks(container), container.streams.audio
+    index = choose_track(tracks, wanted)
+    if index is None:
+        position = file.tell()  # of the container too: descriptors share it
+        with _open(file, *part) as once_more:
+            index = _find_sound(once_more, once_more.streams.audio)
+        file.seek(position)
+    if len(tracks) == 1 or wanted is not None:
+        return index, []
+    others = ", ".join(name for i, name in enumerate(names) if i != index)
+    return index, [Notice(f"{names[index]} is read; --track reads another: {others}")]
 
 
 def _find_sound(container: Any, tracks: Any) -> int:
     """Return the index of the first track with sound in the first minute, or 0."""
-
     loud: set[int] = set()
     joiners = {track.index: Joiner() for track in tracks}
     latest_s = (container.start_time or 0) / 1e6 + _SOUND_WITHIN_S
@@ -178,7 +173,7 @@ def _describe_end(
     None where nothing is said, or FFmpeg estimates it.
     """
     name, stated_s = container.format.name, None
-    if name == "mp3" and (counted := count_mp3_samples(file)):
+    if name == "mp3" and (counted := count_mp3_samples(file, start)):
         stated_s = counted[0] / counted[1]
     elif name in _STATED_LENGTH and container.duration is not None:
         stated_s = container.duration / 1e6  # AV_TIME_BASE: microseconds
@@ -207,5 +202,5 @@ def _unreadable(file: FileIO) -> AudioError:
             hint="copy it again; of a recording, untrunc makes the index with that of another one",
         )
     if head.startswith(_MAGIC):
-        return AudioError("truncated or damaged: its beginning is missing", hint=COPY_AGAIN)
+        return AudioError("truncated or damaged: its beginning is missing", hint=_COPY_AGAIN)
     return AudioError("not audio in a known format", hint=_CONVERTIBLE)

@@ -8,9 +8,7 @@ from typing import Any
 import av
 import numpy as np
 
-from whisper_npu_cli.audio.recording import Frames
-
-_BLOCK_FRAMES = 65_536  # 1.4 s at 48 kHz: large enough to hide the cost of a Python step
+from whisper_npu_cli.audio.recording import BLOCK_FRAMES, Frames
 
 
 class Joiner:
@@ -35,7 +33,7 @@ class Joiner:
             self._joined, self._packed = av.AudioFifo(), av.AudioResampler(format="flt")
         frame.pts = None  # the clock has seen it
         self._joined.write(frame)
-        if self._joined.samples >= _BLOCK_FRAMES:
+        if self._joined.samples >= BLOCK_FRAMES:
             yield from self.flush()
 
     def flush(self) -> Iterator[Frames]:
@@ -50,6 +48,6 @@ def make_silence(duration_s: float, rate: int, n_channels: int) -> Iterator[Fram
     """Yield zeros in blocks."""
     n_left = round(duration_s * rate)
     while n_left > 0:
-        n = min(n_left, _BLOCK_FRAMES)
+        n = min(n_left, BLOCK_FRAMES)
         yield Frames(rate, np.zeros((n, n_channels), np.float32))
         n_left -= n

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
@@ -30,11 +29,12 @@ from whisper_npu_cli.audio.recording import (
     make_damage,
 )
 from whisper_npu_cli.dims import SAMPLE_RATE
+from whisper_npu_cli.environment import make_command
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.transcript import Damage
 
 _MAX_IDLE = 2  # processes of about 60 MB
-_MAIN = "import sys; sys.path[:] = {path!r}; from whisper_npu_cli.audio.child import main; main()"
+_MAIN = "from whisper_npu_cli.audio.child import main; main()"
 
 
 def read_isolated(request: Request) -> Generator[Heard]:
@@ -72,8 +72,7 @@ class _Process:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            # the same modules as here, and none of the present folder
-            [sys.executable, "-c", _MAIN.format(path=sys.path)],
+            make_command(_MAIN),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -83,7 +83,6 @@ class Part:
 
     def _packets(self) -> Iterator[Any]:
         """Yield the packets of the track, over places that cannot be read."""
-
         ticks_s = [float(stream.time_base or 0) for stream in self._container.streams]
         n_failures = 0
         while n_failures < _MAX_FAILURES:
@@ -107,7 +106,6 @@ class Part:
 
     def _decode(self, packet: Any) -> tuple[list[Any], bool]:
         """Return the frames of a packet, and whether it is sound."""
-
         try:
             frames = packet.decode()
         except av.FFmpegError:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.transcript import Damage
 
+BLOCK_FRAMES = 65_536  # 1.4 s at 48 kHz: large enough to hide the cost of a Python step
+
 
 @dataclass(frozen=True)
 class Request:

@@ -14,17 +14,15 @@ from io import FileIO
 
 import soundfile
 
-from whisper_npu_cli.audio.recording import Frames, Piece, make_damage
+from whisper_npu_cli.audio.containers import UNKNOWN_SIZE
+from whisper_npu_cli.audio.recording import BLOCK_FRAMES, Frames, Piece, make_damage
 
-_BLOCK_FRAMES = 65_536
-_BLOCK_SAMPLES = 8 * _BLOCK_FRAMES  # a header may claim 1024 channels: 640 MB seen
+_BLOCK_SAMPLES = 8 * BLOCK_FRAMES  # a header may claim 1024 channels: 640 MB seen
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
 _MPEG = "MPEG"  # the beginning of subtypes: mp3 within wav
 
-# What libsndfile's log says of a file that is shorter than its header. Sizes from 0x7FFF0000 on
-# are what programs write that cannot seek back: sox, arecord, ffmpeg into a pipe.
+# What libsndfile's log says of a file that is shorter than its header
 _SIZES = re.compile(r"^ *(?:data|SSND|riff|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_SIZE = 0x7FFF_0000
 _CUT = re.compile(r"does not match value from 'ds64'")
 
 
@@ -48,7 +46,7 @@ def open_sound(file: FileIO) -> soundfile.SoundFile | None:
 
 def read_sound(sound: soundfile.SoundFile) -> Iterator[Piece]:
     """Yield all samples, and what is missing at the end."""
-    n_read, n_frames = 0, min(_BLOCK_FRAMES, _BLOCK_SAMPLES // sound.channels)
+    n_read, n_frames = 0, min(BLOCK_FRAMES, _BLOCK_SAMPLES // sound.channels)
     missing = _measure_missing(sound)
     while n_read < sound.frames:
         try:
@@ -70,7 +68,7 @@ def read_sound(sound: soundfile.SoundFile) -> Iterator[Piece]:
 def _measure_missing(sound: soundfile.SoundFile) -> tuple[float, str] | None:
     """Return how many frames libsndfile noted to be missing, 0 where unknown, and the reason."""
     for stated, actual in _SIZES.findall(sound.extra_info):
-        if int(actual) < int(stated) < _UNKNOWN_SIZE:
+        if int(actual) < int(stated) < UNKNOWN_SIZE:
             share = int(stated) / max(1, int(actual)) - 1
             return sound.frames * share, f"{actual} of {stated} bytes of sound are there"
     if _CUT.search(sound.extra_info):

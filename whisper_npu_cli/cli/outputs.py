@@ -200,12 +200,12 @@ def _choose_stems(sources: Mapping[str, Input], stdin_name: str) -> dict[str, st
 
 
 def _shorten(stem: str) -> str:
-    """Return a name that leaves room for every suffix: its middle goes if it is too long."""
+    """Return a name that leaves room for every suffix: its end goes if it is too long."""
     folder, _, name = stem.rpartition("/")
     encoded = os.fsencode(name)
     if len(encoded) > _MAX_STEM_BYTES:
         digest = hashlib.sha256(encoded).hexdigest()[:8]
-        name = os.fsencode(name)[: _MAX_STEM_BYTES - 9].decode(errors="ignore") + f"-{digest}"
+        name = encoded[: _MAX_STEM_BYTES - 9].decode(errors="ignore") + f"-{digest}"
     return f"{folder}/{name}" if folder else name
 
 

@@ -141,7 +141,7 @@ class Run:
     def _skip(self, source: Input) -> None:
         from whisper_npu_cli.writers.document import Skipped
 
-        self._note(f"{source.name}: complete, skipped")
+        self.note(f"{source.name}: complete, skipped")
         self.results.append(Skipped(source.path))
 
     def print_summary(self) -> None:
@@ -149,7 +149,7 @@ class Run:
         if len(self._sources) > 1 and self._timings:
             timings = add_timings(self._timings)
             self._print_timings(timings)
-            self._note(describe_run(timings, len(self._sources), len(self.failed)))
+            self.note(describe_run(timings, len(self._sources), len(self.failed)))
         if self.failed and len(self._sources) > 1:
             print_notice(f"failed: {len(self.failed)} of {len(self._sources)} inputs:")
             for name in self.failed:
@@ -213,16 +213,13 @@ class Run:
     def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
         with show_progress(self._title(source), quiet=self.outputs.options.quiet) as show:
-            earlier = iter(progress.segments if progress else ())
-            segments = chain(earlier, job)
-            # An unreadable input fails here, before its title is printed.
-            first = next(segments, None)
+            job.begin()  # in which an unreadable input fails, before its title is printed
             for notice in source.notices:
-                self._note(f"{source.name}: {notice}")
+                self.note(f"{source.name}: {notice}")
             is_text = not self.outputs.options.as_json
             if is_text and not self.outputs.options.as_text and len(self._sources) > 1:
                 self._say(lambda: print(f"==> {source.name} <==", flush=True))
-            for segment in chain([first] if first else [], segments):
+            for segment in chain(progress.segments if progress else (), job):
                 if is_text:
                     self._say(partial(self._print_segment, segment))
                 show(job.progress)
@@ -251,7 +248,7 @@ class Run:
 
     def _write(self, source: Input, job: Job) -> None:
         """Write the files of a transcription, and print what it was and how long it took."""
-        from whisper_npu_cli.writers.remarks import list_remarks
+        from whisper_npu_cli.writers.remarks import list_notes, list_warnings
 
         result, written = job.result, list[Path]()
         with job.stopwatch.measure("write"):
@@ -259,21 +256,21 @@ class Run:
                 written = self.outputs.write(source, result.transcript)
             elif job.progress:
                 self._write_partial(source, job)
-        for remark in list_remarks(source.name, result):
-            if remark.startswith("warning: "):
-                print_notice(remark)
-            else:
-                self._note(remark)
+        for warning in list_warnings(result):
+            print_notice(f"warning: {source.name}: {warning}")
+        for note in list_notes(result):
+            self.note(f"{source.name}: {note}")
         self.has_losses |= result.has_losses
         timings = job.stopwatch.read()
         self._timings.append(timings)
-        self._note(describe_input(source.name, result.transcript, timings, written))
+        self.note(describe_input(source.name, result.transcript, timings, written))
         if len(self._sources) == 1 or self.outputs.options.timings:
             self._print_timings(timings)
         if not self.outputs.options.quiet:
             print_device_times([window.proof for window in result.windows])
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
+        """Print a line that neither warns nor fails, unless it is to be quiet."""
         if not self.outputs.options.quiet:
             print_notice(text)
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import from_fields, refuse_changed
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
@@ -111,17 +110,12 @@ def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: boo
         if run.has_input():  # else no model is downloaded and loaded
             run.outputs.check_folder()
             prepare()  # while the model is loaded
-            notice = _keep_quiet if run.outputs.options.quiet else print_notice
-            with Transcriber(model, engine, offline=offline, notice=notice) as transcriber:
-                notice(f"loaded {model} in {transcriber.load_s:.2f} s")
+            with Transcriber(model, engine, offline=offline, notice=run.note) as transcriber:
+                run.note(f"loaded {model} in {transcriber.load_s:.2f} s")
                 run.add_all(transcriber)
     finally:
         if run.outputs.options.as_json and run.results:  # also after the failure of a device
             print_json(to_plain(_describe_run(model, transcriber, run)))
-
-
-def _keep_quiet(_notice: str) -> None:
-    pass
 
 
 def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Document:

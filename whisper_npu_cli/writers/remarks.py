@@ -22,24 +22,30 @@ def describe_damage(damages: Sequence[Damage]) -> str:
     return "; ".join(parts) + (f"; and at {n_more} more places" if n_more else "")
 
 
-def list_remarks(name: str, result: Result) -> list[str]:
-    """Return what a person should know of the result of input `name`, a line each."""
-    remarks = []
+def list_warnings(result: Result) -> list[str]:
+    """Return what of an input may be missing in its text, a line each."""
+    warnings = []
     if result.damage:
-        remarks.append(f"warning: {name}: {describe_damage(result.damage)}")
+        warnings.append(describe_damage(result.damage))
     if result.uncovered:
         spans = [f"{_format_time(a)} to {_format_time(b)}" for a, b in result.uncovered]
-        remarks.append(f"warning: {name}: speech without text: {', '.join(spans)}")
+        warnings.append(f"speech without text: {', '.join(spans)}")
+    return warnings
+
+
+def list_notes(result: Result) -> list[str]:
+    """Return what else a person may want to know of an input, a line each."""
+    notes = []
     if result.is_complete and not result.transcript.text.strip():
-        remarks.append(f"{name}: no speech found")
+        notes.append("no speech found")
     if result.peak_dbfs is None:
-        remarks.append(f"{name}: all of it is digital silence")
+        notes.append("all of it is digital silence")
     elif result.peak_dbfs < _QUIET_DBFS:
-        remarks.append(
-            f"{name}: very quiet: the loudest sample is at {result.peak_dbfs:.0f} dBFS; "
+        notes.append(
+            f"very quiet: the loudest sample is at {result.peak_dbfs:.0f} dBFS; "
             "a louder recording is heard better"
         )
-    return remarks
+    return notes
 
 
 def describe_language(transcript: Transcript) -> str:

@@ -14,7 +14,6 @@ import hashlib
 import os
 import pickle
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -24,6 +23,7 @@ from typing import Any
 from numba import config, get_num_threads, njit, set_num_threads, types
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
+from whisper_npu_cli.environment import make_command
 from whisper_npu_cli.errors import DeviceError
 
 _DIGEST_BYTES = 32
@@ -178,10 +178,8 @@ def entry(*kinds: Any, **flags: Any) -> Callable[[Any], Kernel]:
 
 
 # Each process takes the number of the next kernel from one pipe, so none is idle before the end.
-# It finds the same modules as here, and none of the present folder.
 _MAIN = """
-import os, sys
-sys.path[:] = {path!r}
+import os
 from whisper_npu_cli.devices import import_target
 names = {names!r}
 while number := os.read(0, 1):
@@ -197,12 +195,12 @@ class Compilation:
 
     def __init__(self, kernels: Sequence[Kernel], n: int) -> None:
         self.names = [kernel.name for kernel in kernels if not kernel.is_stored()]
-        code = _MAIN.format(path=sys.path, names=self.names)
+        code = _MAIN.format(names=self.names)
         queue, end = os.pipe()
         os.write(end, bytes(range(len(self.names))))
         os.close(end)
         self._processes = [
-            subprocess.Popen([sys.executable, "-c", code], stdin=queue, stderr=subprocess.PIPE)
+            subprocess.Popen(make_command(code), stdin=queue, stderr=subprocess.PIPE)
             for _ in self.names[:n]
         ]
         os.close(queue)
