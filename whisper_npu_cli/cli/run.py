@@ -205,7 +205,7 @@ class Run:
         path = self.outputs.progress_path(source)
         if not self.outputs.options.resume or not path.exists():
             return None
-        progress = read_progress(path, source.path, self._model, self._options)
+        progress = read_progress(path, source, self._model, self._options)
         if progress is None:
             print_notice(f"{source.name}: begins anew: the input, model or options have changed")
         return progress
@@ -287,7 +287,7 @@ class Run:
         checkpoint, transcript, progress = job.checkpoint, job.result.transcript, ""
         can_go_on = checkpoint is not None and source.path != STDIN
         if checkpoint is not None and can_go_on:
-            progress = describe_progress(source.path, self._model, self._options, checkpoint)
+            progress = describe_progress(source, self._model, self._options, checkpoint)
         written = self.outputs.write_partial(source, transcript, progress)
         if written:
             decided_s = job.progress * transcript.duration_s
