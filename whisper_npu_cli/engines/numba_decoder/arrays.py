@@ -19,7 +19,7 @@ I8Array = NDArray[np.int8]
 class Linear(NamedTuple):
     """One product y = (weight . x) * scale + bias for all layers, int8 rows with a scale each."""
 
-    weight: I8Array  # (n_layer, n_out, n_in)
+    weight: I8Array  # (n_layer, n_blocks, n_in // 2, 2 * LANES), packed as in `products.py`
     scale: F32Array  # (n_layer, n_out)
     bias: F32Array  # (n_layer, n_out)
     limit: F32Array  # (n_layer,), largest activation code with which no int32 sum overflows
@@ -63,10 +63,10 @@ class Caches(NamedTuple):
 
     A slot holds one row's tokens. Cross-attention reads each window where it lies: `cross` has the
     addresses of its keys (n_layer, n_head, n_audio_ctx, head_size) and values (n_layer, n_head,
-    head_size, n_padded), int8 or f32, and of the scales of both (n_layer, n_head, head_size) f32.
-    The scales of int8 keys and values are per channel: they fold into the query and into the
-    result, so that the loops over positions read nothing but int8. n_padded is n_audio_ctx up to a
-    multiple of 64, filled up with zeros.
+    head_size, n_audio_ctx), f32, or int8 and packed as in `products.py`, and of the scales of both
+    (n_layer, n_head, head_size) f32. The scales of int8 keys and values are per channel: they fold
+    into the query and into the result, so that the loops over positions read nothing but int8.
+    n_padded is n_audio_ctx up to a multiple of LANES, which packed ones have, filled with zeros.
     """
 
     self_keys: F32Array  # (n_layer, n_slots, n_head, n_positions, head_size)
@@ -107,7 +107,7 @@ def _tuple(kind: type, *fields: Any) -> Any:
 
 
 I8, I16, I64, F32 = map(_arrays, (types.int8, types.int16, types.int64, types.float32))
-LINEAR = _tuple(Linear, I8[3], F32[2], F32[2], F32[1], types.boolean)
+LINEAR = _tuple(Linear, I8[4], F32[2], F32[2], F32[1], types.boolean)
 ROUNDED = _tuple(Rounded, I16[2], F32[1])
 NORM = _tuple(Norm, F32[2], F32[2])
 WEIGHTS = _tuple(

@@ -21,8 +21,8 @@ from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
 from whisper_npu_cli.engines.numba_decoder.arrays import Caches, Rounded, Scratch
 from whisper_npu_cli.engines.numba_decoder.compiling import Kernel
 from whisper_npu_cli.engines.numba_decoder.forward import find_tasks, forward, linear, list_step
-from whisper_npu_cli.engines.numba_decoder.kernels import LINE
 from whisper_npu_cli.engines.numba_decoder.logits import list_kernels as list_passes
+from whisper_npu_cli.engines.numba_decoder.products import LANES
 from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
 from whisper_npu_cli.engines.numba_decoder.team import make_team
 from whisper_npu_cli.errors import CheckpointError
@@ -52,16 +52,16 @@ class NumbaDecoder:
     ) -> None:
         self.name = "numba int8" if cross_kv == "int8" else "numba int8, cross-attention f32"
         self.dims = checkpoint.dims
-        if self.dims.text_head_size % LINE:
+        if self.dims.text_head_size % LANES:
             raise CheckpointError(
                 f"{checkpoint.name}: attention heads of {self.dims.text_head_size} channels, which"
-                f" is no multiple of {LINE}",
+                f" is no multiple of {LANES}",
                 hint="use --device reference",
             )
         self.weights = quantize_decoder(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
-        self._n_padded = -(-self.dims.n_audio_ctx // LINE) * LINE
+        self._n_padded = -(-self.dims.n_audio_ctx // LANES) * LANES
         self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
         self.tasks = find_tasks(cross_kv)
         self.n_sessions = 0  # sessions started; only the last one may use the caches
@@ -83,7 +83,7 @@ class NumbaDecoder:
         else:
             heads = (*expected[:2], dims.n_text_head, dims.text_head_size)
             kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
-            kept.values[..., : dims.n_audio_ctx] = values.reshape(heads).transpose(0, 2, 3, 1)
+            kept.values[:] = values.reshape(heads).transpose(0, 2, 3, 1)
         return kept
 
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
@@ -104,7 +104,7 @@ class NumbaDecoder:
     def make_caches(self, windows: Sequence[CrossKV]) -> Caches:
         """Return the caches of a session over `windows`, which must stay in memory meanwhile."""
         dims = self.dims
-        shape = (dims.n_text_layer, dims.n_text_head, dims.n_audio_ctx, dims.text_head_size)
+        shape, _ = self._cross_shapes
         addresses = []
         for w in windows:  # checked, for the kernels read whatever lies at an address
             is_ours = w.keys.shape == shape and w.keys.dtype == self._cross_dtype
@@ -116,16 +116,23 @@ class NumbaDecoder:
         sizes = dims.n_audio_ctx, self._n_padded
         return Caches(self.self_keys, self.self_values, cross, *sizes)
 
+    @property
+    def _cross_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Shapes of a window's keys and values, as `Caches` describes them."""
+        dims, n_padded, head_size = self.dims, self._n_padded, self.dims.text_head_size
+        heads = dims.n_text_layer, dims.n_text_head
+        if self._cross_dtype == np.float32:
+            return (*heads, dims.n_audio_ctx, head_size), (*heads, head_size, dims.n_audio_ctx)
+        return (
+            (*heads, n_padded // LANES, head_size // 2, 2 * LANES),
+            (*heads, head_size // LANES, n_padded // 2, 2 * LANES),
+        )
+
     def _make_window(self) -> CrossKV:
         """Return a window of zeros."""
-        dims, head_size = self.dims, self.dims.text_head_size
-        heads = dims.n_text_layer, dims.n_text_head
-        return CrossKV(
-            keys=np.zeros((*heads, dims.n_audio_ctx, head_size), self._cross_dtype),
-            values=np.zeros((*heads, head_size, self._n_padded), self._cross_dtype),
-            key_scale=np.ones((*heads, head_size), np.float32),
-            value_scale=np.ones((*heads, head_size), np.float32),
-        )
+        scales = self.dims.n_text_layer, self.dims.n_text_head, self.dims.text_head_size
+        keys, values = (np.zeros(shape, self._cross_dtype) for shape in self._cross_shapes)
+        return CrossKV(keys, values, np.ones(scales, np.float32), np.ones(scales, np.float32))
 
     def _allocate(self, n_slots: int, n_positions: int) -> None:
         """Allocate the arrays for `n_slots` rows of `n_positions` tokens."""

@@ -40,6 +40,7 @@ from whisper_npu_cli.engines.numba_decoder.kernels import (
     round_one_row,
     self_attend_head,
 )
+from whisper_npu_cli.engines.numba_decoder.products import LANES
 from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, phase, run_team
 
 BLOCK_BYTES = 65_536  # one task reads at most so many weights; 32 KB took 1.05 times as long
@@ -80,11 +81,13 @@ def _round(team, at, n_x, t, x, limit, rounded):  # type: ignore[no-untyped-def]
 @serial
 def _linear(team, at, t, product, i, x, out):  # type: ignore[no-untyped-def]
     """Set out (n_x, n_out) to the product of x, which is `Rounded`."""
-    _, n_out, n_in = product.weight.shape
-    n_block = min(BLOCK_BYTES // n_in, (n_out + team[N_THREADS] - 1) // team[N_THREADS])
-    n_blocks = (n_out + n_block - 1) // n_block
-    arguments = (n_block, product, i, x, out)
-    return phase(team, at, n_blocks, t.project, number_of(point_at(arguments)))
+    n_out, n_in, n_threads = product.scale.shape[1], 2 * product.weight.shape[2], team[N_THREADS]
+    n_blocks = product.weight.shape[1]
+    share = min(BLOCK_BYTES // (LANES * n_in), (n_blocks + n_threads - 1) // n_threads)
+    n_of_task = LANES * max(1, share)
+    n_tasks = (n_out + n_of_task - 1) // n_of_task
+    arguments = (n_of_task, product, i, x, out)
+    return phase(team, at, n_tasks, t.project, number_of(point_at(arguments)))
 
 
 STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[2], types.int64, F32[2])

@@ -21,13 +21,8 @@ Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from llvmlite import ir
 from numba import njit, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 from whisper_npu_cli.engines.numba_decoder.arrays import (
     CACHES,
@@ -41,116 +36,20 @@ from whisper_npu_cli.engines.numba_decoder.arrays import (
 )
 from whisper_npu_cli.engines.numba_decoder.calls import load, view_array
 from whisper_npu_cli.engines.numba_decoder.compiling import inlined, kernel, serial
+from whisper_npu_cli.engines.numba_decoder.products import (
+    LANES,
+    MAX_CODE,
+    MAX_SUM,
+    multiply,
+    round_row,
+)
 
-MAX_CODE = 32767  # the largest int16
-MAX_SUM = 2**31 - 1  # the largest int32
-LANES = 16  # int8 values in one multiply-add
-LINE = 64  # bytes of a cache line; all products have a multiple of it as their length
-AHEAD = 2048  # bytes from the read to the prefetch; 1024 and 4096 are as good
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
-
-
-def _make_dot_tile(n_x: int) -> Any:
-    """Return a compiled function of one row of int8 and `n_x` of int16.
-
-    `tile(rows, i, x, j, n, out)` sets out[j + b, i] = rows[i, :n] . x[j + b, :n] for b < n_x.
-
-    This is LLVM by hand: products of neighbours, added in pairs, are one instruction for 16 of
-    them where a CPU has it (`vpmaddwd` on x86), and LLVM's vectoriser does not find it in a loop
-    over int32, in whichever form. On other CPUs the same lines become widening multiplications.
-    Memory is read fastest row by row, a cache line at a time, with prefetches: with two rows in
-    turn a step of batch 1 took 1.1 times as long, and one of batch 8 was no faster. The function is
-    long because LLVM's builder wants a call for each instruction.
-    """
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def tile(typing: Any, rows: Any, i: Any, x: Any, j: Any, n: Any, out: Any) -> Any:
-        del typing, i, j, n
-
-        def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
-            _, i, _, j, n, _ = args
-            zero, step = (context.get_constant(types.intp, value) for value in (0, LINE))
-            int32 = ir.IntType(32)
-            sums, products = ir.VectorType(int32, LANES // 2), ir.VectorType(int32, LANES)
-
-            def point_at(array: int, *index: Any) -> Any:
-                kind = signature.args[array]
-                made = context.make_array(kind)(context, builder, args[array])
-                return cgutils.get_item_pointer(context, builder, kind, made, index)
-
-            def advance(value: Any, count: int) -> Any:
-                return builder.add(value, context.get_constant(types.intp, count))
-
-            def load_widened(array: int, row: Any, k: Any) -> Any:
-                pointer = point_at(array, row, k)
-                lanes = ir.VectorType(pointer.type.pointee, LANES).as_pointer()
-                loaded = builder.load(builder.bitcast(pointer, lanes), align=1)
-                return builder.sext(loaded, products)
-
-            prefetch = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), *[int32] * 3]),
-                "llvm.prefetch.p0",  # address, read, keep in all caches, data
-            )
-            totals = [cgutils.alloca_once_value(builder, sums(None)) for _ in range(n_x)]
-            even, odd = (ir.Constant(sums, list(range(first, LANES, 2))) for first in (0, 1))
-            with cgutils.for_range_slice(builder, zero, n, step) as (first, _):
-                later = builder.gep(point_at(0, i, first), [int32(AHEAD)])
-                builder.call(prefetch, [later, int32(0), int32(3), int32(1)])
-                for k in (advance(first, offset) for offset in range(0, LINE, LANES)):
-                    weights = load_widened(0, i, k)
-                    for b, total in enumerate(totals):
-                        product = builder.mul(weights, load_widened(2, advance(j, b), k))
-                        halves = (builder.shuffle_vector(product, product, h) for h in (even, odd))
-                        added = builder.add(builder.load(total), builder.add(*halves))
-                        builder.store(added, total)
-            add_lanes = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(int32, [sums]), "llvm.vector.reduce.add.v8i32"
-            )
-            for b, total in enumerate(totals):
-                result = builder.call(add_lanes, [builder.load(total)])
-                builder.store(builder.sitofp(result, ir.FloatType()), point_at(5, advance(j, b), i))
-            return context.get_dummy_value()
-
-        return types.void(rows, types.intp, x, types.intp, types.intp, out), build
-
-    return tile
-
-
-_tile_of_1, _tile_of_4, _tile_of_5, _tile_of_8 = map(_make_dot_tile, (1, 4, 5, 8))
-
-
-@serial
-def dot_int8(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
-    """Set out[j, i] = rows[i, :n] . x[j, :n] for first <= i < last; the one inner loop.
-
-    `rows` (>= last, >= n) int8, x (n_x, >= n) int16 with codes small enough for int32 sums, n a
-    multiple of LINE. The rows are read again for every eight x, so they should fit into a cache.
-    """
-    j = 0
-    while j < x.shape[0]:
-        left = x.shape[0] - j
-        if left >= 8:
-            for i in range(first, last):
-                _tile_of_8(rows, i, x, j, n, out)
-            j += 8
-        elif left >= 5:  # the default number of beams
-            for i in range(first, last):
-                _tile_of_5(rows, i, x, j, n, out)
-            j += 5
-        elif left >= 4:
-            for i in range(first, last):
-                _tile_of_4(rows, i, x, j, n, out)
-            j += 4
-        else:
-            for i in range(first, last):
-                _tile_of_1(rows, i, x, j, n, out)
-            j += 1
 
 
 @serial
 def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
-    """Do as `dot_int8`, with rows (n_rows, >= n) and x (n_x, >= n) f32 and any n."""
+    """Set out[j, i] = rows[i, :n] . x[j, :n] for first <= i < last, all f32."""
     for j in range(x.shape[0]):
         for i in range(first, last):
             total = np.float32(0)
@@ -160,23 +59,13 @@ def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
 
 
 @serial
-def round_row(j, x, limit, rounded):  # type: ignore[no-untyped-def]
-    """Round row j of x (n_x, n) f32 into `rounded`: integers of at most `limit`, and a scale."""
-    largest = np.float32(1e-30)
-    for k in range(x.shape[1]):
-        largest = max(largest, abs(x[j, k]))
-    rounded.scale[j] = largest / limit
-    inverse = limit / largest
-    for k in range(x.shape[1]):
-        rounded.codes[j, k] = np.int16(np.rint(x[j, k] * inverse))
-
-
-@serial
 def project(product, layer, first, last, x, out):  # type: ignore[no-untyped-def]
-    """Set out[:, first:last] to those outputs of a `Linear` of x, which is `Rounded`."""
-    weight = product.weight[layer]
+    """Set out[:, first:last] to those outputs of a `Linear` of x, which is `Rounded`.
+
+    `first` is a multiple of LANES, `last` too, or the number of all outputs.
+    """
     scale, bias = product.scale[layer, first:last], product.bias[layer, first:last]
-    dot_int8(weight, first, last, weight.shape[1], x.codes, out)
+    multiply(product.weight[layer], first // LANES, (last + LANES - 1) // LANES, x.codes, out)
     for j in range(out.shape[0]):
         row = out[j, first:last]
         for i in range(row.size):
@@ -278,32 +167,59 @@ def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[n
     dot_f32(values, np.int64(0), head_size, n_keys, scores, queries)
 
 
-@inlined
-def attend_int8(queries, keys, values, n_keys, scores, rounded):  # type: ignore[no-untyped-def]
-    """Do as `attend_f32`, not causal, with int8 keys and values (head_size, n_padded).
+@serial
+def weigh_and_round(j, scores, n_keys, scale, limit, rounded):  # type: ignore[no-untyped-def]
+    """Turn scores[j] * scale into attention weights, up to a factor, here and in row j of `rounded`.
 
-    n_padded is n_keys up to a multiple of LINE; scores has as many columns, `rounded` too.
+    The largest weight is 1, so it needs no pass to find it, and the sum goes into the row's scale.
+    """
+    row, codes = scores[j, :n_keys], rounded.codes[j]
+    highest = row[0]
+    for t in range(n_keys):
+        highest = max(highest, row[t])
+    total = np.float32(0)
+    for t in range(n_keys):
+        row[t] = exp_negative((row[t] - highest) * scale)
+        total += row[t]
+        codes[t] = np.int16(np.rint(row[t] * limit))
+    for t in range(n_keys, codes.size):
+        codes[t] = np.int16(0)
+    rounded.scale[j] = np.float32(1) / (total * limit)
+
+
+@inlined
+def attend_int8(queries, window, caches, layer, head, scores, rounded):  # type: ignore[no-untyped-def]
+    """Replace queries (n_q, head_size) by the values of a window that they attend to.
+
+    `window` has the addresses of `Caches.cross`. Leaves the attention weights, up to a factor, in
+    scores (n_q, n_padded).
     """
     n_q, head_size = queries.shape
-    n_padded = values.shape[1]
+    n_layer, _, n_head, _, _ = caches.self_keys.shape
+    n_padded = caches.n_padded
+    key_shape = n_layer, n_head, n_padded // LANES, head_size // 2, 2 * LANES
+    value_shape = n_layer, n_head, head_size // LANES, n_padded // 2, 2 * LANES
     for j in range(n_q):
         round_row(j, queries, np.float32(MAX_CODE), rounded)
-    dot_int8(keys, np.int64(0), n_keys, head_size, rounded.codes[:n_q], scores)
+    keys = view_array(window[0], key_shape, np.int8)[layer, head]
+    multiply(keys, np.int64(0), keys.shape[0], rounded.codes, scores)
     limit = np.float32(min(MAX_CODE, MAX_SUM // (127 * n_padded)))
     for j in range(n_q):
-        for t in range(n_keys):
-            scores[j, t] *= rounded.scale[j]
-        softmax(scores[j], n_keys, n_padded)
-        round_row(j, scores[:, :n_padded], limit, rounded)
-    dot_int8(values, np.int64(0), head_size, n_padded, rounded.codes[:n_q], queries)
+        weigh_and_round(j, scores, caches.n_audio_ctx, rounded.scale[j], limit, rounded)
+    values = view_array(window[1], value_shape, np.int8)[layer, head]
+    multiply(values, np.int64(0), values.shape[0], rounded.codes, queries)
     for j in range(n_q):
         for d in range(head_size):
             queries[j, d] *= rounded.scale[j]
 
 
-@serial
-def attend_window_f32(queries, keys, values, n_keys, scores, rounded):  # type: ignore  # noqa: ARG001
+@inlined
+def attend_window_f32(queries, window, caches, layer, head, scores, rounded):  # type: ignore  # noqa: ARG001
     """Do as `attend_int8`, with f32 keys and values."""
+    n_layer, _, n_head, _, head_size = caches.self_keys.shape
+    n_keys = caches.n_audio_ctx
+    keys = view_array(window[0], (n_layer, n_head, n_keys, head_size), np.float32)[layer, head]
+    values = view_array(window[1], (n_layer, n_head, head_size, n_keys), np.float32)[layer, head]
     attend_f32(queries, keys, values, n_keys, False, scores)
 
 
@@ -319,7 +235,7 @@ def project_block(block, arguments):  # type: ignore[no-untyped-def]
     """Compute `n_block` outputs of a `Linear` of x, which is `Rounded`, with GELU where it asks."""
     n_block, product, layer, x, out = load(arguments)
     first = block * n_block
-    last = min(product.weight.shape[1], first + n_block)
+    last = min(product.scale.shape[1], first + n_block)
     project(product, layer, first, last, x, out)
     if product.with_gelu:
         for j in range(out.shape[0]):
@@ -358,38 +274,36 @@ def self_attend_head(head, arguments):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def cross_attend_head(head, arguments, dtype, attend):  # type: ignore[no-untyped-def]
+def cross_attend_head(head, arguments, attend):  # type: ignore[no-untyped-def]
     """Compute one head of cross-attention, from its rows of the query weights to s.attended.
 
-    The keys and values of all windows are of `dtype`, for which `attend` is. Neighbouring rows of
-    one window (beams) are queries of one product: its keys and values are read once.
+    `attend` is for the keys and values of these windows. Neighbouring rows of one window (beams)
+    are queries of one product: its keys and values are read once.
     """
     shared, query, layer, caches, rows = load(arguments)
     s = load(shared)
     n_layer, _, n_head, _, head_size = caches.self_keys.shape
-    n_audio_ctx, n_padded = caches.n_audio_ctx, caches.n_padded
     n_rows = rows.shape[1]
     n_new = s.normed.shape[0] // n_rows
     start = head * head_size
     project(query, layer, start, start + head_size, Rounded(s.codes, s.code_scale), s.qkv)
     row = 0
     while row < n_rows:
-        window, end = rows[1, row], row + 1
-        while end < n_rows and rows[1, end] == window:
+        window, end = caches.cross[rows[1, row]], row + 1
+        while end < n_rows and rows[1, end] == rows[1, row]:
             end += 1
         queries = s.queries[head, row * n_new : end * n_new]
         scores = s.scores[head, row * n_new : end * n_new]
         rounded = Rounded(s.head_codes[head], s.head_scale[head])
-        at, heads = caches.cross[window], (n_layer, n_head, head_size)
-        keys = view_array(at[0], (n_layer, n_head, n_audio_ctx, head_size), dtype)[layer, head]
-        values = view_array(at[1], (n_layer, n_head, head_size, n_padded), dtype)[layer, head]
-        key_scale = view_array(at[2], heads, np.float32)[layer, head]
-        value_scale = view_array(at[3], heads, np.float32)[layer, head]
+        key_scale, value_scale = (
+            view_array(window[2], (n_layer, n_head, head_size), np.float32)[layer, head],
+            view_array(window[3], (n_layer, n_head, head_size), np.float32)[layer, head],
+        )
         for j in range(queries.shape[0]):
             q = s.qkv[row * n_new + j, start:]
             for d in range(head_size):
                 queries[j, d] = q[d] * key_scale[d]
-        attend(queries, keys, values, n_audio_ctx, scores, rounded)
+        attend(queries, window, caches, layer, head, scores, rounded)
         for j in range(queries.shape[0]):
             attended = s.attended[row * n_new + j, start:]
             for d in range(head_size):
@@ -397,8 +311,9 @@ def cross_attend_head(head, arguments, dtype, attend):  # type: ignore[no-untype
         if s.capture_index[layer, head] >= 0:
             kept = s.captured[s.capture_index[layer, head]]
             for j in range(queries.shape[0]):
-                for t in range(n_audio_ctx):
-                    kept[row * n_new + j, t] = scores[j, t]
+                total = scores[j, : caches.n_audio_ctx].sum()
+                for t in range(caches.n_audio_ctx):
+                    kept[row * n_new + j, t] = scores[j, t] / total
         row = end
 
 
@@ -408,13 +323,13 @@ CROSS_ATTENTION = (SHARED, LINEAR, types.int64, CACHES, I64[2])
 @kernel(*CROSS_ATTENTION)
 def cross_attend_int8(head, arguments):  # type: ignore[no-untyped-def]
     """Compute one head of cross-attention over int8 keys and values."""
-    cross_attend_head(head, arguments, np.int8, attend_int8)
+    cross_attend_head(head, arguments, attend_int8)
 
 
 @kernel(*CROSS_ATTENTION)
 def cross_attend_f32(head, arguments):  # type: ignore[no-untyped-def]
     """Compute one head of cross-attention over f32 keys and values."""
-    cross_attend_head(head, arguments, np.float32, attend_window_f32)
+    cross_attend_head(head, arguments, attend_window_f32)
 
 
 @kernel(I64[2], types.int64, LINEAR, F32[1], F32[2], SHARED)
@@ -424,8 +339,9 @@ def embed_row(j, arguments):  # type: ignore[no-untyped-def]
     s = load(shared)
     n_new = tokens.shape[1]
     token, position = tokens[j // n_new, j % n_new], length + j % n_new
-    codes, scale = vocabulary.weight[0, token], vocabulary.scale[0, token]
+    block, scale = vocabulary.weight[0, token // LANES], vocabulary.scale[0, token]
     for k in range(s.x.shape[1]):
-        embedded = np.float32(codes[k]) * (scale * columns[k])
+        code = block[k // 2, 2 * (token % LANES) + k % 2]
+        embedded = np.float32(code) * (scale * columns[k])
         s.x[j, k] = embedded + positions[position, k]
         s.branch[j, k] = np.float32(0)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, Linear, Norm, Weights
 from whisper_npu_cli.engines.numba_decoder.compiling import entry
-from whisper_npu_cli.engines.numba_decoder.kernels import MAX_CODE, MAX_SUM
+from whisper_npu_cli.engines.numba_decoder.products import LANES, MAX_CODE, MAX_SUM, pack
 
 F32Array = NDArray[np.float32]
 DECODER = "model.decoder"
@@ -85,19 +85,25 @@ def _quantize_linear(
     """
     n_out, n_in = checkpoint.array(f"{layers[0][0]}.weight").shape
     shape = len(layers), n_out * len(layers[0])
+    n_blocks = -(-shape[1] // LANES)
     product = Linear(
-        weight=np.empty((*shape, n_in), np.int8),
+        weight=np.empty((len(layers), n_blocks, n_in // 2, 2 * LANES), np.int8),
         scale=np.empty(shape, np.float32),
         bias=np.zeros(shape, np.float32),
         limit=np.empty(len(layers), np.float32),
     )
     for layer, names in enumerate(layers):
+        largest_sum = 1
         for part, name in enumerate(names):
             weight = checkpoint.array(f"{name}.weight")
             for first in range(0, n_out, ROWS_AT_ONCE):
                 codes, scale = quantize_rows(weight[first : first + ROWS_AT_ONCE] / columns)
-                rows = slice(part * n_out + first, part * n_out + first + len(codes))
-                product.weight[layer, rows], product.scale[layer, rows] = codes, scale
+                start = part * n_out + first
+                product.scale[layer, start : start + len(codes)] = scale
+                packed = pack(codes)
+                block = start // LANES
+                product.weight[layer, block : block + len(packed)] = packed
+                largest_sum = max(largest_sum, find_largest_sum(codes))
             rows = slice(part * n_out, (part + 1) * n_out)
             if f"{name}.bias" in checkpoint.tensors:  # keys and the vocabulary have none
                 product.bias[layer, rows] = checkpoint.array(f"{name}.bias")
@@ -105,15 +111,13 @@ def _quantize_linear(
                 # Attention's 1 / sqrt(head_size), which is exact for heads of 64
                 product.scale[layer, rows] *= checkpoint.dims.text_head_size**-0.5
                 product.bias[layer, rows] *= checkpoint.dims.text_head_size**-0.5
-        product.limit[layer] = min(MAX_CODE, MAX_SUM // find_largest_sum(product.weight[layer]))
+        product.limit[layer] = min(MAX_CODE, MAX_SUM // largest_sum)
     return product
 
 
 def find_largest_sum(codes: NDArray[np.int8]) -> int:
     """Return the largest sum of magnitudes of a row of `codes` (n_out, n_in)."""
-    rows = range(0, len(codes), ROWS_AT_ONCE)
-    sums = (np.abs(codes[i : i + ROWS_AT_ONCE]).sum(axis=1, dtype=np.int64).max() for i in rows)
-    return max(1, *map(int, sums))
+    return int(np.abs(codes).sum(axis=1, dtype=np.int64).max())
 
 
 def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
@@ -123,12 +127,13 @@ def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
     )
 
 
-@entry(F32[3], types.boolean, I8[4], F32[3], nogil=True, _nrt=True)
+@entry(F32[3], types.boolean, I8[5], F32[3], nogil=True, _nrt=True)
 def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
 
-    Fills codes (n_layer, n_head, n_audio_ctx, head_size), the last two axes exchanged if
-    `transposed`, and a scale for each channel, (n_layer, n_head, head_size).
+    Fills codes (n_layer, n_head, n_blocks, n_pairs, 2 * LANES), packed, with positions as outputs
+    of the product and channels as inputs, or the other way round if `transposed`, and a scale for
+    each channel, (n_layer, n_head, head_size). Leaves the codes of further positions as they are.
     """
     n_layer, n_head, head_size = scale.shape
     n_audio_ctx = x.shape[1]
@@ -148,6 +153,6 @@ def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
                 for d in range(head_size):
                     code = np.int8(np.rint(channels[t, d] * largest[d]))
                     if transposed:
-                        out[d, t] = code
+                        out[d // LANES, t // 2, 2 * (d % LANES) + t % 2] = code
                     else:
-                        out[t, d] = code
+                        out[t // LANES, d // 2, 2 * (t % LANES) + d % 2] = code
