@@ -59,18 +59,22 @@ class Weights(NamedTuple):
 
 
 class Caches(NamedTuple):
-    """Cached keys (n_ctx, head_size) and values (head_size, n_ctx), both as rows of dot products.
+    """Cached keys and values.
 
-    A slot holds one row's tokens. Cross-attention reads each window where it lies: `cross` has the
-    addresses of its keys (n_layer, n_head, n_audio_ctx, head_size) and values (n_layer, n_head,
-    head_size, n_audio_ctx), f32, or int8 and packed as in `products.py`, and of the scales of both
-    (n_layer, n_head, head_size) f32. The scales of int8 keys and values are per channel: they fold
-    into the query and into the result, so that the loops over positions read nothing but int8.
-    n_padded is n_audio_ctx up to a multiple of LANES, which packed ones have, filled with zeros.
+    Those of self-attention are in slots. Row i of a step writes into slot i, so rows of a common
+    past find it in one place, and a row that goes on from another one copies nothing: it has the
+    slot of each of its positions.
+
+    Cross-attention reads each window where it lies: `cross` has the addresses of its keys and
+    values, f32 (n_layer, n_head, n_audio_ctx, head_size) or int8 and packed as in `products.py`,
+    and of the scales of both (n_layer, n_head, head_size) f32. The scales of int8 are per channel:
+    they fold into the query and into the result, so that the loops over positions read nothing but
+    int8. n_padded is n_audio_ctx up to a multiple of LANES, which packed ones have, with zeros.
     """
 
-    self_keys: F32Array  # (n_layer, n_slots, n_head, n_positions, head_size)
-    self_values: F32Array  # (n_layer, n_slots, n_head, head_size, n_positions)
+    self_keys: F32Array  # (n_layer, n_head, n_slots, n_positions, head_size)
+    self_values: F32Array  # the same
+    one_slot: NDArray[np.int64]  # (n_audio_ctx,) zeros: an f32 window is a cache of one slot
     cross: NDArray[np.int64]  # (n_windows, 4), addresses
     n_audio_ctx: int
     n_padded: int
@@ -88,7 +92,7 @@ class Scratch(NamedTuple):
     codes: NDArray[np.int16]  # (n_x, n_state), a product's input
     mlp_codes: NDArray[np.int16]  # (n_x, 4 * n_state)
     code_scale: F32Array  # (n_x,), scales of `codes` or `mlp_codes`
-    queries: F32Array  # (n_head, n_x, head_size)
+    queries: F32Array  # (n_head, n_x, head_size), of cross-attention
     scores: F32Array  # (n_head, n_x, max(n_padded, n_text_ctx))
     head_codes: NDArray[np.int16]  # (n_head, n_x, n_padded), cross-attention's input
     head_scale: F32Array  # (n_head, n_x)
@@ -115,7 +119,7 @@ WEIGHTS = _tuple(
     *(LINEAR, F32[1], F32[2]),
     *(NORM, LINEAR, LINEAR, NORM, LINEAR, LINEAR, NORM, LINEAR, LINEAR, NORM),
 )
-CACHES = _tuple(Caches, F32[5], F32[5], I64[2], types.int64, types.int64)
+CACHES = _tuple(Caches, F32[5], F32[5], I64[1], I64[2], types.int64, types.int64)
 SCRATCH = _tuple(
     Scratch,
     *(F32[2],) * 6,

@@ -62,6 +62,7 @@ class NumbaDecoder:
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
         self._n_padded = -(-self.dims.n_audio_ctx // LANES) * LANES
+        self._one_slot = np.zeros(self.dims.n_audio_ctx, np.int64)
         self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
         self.tasks = find_tasks(cross_kv)
         self.n_sessions = 0  # sessions started; only the last one may use the caches
@@ -83,7 +84,7 @@ class NumbaDecoder:
         else:
             heads = (*expected[:2], dims.n_text_head, dims.text_head_size)
             kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
-            kept.values[:] = values.reshape(heads).transpose(0, 2, 3, 1)
+            kept.values[:] = values.reshape(heads).transpose(0, 2, 1, 3)
         return kept
 
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
@@ -114,7 +115,7 @@ class NumbaDecoder:
             addresses.append([array.ctypes.data for array in arrays])
         cross = np.array(addresses, np.int64).reshape(-1, 4)
         sizes = dims.n_audio_ctx, self._n_padded
-        return Caches(self.self_keys, self.self_values, cross, *sizes)
+        return Caches(self.self_keys, self.self_values, self._one_slot, cross, *sizes)
 
     @property
     def _cross_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -122,7 +123,7 @@ class NumbaDecoder:
         dims, n_padded, head_size = self.dims, self._n_padded, self.dims.text_head_size
         heads = dims.n_text_layer, dims.n_text_head
         if self._cross_dtype == np.float32:
-            return (*heads, dims.n_audio_ctx, head_size), (*heads, head_size, dims.n_audio_ctx)
+            return ((*heads, dims.n_audio_ctx, head_size),) * 2
         return (
             (*heads, n_padded // LANES, head_size // 2, 2 * LANES),
             (*heads, head_size // LANES, n_padded // 2, 2 * LANES),
@@ -164,17 +165,18 @@ class NumbaDecoder:
         """Allocate the self-attention caches, for `n_positions` tokens in each slot."""
         dims, n_slots = self.dims, self.logits.shape[0]
         n_positions = min(n_positions, dims.n_text_ctx)
-        shape, head_size = (dims.n_text_layer, n_slots, dims.n_text_head), dims.text_head_size
-        self.self_keys = _zeros(*shape, n_positions, head_size)
-        self.self_values = _zeros(*shape, head_size, n_positions)
+        heads = dims.n_text_layer, dims.n_text_head
+        self.self_keys, self.self_values = (
+            _zeros(*heads, n_slots, n_positions, dims.text_head_size) for _ in range(2)
+        )
 
     def lengthen(self) -> None:
         """Double the positions of the self-attention caches, up to the length of the context."""
         keys, values = self.self_keys, self.self_values
         n_positions = keys.shape[3]
         self._allocate_positions(2 * n_positions)
-        self.self_keys[:, :, :, :n_positions] = keys
-        self.self_values[..., :n_positions] = values
+        self.self_keys[..., :n_positions, :] = keys
+        self.self_values[..., :n_positions, :] = values
 
     def align(self, window: CrossKV, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.
@@ -219,7 +221,7 @@ def _make_rounded(*shape: int) -> Rounded:
 class NumbaSession:
     """Rows of tokens being decoded.
 
-    Row i has its keys and values in slot `rows[0, i]`, and attends to window `rows[1, i]`.
+    Row i attends to window `_row_windows[i]`, and to position t in slot `_slots[i, t]`.
     """
 
     def __init__(self, decoder: NumbaDecoder, windows: Sequence[CrossKV], n_slots: int) -> None:
@@ -227,7 +229,8 @@ class NumbaSession:
         self._number = decoder.n_sessions
         self._windows = tuple(windows)  # kept: the caches hold addresses of their arrays
         self._caches = decoder.make_caches(windows)
-        self._rows = np.stack([np.arange(len(windows))] * 2)  # (2, n_rows) i64
+        self._row_windows = np.arange(len(windows))
+        self._slots = np.zeros((len(windows), decoder.dims.n_text_ctx), np.int64)
         self._n_slots = n_slots
         self._length = 0  # positions cached, of every row
 
@@ -257,6 +260,8 @@ class NumbaSession:
     def _forward(self, tokens: NDArray[np.int64], logits: Array) -> Array:
         """Feed tokens (n_rows, n_new); return a view of the vocabulary product's input."""
         decoder = self._decoder
+        end = self._length + tokens.shape[1]
+        self._slots[:, self._length : end] = np.arange(len(tokens))[:, None]
         forward(
             get_num_threads(),
             decoder.tasks,
@@ -264,40 +269,28 @@ class NumbaSession:
             decoder.weights,
             self._caches,
             decoder.scratch,
-            self._rows,
+            self._row_windows,
+            self._slots,
             self._length,
             logits,
         )
-        self._length += tokens.shape[1]
+        self._length = end
         return decoder.scratch.normed[: tokens.size].reshape(*tokens.shape, -1)
 
     def gather(self, rows: NDArray[np.int64]) -> None:
-        """Make row i what row `rows[i]` was; ValueError beyond `max_rows`.
-
-        Only repeated rows are copied, into the slots of dropped ones: a reordering costs nothing.
-        """
+        """Make row i what row `rows[i]` was; ValueError beyond `max_rows`."""
         if len(rows) > self._n_slots:
             raise ValueError(f"{len(rows)} rows gathered, the session holds {self._n_slots}")
-        self._use(self._rows.shape[1], 0)
-        gathered = self._rows[:, rows]
-        free = sorted(set(range(self._n_slots)) - set(gathered[0].tolist()))
-        seen: set[int] = set()
-        for row, slot in enumerate(gathered[0].tolist()):
-            if slot in seen:
-                gathered[0, row] = copy = free.pop()
-                keys, values, n = self._caches.self_keys, self._caches.self_values, self._length
-                keys[:, copy, :, :n] = keys[:, slot, :, :n]
-                values[:, copy, :, :, :n] = values[:, slot, :, :, :n]
-            seen.add(slot)
-        self._rows = np.ascontiguousarray(gathered)
+        self._use(len(self._slots), 0)
+        self._row_windows, self._slots = self._row_windows[rows], self._slots[rows]
 
     def _use(self, n_rows: int, n_new: int) -> NumbaDecoder:
         """Check that the session can take `n_new` tokens for `n_rows` rows; return its decoder."""
         n_text_ctx = self._decoder.dims.n_text_ctx
         if self._decoder.n_sessions != self._number:
             raise ValueError("a later session has taken over the decoder's caches")
-        if n_rows != self._rows.shape[1]:
-            raise ValueError(f"tokens for {n_rows} rows, the session has {self._rows.shape[1]}")
+        if n_rows != len(self._slots):
+            raise ValueError(f"tokens for {n_rows} rows, the session has {len(self._slots)}")
         if self._length + n_new > n_text_ctx:
             raise ValueError(f"the context of {n_text_ctx} tokens is full")
         while self._length + n_new > self._caches.self_keys.shape[3]:

@@ -90,14 +90,14 @@ def _linear(team, at, t, product, i, x, out):  # type: ignore[no-untyped-def]
     return phase(team, at, n_tasks, t.project, number_of(point_at(arguments)))
 
 
-STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[2], types.int64, F32[2])
+STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[1], I64[2], types.int64, F32[2])
 
 
 @kernel(*STEP)
 def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
     """Run one thread of `forward`; `at` is the number of the next task."""
-    t, tokens, w, caches, buffers, rows, length, logits = load(arguments)
-    n_x, n_head, team = tokens.size, caches.self_keys.shape[2], buffers.team
+    t, tokens, w, caches, buffers, windows, slots, length, logits = load(arguments)
+    n_x, n_head, team = tokens.size, caches.self_keys.shape[1], buffers.team
     s = Scratch(
         buffers.x[:n_x],
         buffers.branch[:n_x],
@@ -121,12 +121,12 @@ def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
     at = _embed(team, np.int64(0), n_x, t, tokens, length, w, shared)
     for i in range(w.fc1.weight.shape[0]):
         at = _norm(team, at, n_x, t, shared, w.self_norm, i, w.self_qkv.limit[i])
-        own = point_at((shared, w.self_qkv, i, caches, rows, length))
+        own = point_at((shared, w.self_qkv, i, caches, slots, length))
         at = phase(team, at, n_head, t.self_attend, number_of(own))
         at = _round(team, at, n_x, t, s.attended, w.self_out.limit[i], x)
         at = _linear(team, at, t, w.self_out, i, x, s.branch)
         at = _norm(team, at, n_x, t, shared, w.cross_norm, i, w.cross_q.limit[i])
-        cross = point_at((shared, w.cross_q, i, caches, rows))
+        cross = point_at((shared, w.cross_q, i, caches, windows))
         at = phase(team, at, n_head, t.cross_attend, number_of(cross))
         at = _round(team, at, n_x, t, s.attended, w.cross_out.limit[i], x)
         at = _linear(team, at, t, w.cross_out, i, x, s.branch)
@@ -140,14 +140,15 @@ def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
 
 
 @entry(types.int64, *STEP)
-def forward(n_threads, t, tokens, w, caches, s, rows, length, logits):  # type: ignore
+def forward(n_threads, t, tokens, w, caches, s, windows, slots, length, logits):  # type: ignore
     """Run tokens (n_rows, n_new) through all layers and append their keys and values.
 
-    rows (2, n_rows) holds each row's slot and window, `length` the positions cached before. Sets
-    s.normed[:n_x] to the last LayerNorm's result, and logits (n_x, n_vocab), or leaves them out
-    where `logits` has no rows.
+    `windows` (n_rows,) has each row's window, `slots` (n_rows, >= length + n_new) the slot of each
+    of its positions, `length` the number of positions cached before. Sets s.normed[:n_x] to the
+    last LayerNorm's result, and logits (n_x, n_vocab), or leaves them out where `logits` has no
+    rows.
     """
-    arguments = point_at((t, tokens, w, caches, s, rows, length, logits))
+    arguments = point_at((t, tokens, w, caches, s, windows, slots, length, logits))
     run_team(s.team, n_threads, t.layers, number_of(arguments))
 
 

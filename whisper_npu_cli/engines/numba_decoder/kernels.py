@@ -48,17 +48,6 @@ LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 
 
 @serial
-def dot_f32(rows, first, last, n, x, out):  # type: ignore[no-untyped-def]
-    """Set out[j, i] = rows[i, :n] . x[j, :n] for first <= i < last, all f32."""
-    for j in range(x.shape[0]):
-        for i in range(first, last):
-            total = np.float32(0)
-            for k in range(n):
-                total += rows[i, k] * x[j, k]
-            out[j, i] = total
-
-
-@serial
 def project(product, layer, first, last, x, out):  # type: ignore[no-untyped-def]
     """Set out[:, first:last] to those outputs of a `Linear` of x, which is `Rounded`.
 
@@ -116,19 +105,17 @@ def exp_negative(x):  # type: ignore[no-untyped-def]
 
 
 @serial
-def softmax(scores, n_valid, n_keys):  # type: ignore[no-untyped-def]
-    """Turn scores[:n_valid] into weights that sum to 1, and scores[n_valid:n_keys] into 0."""
+def softmax(scores):  # type: ignore[no-untyped-def]
+    """Turn scores (n,) into weights that sum to 1."""
     highest = scores[0]
-    for t in range(n_valid):
+    for t in range(scores.size):
         highest = max(highest, scores[t])
     total = np.float32(0)
-    for t in range(n_valid):
+    for t in range(scores.size):
         scores[t] = exp_negative(scores[t] - highest)
         total += scores[t]
-    for t in range(n_valid):
+    for t in range(scores.size):
         scores[t] *= np.float32(1) / total
-    for t in range(n_valid, n_keys):
-        scores[t] = np.float32(0)
 
 
 @kernel(SHARED, NORM, types.int64, types.float32)
@@ -154,22 +141,28 @@ def add_and_norm_row(j, arguments):  # type: ignore[no-untyped-def]
 
 
 @serial
-def attend_f32(queries, keys, values, n_keys, causal, scores):  # type: ignore[no-untyped-def]
-    """Replace queries (n_q, head_size) by the values that they attend to.
+def attend_f32(query, keys, values, slots, scores):  # type: ignore[no-untyped-def]
+    """Replace query (head_size,) by the values that it attends to.
 
-    keys (>= n_keys, head_size), values (head_size, >= n_keys). Leaves the attention weights in
-    scores (n_q, >= n_keys). If `causal`, the last query sees all n_keys, the one before one less.
+    The key and the value of position t < slots.size are at [slots[t], t] of keys and values
+    (n_slots, >= n, head_size). Leaves the attention weights in scores (n,).
     """
-    n_q, head_size = queries.shape
-    dot_f32(keys, np.int64(0), n_keys, head_size, queries, scores)
-    for j in range(n_q):
-        softmax(scores[j], n_keys - (n_q - 1 - j) if causal else n_keys, n_keys)
-    dot_f32(values, np.int64(0), head_size, n_keys, scores, queries)
+    for t in range(slots.size):
+        key, total = keys[slots[t], t], np.float32(0)
+        for d in range(query.size):
+            total += query[d] * key[d]
+        scores[t] = total
+    softmax(scores)
+    query[:] = np.float32(0)
+    for t in range(slots.size):
+        value, weight = values[slots[t], t], scores[t]
+        for d in range(query.size):
+            query[d] += weight * value[d]
 
 
 @serial
 def weigh_and_round(j, scores, n_keys, scale, limit, rounded):  # type: ignore[no-untyped-def]
-    """Turn scores[j] * scale into attention weights, up to a factor, here and in row j of `rounded`.
+    """Turn scores[j] * scale into attention weights, up to a factor, there and in `rounded`.
 
     The largest weight is 1, so it needs no pass to find it, and the sum goes into the row's scale.
     """
@@ -195,7 +188,7 @@ def attend_int8(queries, window, caches, layer, head, scores, rounded):  # type:
     scores (n_q, n_padded).
     """
     n_q, head_size = queries.shape
-    n_layer, _, n_head, _, _ = caches.self_keys.shape
+    n_layer, n_head, _, _, _ = caches.self_keys.shape
     n_padded = caches.n_padded
     key_shape = n_layer, n_head, n_padded // LANES, head_size // 2, 2 * LANES
     value_shape = n_layer, n_head, head_size // LANES, n_padded // 2, 2 * LANES
@@ -216,11 +209,13 @@ def attend_int8(queries, window, caches, layer, head, scores, rounded):  # type:
 @inlined
 def attend_window_f32(queries, window, caches, layer, head, scores, rounded):  # type: ignore  # noqa: ARG001
     """Do as `attend_int8`, with f32 keys and values."""
-    n_layer, _, n_head, _, head_size = caches.self_keys.shape
+    n_layer, n_head, _, _, head_size = caches.self_keys.shape
     n_keys = caches.n_audio_ctx
-    keys = view_array(window[0], (n_layer, n_head, n_keys, head_size), np.float32)[layer, head]
-    values = view_array(window[1], (n_layer, n_head, head_size, n_keys), np.float32)[layer, head]
-    attend_f32(queries, keys, values, n_keys, False, scores)
+    shape = n_layer, n_head, 1, n_keys, head_size
+    keys = view_array(window[0], shape, np.float32)[layer, head]
+    values = view_array(window[1], shape, np.float32)[layer, head]
+    for j in range(queries.shape[0]):
+        attend_f32(queries[j], keys, values, caches.one_slot, scores[j, :n_keys])
 
 
 @kernel(ROUNDED, F32[2], types.float32)
@@ -247,30 +242,25 @@ def project_block(block, arguments):  # type: ignore[no-untyped-def]
 @kernel(SHARED, LINEAR, types.int64, CACHES, I64[2], types.int64)
 def self_attend_head(head, arguments):  # type: ignore[no-untyped-def]
     """Compute one head of self-attention, from its rows of the QKV weights to s.attended."""
-    shared, qkv, layer, caches, rows, length = load(arguments)
+    shared, qkv, layer, caches, slots, length = load(arguments)
     s = load(shared)
-    _, _, n_head, _, head_size = caches.self_keys.shape
-    n_rows, n_x, n_state = rows.shape[1], s.normed.shape[0], n_head * head_size
+    n_head, head_size = caches.self_keys.shape[1], caches.self_keys.shape[4]
+    n_rows, n_x, n_state = slots.shape[0], s.normed.shape[0], n_head * head_size
     n_new = n_x // n_rows
     start = head * head_size
     for first in range(start, 3 * n_state, n_state):
         project(qkv, layer, first, first + head_size, Rounded(s.codes, s.code_scale), s.qkv)
-    for row in range(n_rows):
-        keys = caches.self_keys[layer, rows[0, row], head]
-        values = caches.self_values[layer, rows[0, row], head]
-        queries = s.queries[head, row * n_new : (row + 1) * n_new]
-        for i in range(n_new):
-            qkv_row = s.qkv[row * n_new + i, start:]
-            for d in range(head_size):
-                queries[i, d] = qkv_row[d]
-                keys[length + i, d] = qkv_row[n_state + d]
-                values[d, length + i] = qkv_row[2 * n_state + d]
-        scores = s.scores[head, row * n_new : (row + 1) * n_new]
-        attend_f32(queries, keys, values, length + n_new, True, scores)
-        for i in range(n_new):
-            attended = s.attended[row * n_new + i, start:]
-            for d in range(head_size):
-                attended[d] = queries[i, d]
+    keys, values = caches.self_keys[layer, head], caches.self_values[layer, head]
+    for j in range(n_x):
+        row, t = j // n_new, length + j % n_new
+        slot = slots[row, t]
+        query, attended = s.qkv[j, start : start + head_size], s.attended[j, start:]
+        for d in range(head_size):
+            keys[slot, t, d] = s.qkv[j, n_state + start + d]
+            values[slot, t, d] = s.qkv[j, 2 * n_state + start + d]
+        attend_f32(query, keys, values, slots[row, : t + 1], s.scores[head, j, : t + 1])
+        for d in range(head_size):
+            attended[d] = query[d]
 
 
 @inlined
@@ -280,17 +270,17 @@ def cross_attend_head(head, arguments, attend):  # type: ignore[no-untyped-def]
     `attend` is for the keys and values of these windows. Neighbouring rows of one window (beams)
     are queries of one product: its keys and values are read once.
     """
-    shared, query, layer, caches, rows = load(arguments)
+    shared, query, layer, caches, windows = load(arguments)
     s = load(shared)
-    n_layer, _, n_head, _, head_size = caches.self_keys.shape
-    n_rows = rows.shape[1]
+    n_layer, n_head, _, _, head_size = caches.self_keys.shape
+    n_rows = windows.size
     n_new = s.normed.shape[0] // n_rows
     start = head * head_size
     project(query, layer, start, start + head_size, Rounded(s.codes, s.code_scale), s.qkv)
     row = 0
     while row < n_rows:
-        window, end = caches.cross[rows[1, row]], row + 1
-        while end < n_rows and rows[1, end] == rows[1, row]:
+        window, end = caches.cross[windows[row]], row + 1
+        while end < n_rows and windows[end] == windows[row]:
             end += 1
         queries = s.queries[head, row * n_new : end * n_new]
         scores = s.scores[head, row * n_new : end * n_new]
@@ -317,7 +307,7 @@ def cross_attend_head(head, arguments, attend):  # type: ignore[no-untyped-def]
         row = end
 
 
-CROSS_ATTENTION = (SHARED, LINEAR, types.int64, CACHES, I64[2])
+CROSS_ATTENTION = (SHARED, LINEAR, types.int64, CACHES, I64[1])
 
 
 @kernel(*CROSS_ATTENTION)

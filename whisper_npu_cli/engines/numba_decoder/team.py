@@ -11,6 +11,7 @@ Knows nothing of what the tasks compute.
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,15 @@ from numpy.typing import NDArray
 from whisper_npu_cli.engines.numba_decoder.calls import call
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
 
-# Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads
-TAKEN, DONE, N_THREADS = 0, 8, 16
+# Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads; then
+# the number of times noted, and the times: when each phase began, and when the last one ended
+TAKEN, DONE, N_THREADS, N_TIMES, BEGAN = 0, 8, 16, 17, 24
 SPINS = 1000  # looks at a counter, some 5 us, before the core is offered to other threads
 
 
-def make_team() -> NDArray[np.int64]:
-    """Return what the threads of a team share."""
-    return np.zeros(24, np.int64)
+def make_team(n_times: int = 0) -> NDArray[np.int64]:
+    """Return what the threads of a team share, with room for `n_times` times."""
+    return np.zeros(BEGAN + n_times, np.int64)
 
 
 def _point_at(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -78,6 +80,40 @@ def _offer_core(typing: Any) -> Any:
     return types.void(), build
 
 
+@intrinsic  # type: ignore[untyped-decorator]
+def _read_clock(typing: Any) -> Any:
+    """Return the time of a monotonic clock, in ns or in the ticks of Windows."""
+    del typing
+
+    def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+        del context, signature, args
+        int32, int64 = ir.IntType(32), ir.IntType(64)
+        kind = ir.ArrayType(int64, 2)  # seconds and nanoseconds
+        place = cgutils.alloca_once_value(builder, kind(None))
+        if sys.platform == "win32":
+            function = ir.FunctionType(int32, [kind.as_pointer()])
+            name, arguments = "QueryPerformanceCounter", [place]
+        else:
+            function = ir.FunctionType(int32, [int32, kind.as_pointer()])
+            name, arguments = "clock_gettime", [int32(time.CLOCK_MONOTONIC), place]
+        builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
+        first, second = (builder.extract_value(builder.load(place), i) for i in (0, 1))
+        if sys.platform == "win32":
+            return first
+        return builder.add(builder.mul(first, int64(10**9)), second)
+
+    return types.int64(), build
+
+
+@serial
+def _clock_phase(team):  # type: ignore[no-untyped-def]
+    """Note when a phase begins or the last one ends; one thread at a time calls this."""
+    place = BEGAN + team[N_TIMES]
+    if place < team.size:
+        team[place] = _read_clock()
+        team[N_TIMES] += 1
+
+
 @serial
 def _count(team, counter, end):  # type: ignore[no-untyped-def]
     """Increment a counter and return its value before, or -1 where it has reached `end`."""
@@ -102,6 +138,8 @@ def phase(team, first, n_tasks, task, arguments):  # type: ignore[no-untyped-def
     end = first + n_tasks
     number = _count(team, TAKEN, end)
     while number >= 0:
+        if number == first:
+            _clock_phase(team)
         call(task, number - first, arguments)
         _count(team, DONE, end)
         number = _count(team, TAKEN, end)
@@ -128,4 +166,6 @@ def run_team(team, n_threads, member, arguments):  # type: ignore[no-untyped-def
     """Run the kernel `member`, which goes through phases, on `n_threads` threads at a time."""
     team[TAKEN] = team[DONE] = 0  # the tasks of the step before
     team[N_THREADS] = n_threads
+    team[N_TIMES] = 0
     run_parallel(n_threads, member, arguments)
+    _clock_phase(team)
