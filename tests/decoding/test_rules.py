@@ -71,7 +71,7 @@ def test_blank_is_forbidden_only_at_the_beginning() -> None:
 @pytest.mark.parametrize("row", [0, 1])
 def test_suppressed_tokens_are_forbidden_always(row: int) -> None:
     logits = np.zeros((2, N_VOCAB), np.float32)
-    SuppressTokens((1, 7)).apply(logits, [[], [5]])
+    SuppressTokens(np.array([1, 7])).apply(logits, [[], [5]])
     assert set(np.flatnonzero(logits[row] == -np.inf)) == {1, 7}
 
 

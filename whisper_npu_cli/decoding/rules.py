@@ -45,7 +45,7 @@ class SuppressBlank:
 class SuppressTokens:
     """Forbid some tokens always."""
 
-    tokens: tuple[int, ...]
+    tokens: NDArray[np.int64]
 
     def apply(self, logits: NDArray[np.float32], sampled: Sequence[Sequence[int]]) -> None:
         """Mask the tokens in every row."""
@@ -132,7 +132,8 @@ def make_token_rules(tokenizer: Tokenizer, options: DecodingOptions) -> list[Rul
     if options.suppress_blank:
         rules.append(SuppressBlank((*tokenizer.encode(" "), tokenizer.eot)))
     if options.suppress_tokens:
-        rules.append(SuppressTokens(_read_suppressed(tokenizer, options.suppress_tokens)))
+        ids = _read_suppressed(tokenizer, options.suppress_tokens)
+        rules.append(SuppressTokens(np.array(ids)))
     if not options.without_timestamps:
         limit_s = options.max_initial_timestamp
         rules.append(

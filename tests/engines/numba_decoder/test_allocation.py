@@ -21,7 +21,7 @@ from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder, NumbaSes
 DIMS = replace(TINY_DIMS, n_vocab=50_000)  # a row of logits is 200 KB
 EOT = DIMS.n_vocab - 1600
 RULES = [
-    SuppressTokens((1, 2, EOT)),  # so that no search ends early
+    SuppressTokens(np.array([1, 2, EOT])),  # so that no search ends early
     TimestampRules(DIMS.n_vocab - 1501, EOT, DIMS.n_vocab - 1502, 50),
 ]
 MAX_BYTES = 80_000  # lists of tokens and small arrays: up to 37 KB were seen for ten rows

@@ -22,7 +22,7 @@ Axes: n_x = n_rows * n_new activations, row-major; n_new is 1 in a step, more in
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 
 from whisper_npu_cli.engines.numba_decoder.arrays import (
     CACHES,
@@ -43,6 +43,7 @@ from whisper_npu_cli.engines.numba_decoder.products import (
     multiply,
     round_row,
 )
+from whisper_npu_cli.engines.numba_decoder.vectors import exp_negative, gelu, highest
 
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper
 
@@ -62,57 +63,11 @@ def project(product, layer, first, last, x, out):  # type: ignore[no-untyped-def
 
 
 @serial
-def gelu(x):  # type: ignore[no-untyped-def]
-    """Return x * (1 + erf(x / sqrt(2))) / 2, with erf as a rational function that vectorises.
-
-    Coefficients: Eigen's `erf` for fp32 (also XLA's), error below 4e-7 everywhere; libm's erf
-    took 15 ns an element, 5 % of a step.
-    """
-    z = min(max(x * np.float32(0.7071067811865476), np.float32(-4)), np.float32(4))
-    z2 = z * z
-    p = np.float32(-2.72614225801306e-10)
-    p = p * z2 + np.float32(2.77068142495902e-08)
-    p = p * z2 + np.float32(-2.10102402082508e-06)
-    p = p * z2 + np.float32(-5.69250639462346e-05)
-    p = p * z2 + np.float32(-7.34990630326855e-04)
-    p = p * z2 + np.float32(-2.95459980854025e-03)
-    p = p * z2 + np.float32(-1.60960333262415e-02)
-    q = np.float32(-1.45660718464996e-05)
-    q = q * z2 + np.float32(-2.13374055278905e-04)
-    q = q * z2 + np.float32(-1.68282697438203e-03)
-    q = q * z2 + np.float32(-7.37332916720468e-03)
-    q = q * z2 + np.float32(-1.42647390514189e-02)
-    return np.float32(0.5) * x * (np.float32(1) + z * p / q)
-
-
-@njit(fastmath={"contract", "nsz"}, error_model="numpy")  # x may be minus infinity
-def exp_negative(x):  # type: ignore[no-untyped-def]
-    """Return exp(x) for x <= 0 to 2e-7 relative, 2**-125 below -86.6 (no denormal); it vectorises.
-
-    2**n goes into the exponent bits, 2**f (|f| <= 1/2) is Cephes' `exp2f` polynomial.
-    """
-    y = max(x * np.float32(1.4426950408889634), np.float32(-125))
-    n = np.int32(y - np.float32(0.5))  # truncation towards 0, so the nearest integer
-    f = y - np.float32(n)
-    p = np.float32(1.535336188319500e-4)
-    p = p * f + np.float32(1.339887440266574e-3)
-    p = p * f + np.float32(9.618437357674640e-3)
-    p = p * f + np.float32(5.550332471162809e-2)
-    p = p * f + np.float32(2.402264791363012e-1)
-    p = p * f + np.float32(6.931472028550421e-1)
-    p = p * f + np.float32(1)
-    return p * np.int32((n + np.int32(127)) << np.int32(23)).view(np.float32)
-
-
-@serial
 def softmax(scores):  # type: ignore[no-untyped-def]
     """Turn scores (n,) into weights that sum to 1."""
-    highest = scores[0]
+    peak, total = highest(scores), np.float32(0)
     for t in range(scores.size):
-        highest = max(highest, scores[t])
-    total = np.float32(0)
-    for t in range(scores.size):
-        scores[t] = exp_negative(scores[t] - highest)
+        scores[t] = exp_negative(scores[t] - peak)
         total += scores[t]
     for t in range(scores.size):
         scores[t] *= np.float32(1) / total
@@ -167,12 +122,9 @@ def weigh_and_round(j, scores, n_keys, scale, limit, rounded):  # type: ignore[n
     The largest weight is 1, so it needs no pass to find it, and the sum goes into the row's scale.
     """
     row, codes = scores[j, :n_keys], rounded.codes[j]
-    highest = row[0]
+    peak, total = highest(row), np.float32(0)
     for t in range(n_keys):
-        highest = max(highest, row[t])
-    total = np.float32(0)
-    for t in range(n_keys):
-        row[t] = exp_negative((row[t] - highest) * scale)
+        row[t] = exp_negative((row[t] - peak) * scale)
         total += row[t]
         codes[t] = np.int16(np.rint(row[t] * limit))
     for t in range(n_keys, codes.size):

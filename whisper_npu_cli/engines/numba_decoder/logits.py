@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from whisper_npu_cli.engines.numba_decoder.arrays import F32, I64
 from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
 from whisper_npu_cli.engines.numba_decoder.compiling import Kernel, entry, kernel
-from whisper_npu_cli.engines.numba_decoder.kernels import exp_negative
 from whisper_npu_cli.engines.numba_decoder.team import run_parallel
+from whisper_npu_cli.engines.numba_decoder.vectors import exp_negative, highest
 from whisper_npu_cli.options import EngineOptions
 
 F32Array = NDArray[np.float32]
@@ -30,9 +30,7 @@ _serial = njit(fastmath=_flags, error_model="numpy")
 @_serial
 def log_sum_exp(x):  # type: ignore[no-untyped-def]
     """Return log(sum(exp(x))) of a row, minus infinity where all of x is."""
-    peak = x[0]
-    for i in range(len(x)):
-        peak = max(peak, x[i])
+    peak = highest(x)
     if peak == -np.inf:
         return peak
     total = np.float32(0)
@@ -54,10 +52,7 @@ def log_softmax_row(row, arguments):  # type: ignore[no-untyped-def]
 def prefer_timestamps_row(row, arguments):  # type: ignore[no-untyped-def]
     """Do for a row what `prefer_timestamps` does."""
     logits, begin = load(arguments)
-    likeliest = logits[row, 0]
-    for i in range(begin):
-        likeliest = max(likeliest, logits[row, i])
-    if log_sum_exp(logits[row, begin:]) > likeliest:
+    if log_sum_exp(logits[row, begin:]) > highest(logits[row, :begin]):
         for i in range(begin):
             logits[row, i] = -np.inf
 
@@ -81,10 +76,7 @@ def rank_row(row, values, tokens):  # type: ignore[no-untyped-def]
         insert(row[i], i, values[: i + 1], tokens[: i + 1])
     for first in range(k, len(row), BLOCK):
         block = row[first : first + BLOCK]
-        peak = block[0]
-        for i in range(len(block)):
-            peak = max(peak, block[i])
-        if peak > values[k - 1]:
+        if highest(block) > values[k - 1]:
             for i in range(len(block)):
                 if block[i] > values[k - 1]:
                     insert(block[i], first + i, values, tokens)

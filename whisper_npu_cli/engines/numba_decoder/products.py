@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
+from whisper_npu_cli.engines.numba_decoder.vectors import highest_magnitude
 
 MAX_CODE = 32767  # the largest int16
 MAX_SUM = 2**31 - 1  # the largest int32
@@ -180,9 +181,7 @@ def multiply(packed, first, last, x, out):  # type: ignore[no-untyped-def]
 @serial
 def round_row(j, x, limit, rounded):  # type: ignore[no-untyped-def]
     """Round row j of x (n_x, n) f32 into `rounded`: integers of at most `limit`, and a scale."""
-    largest = np.float32(1e-30)
-    for k in range(x.shape[1]):
-        largest = max(largest, abs(x[j, k]))
+    largest = max(highest_magnitude(x[j]), np.float32(1e-30))
     rounded.scale[j] = largest / limit
     inverse = limit / largest
     for k in range(x.shape[1]):
