@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisper_npu_cli.bench.work import count_attention_flop, count_linear_flop, count_step_bytes
+from whisper_npu_cli.bench.work import Step, count_attention_flop, count_linear_flop
 from whisper_npu_cli.checkpoints.checkpoint import expected_shapes
 from whisper_npu_cli.checkpoints.random import random_dims
 
@@ -28,10 +28,19 @@ def test_step_reads_every_weight_once(size: str) -> None:
         and "embed_positions" not in name
         and not ("encoder_attn" in name and ("k_proj" in name or "v_proj" in name))
     ]
-    assert count_step_bytes(dims, 0, weight_bytes=1, cross_bytes=1) == sum(used)
+    assert Step(dims, n_windows=0, n_rows=0, n_positions=0).count_bytes() == sum(used)
 
 
-def test_windows_add_their_keys_and_values() -> None:
+def test_windows_and_rows_add_their_keys_and_values() -> None:
     dims = random_dims("base")
-    one, nine = (count_step_bytes(dims, n, weight_bytes=1, cross_bytes=4) for n in (1, 9))
+    one, nine = (Step(dims, n, 9, 50, cross_bytes=4).count_bytes() for n in (1, 9))
     assert nine - one == 8 * 2 * 6 * 1500 * 512 * 4
+    short, long = (Step(dims, 1, 5, n).count_bytes() for n in (50, 60))
+    assert long - short == 5 * 10 * 2 * 6 * 512 * 4
+
+
+def test_each_row_multiplies_with_every_weight_and_its_window() -> None:
+    dims = random_dims("base")
+    one, five = (Step(dims, 1, n, 50).count_multiplications() for n in (1, 5))
+    assert five == 5 * one
+    assert one == Step(dims, 1, 0, 0).count_bytes()  # of which each has a byte

@@ -1,4 +1,4 @@
-"""What this machine can do at most: the rates of matrix products and of reading memory.
+"""What this machine can do at most: the rates of products and of reading memory.
 
 An engine's time means little on a shared machine; its share of these limits, measured in the
 same run, means something. Knows nothing of Whisper.
@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from time import perf_counter
 
-import numba
 import numpy as np
 import openvino as ov
+from numba import get_num_threads, njit, prange, types
 from numpy.typing import NDArray
 from openvino import opset13 as ops
+
+from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, I16
+from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
+from whisper_npu_cli.engines.numba_decoder.compiling import entry, kernel, load_all
+from whisper_npu_cli.engines.numba_decoder.products import multiply, pack
+from whisper_npu_cli.engines.numba_decoder.team import run_parallel
 
 GEMM_ROWS, GEMM_DEPTH, GEMM_COLUMNS = 1536, 1024, 2048  # 6.4 GFLOP, a shape of the encoder
 READ_BYTES = 256 * 1024**2  # far more than the last cache of any desktop processor
@@ -53,10 +59,10 @@ def supports_bf16() -> bool:
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-@numba.njit(parallel=True, fastmath=True, cache=True)
+@njit(parallel=True, fastmath=True, cache=True)
 def _sum(values):  # type: ignore[no-untyped-def]
     total = np.float32(0)
-    for i in numba.prange(values.size):
+    for i in prange(values.size):
         total += values[i]
     return total
 
@@ -73,3 +79,36 @@ class MemoryRead:
         start = perf_counter()
         _sum(self._values)
         return READ_BYTES / 1e9 / (perf_counter() - start)
+
+
+# Rows of x and a packed matrix that stay in a core's first cache: 5 is the default number of beams
+MULTIPLY_ROWS, MULTIPLY_OUTPUTS, MULTIPLY_INPUTS, MULTIPLY_REPEATS = 5, 32, 512, 2000
+
+
+@kernel(I8[3], I16[2], F32[3], types.int64)
+def _multiply(thread, arguments):  # type: ignore[no-untyped-def]
+    packed, x, out, n_repeats = load(arguments)
+    for _ in range(n_repeats):
+        multiply(packed, 0, packed.shape[0], x, out[thread])
+
+
+@entry(types.int64, I8[3], I16[2], F32[3], types.int64)
+def _multiply_on_all(task, packed, x, out, n_repeats):  # type: ignore[no-untyped-def]
+    run_parallel(out.shape[0], task, number_of(point_at((packed, x, out, n_repeats))))
+
+
+class Multiply:
+    """Multiply int8 weights by 16-bit activations, on all threads, with both in the caches."""
+
+    def __init__(self) -> None:
+        self._packed = pack(np.ones((MULTIPLY_OUTPUTS, MULTIPLY_INPUTS), np.int8))
+        self._x = np.ones((MULTIPLY_ROWS, MULTIPLY_INPUTS), np.int16)
+        self._out = np.zeros((get_num_threads(), MULTIPLY_ROWS, MULTIPLY_OUTPUTS), np.float32)
+        load_all([_multiply, _multiply_on_all])
+
+    def measure_gmacs(self) -> float:
+        """Return the rate of one pass in G multiply-adds a second."""
+        start = perf_counter()
+        _multiply_on_all(_multiply.address, self._packed, self._x, self._out, MULTIPLY_REPEATS)
+        seconds = perf_counter() - start
+        return 1e-9 * MULTIPLY_REPEATS * MULTIPLY_INPUTS * self._out.size / seconds

@@ -7,6 +7,7 @@ them alike; shares of a limit are taken within a run.
 from __future__ import annotations
 
 import resource
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -17,15 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import log_mel
-from whisper_npu_cli.bench.limits import Gemm, MemoryRead, supports_bf16
-from whisper_npu_cli.bench.work import count_attention_flop, count_linear_flop, count_step_bytes
+from whisper_npu_cli.bench.limits import Gemm, MemoryRead, Multiply, supports_bf16
+from whisper_npu_cli.bench.work import Step, count_attention_flop, count_linear_flop
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.devices import OPENVINO
 from whisper_npu_cli.dims import CHUNK_S, N_SAMPLES
 from whisper_npu_cli.engines.base import CrossKV, Decoder, relative_l2
 from whisper_npu_cli.engines.loading import Engines, load_engines
+from whisper_npu_cli.engines.numba_decoder.decoder import NumbaDecoder
 from whisper_npu_cli.engines.reference import ReferenceDecoder, ReferenceEncoder
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import EngineOptions
 from whisper_npu_cli.transcript import DeviceProof
 
@@ -42,6 +45,7 @@ class BenchOptions:
     n_runs: int
     n_tokens: int  # decoded for each window
     shapes: tuple[tuple[int, int], ...]  # (batch, beam): windows together, and rows for each
+    with_parts: bool = False  # also where a decoder step's time goes
 
 
 def bench_device(
@@ -68,6 +72,7 @@ def bench_device(
         for run in range(options.n_runs):
             for name, take in (limits | timers).items():
                 measured[name][run] = take()
+        parts = _list_parts(options, engines, mel) if options.with_parts else {}
     return {
         "machine": {name: median(measured[name]) for name in limits},
         "device": {
@@ -76,9 +81,11 @@ def bench_device(
             "mel": _summarise(measured["mel"], "ms_per_window"),
             "encode": _report_encode(checkpoint, engines, measured, proofs),
             "decode": [
-                _report_decode(checkpoint, engine, shape, measured) for shape in options.shapes
+                _report_decode(checkpoint, options, engine, shape, measured)
+                for shape in options.shapes
             ],
             "window": _report_window(options, measured),
+            **parts,
             "peak_memory_mb": peak_mb,
             "accuracy": _measure_accuracy(checkpoint, engines, mel),
         },
@@ -112,6 +119,7 @@ def _make_limits(engine: EngineOptions) -> dict[str, Timer]:
     limits: dict[str, Timer] = {
         "gemm_fp32_gflops": Gemm("f32", engine.n_threads).measure_gflops,
         "memory_read_gb_s": MemoryRead().measure_gb_s,
+        "multiply_int8_int16_gmacs": Multiply().measure_gmacs,
     }
     if supports_bf16():
         limits["gemm_bf16_gflops"] = Gemm("bf16", engine.n_threads).measure_gflops
@@ -127,7 +135,11 @@ def _time_ms(work: Callable[[], object]) -> float:
 
 
 def _make_step_timer(
-    decoder: Decoder, window: CrossKV, shape: tuple[int, int], n_tokens: int
+    decoder: Decoder,
+    window: CrossKV,
+    shape: tuple[int, int],
+    n_tokens: int,
+    after_step: Callable[[], None] = lambda: None,
 ) -> Timer:
     """Return a function that decodes `n_tokens` and gives the milliseconds of one step."""
     batch, beam = shape
@@ -146,9 +158,39 @@ def _make_step_timer(
             session.step(row)
             if beam > 1:
                 session.gather(rotated.ravel())
+            after_step()
         return 1000 * (perf_counter() - start) / n_tokens
 
     return take
+
+
+def _list_parts(options: BenchOptions, engines: Engines, mel: Array) -> dict[str, Any]:
+    """Return the parts of a step of each shape."""
+    window = engines.decoder.cross_kv(engines.encoder.encode(mel))
+    return {
+        "parts": [
+            {"batch": shape[0], "beam": shape[1]}
+            | {"ms_per_step": _measure_parts(engines.decoder, window, shape, options)}
+            for shape in options.shapes
+        ]
+    }
+
+
+def _measure_parts(
+    decoder: Decoder, window: CrossKV, shape: tuple[int, int], options: BenchOptions
+) -> dict[str, float]:
+    """Return the mean milliseconds of each part of a step; their sum is the step's time."""
+    if not isinstance(decoder, NumbaDecoder):
+        raise UsageError(f"the parts of {decoder.name} are not measured", hint="leave out --parts")
+    parts: Counter[str] = Counter()
+    with decoder.clocked() as read:
+        timer = _make_step_timer(
+            decoder, window, shape, options.n_tokens, lambda: parts.update(read())
+        )
+        total = sum(timer() for _ in range(options.n_runs))
+    n_steps = options.n_runs * options.n_tokens
+    found = {name: ms / n_steps for name, ms in parts.items()}
+    return found | {"threads and Python": total / options.n_runs - sum(found.values())}
 
 
 def _summarise(values: NDArray[np.float64], unit: str) -> dict[str, float]:
@@ -194,21 +236,32 @@ def _report_encode(
 
 def _report_decode(
     checkpoint: Checkpoint,
+    options: BenchOptions,
     engine: EngineOptions,
     shape: tuple[int, int],
     measured: dict[str, NDArray[np.float64]],
-) -> dict[str, float]:
+) -> dict[str, Any]:
+    """Return a step's times beside its floor: the longer of reading and multiplying."""
     batch, beam = shape
     is_reference = engine.device == "reference"  # fp32 throughout
-    weight_bytes = 4 if is_reference else 1
-    cross_bytes = 4 if is_reference or engine.cross_kv == "f32" else 1
-    n_bytes = count_step_bytes(checkpoint.dims, batch, weight_bytes, cross_bytes)
-    floors = n_bytes / 1e6 / measured["memory_read_gb_s"]
+    step = Step(
+        checkpoint.dims,
+        n_windows=batch,
+        n_rows=batch * beam,
+        n_positions=N_PROMPT + options.n_tokens / 2,
+        weight_bytes=4 if is_reference else 1,
+        cross_bytes=4 if is_reference or engine.cross_kv == "f32" else 1,
+    )
+    fp32_gmacs = measured["gemm_fp32_gflops"] / 2
+    rate = fp32_gmacs if is_reference else measured["multiply_int8_int16_gmacs"]
+    reading = step.count_bytes() / 1e6 / measured["memory_read_gb_s"]
+    multiplying = step.count_multiplications() / 1e6 / rate
     times = measured[f"{batch}x{beam}"]
     return (
         {"batch": batch, "beam": beam}
         | _summarise(times, "ms_per_step")
-        | _compare_with_limit(times, floors, "floor_ms")
+        | _compare_with_limit(times, np.maximum(reading, multiplying), "floor_ms")
+        | {"reading_ms": float(median(reading)), "multiplying_ms": float(median(multiplying))}
     )
 
 

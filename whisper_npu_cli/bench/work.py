@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 
 
@@ -23,14 +25,42 @@ def count_attention_flop(dims: ModelDims) -> float:
     return 2.0 * (dims.n_audio_layer * 2 * n**2 * width + convolutions)
 
 
-def count_step_bytes(dims: ModelDims, n_windows: int, weight_bytes: int, cross_bytes: int) -> int:
-    """Return the bytes that a decoder step must read, however many rows it has.
+@dataclass(frozen=True)
+class Step:
+    """A decoder step: `n_rows` tokens over `n_windows` windows, after `n_positions` of each row.
 
-    It reads weights of `weight_bytes` each once for all rows, and cross-attention keys and values
-    of `cross_bytes` each once for every window. Self-attention caches, norms and biases are under
-    2 % and left out.
+    Weights have `weight_bytes` each, cross-attention keys and values `cross_bytes`, those of
+    self-attention 4. Norms and biases are under 1 % and left out.
     """
-    width = dims.n_text_state
-    n_weights = 14 * width**2 * dims.n_text_layer + dims.n_vocab * width
-    n_cross = 2 * dims.n_text_layer * dims.n_audio_ctx * width
-    return weight_bytes * n_weights + cross_bytes * n_windows * n_cross
+
+    dims: ModelDims
+    n_windows: int
+    n_rows: int
+    n_positions: float
+    weight_bytes: int = 1
+    cross_bytes: int = 1
+
+    @property
+    def n_weights(self) -> int:
+        """Weights of the products of a step."""
+        dims = self.dims
+        return 14 * dims.n_text_state**2 * dims.n_text_layer + dims.n_vocab * dims.n_text_state
+
+    def count_bytes(self) -> float:
+        """Return the bytes that the step must read.
+
+        Each weight once, each window's keys and values once, and those of all rows' own tokens.
+        """
+        return (
+            self.weight_bytes * self.n_weights
+            + self.cross_bytes * self.n_windows * self._count_cached(self.dims.n_audio_ctx)
+            + 4 * self.n_rows * self._count_cached(self.n_positions)
+        )
+
+    def count_multiplications(self) -> float:
+        """Return the multiply-adds of the step with weights and with cross-attention's caches."""
+        return self.n_rows * (self.n_weights + self._count_cached(self.dims.n_audio_ctx))
+
+    def _count_cached(self, n_positions: float) -> float:
+        """Return the keys and values of so many positions in all layers."""
+        return 2 * self.dims.n_text_layer * n_positions * self.dims.n_text_state

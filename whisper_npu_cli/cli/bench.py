@@ -15,6 +15,8 @@ from whisper_npu_cli.devices import list_devices
 from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from whisper_npu_cli.bench.measure import BenchOptions
 
 
@@ -40,6 +42,7 @@ def bench(
     beam: Annotated[
         list[int] | None, typer.Option(min=1, help="Beams a window; several (default: 1 and 5).")
     ] = None,
+    parts: Annotated[bool, typer.Option("--parts", help="Also where a decoder step goes.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Write a chart of the windows.")
@@ -56,7 +59,7 @@ def bench(
     from whisper_npu_cli.writers import write_atomically
 
     shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}
-    options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)))
+    options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)), parts)
     engines = [replace(engine, device=name) for name in device or ["cpu"]]
     results = [_measure(options, engine) for engine in engines]
     document = _make_document(options, results)
@@ -121,6 +124,8 @@ def _print_tables(document: dict[str, Any]) -> None:
         stage = f"window of {document['tokens']} tokens, batch {window['batch']}"
         table.add_row(stage, *_format_cells(window, "ms_per_window"))
         console.print(table)
+        if "parts" in device:
+            console.print(_make_parts_table(device["parts"]))
         if "device_ms" in encode:
             origin = "predicted, not measured" if encode["device_ms_predicted"] else "measured"
             console.print(
@@ -133,6 +138,21 @@ def _print_tables(document: dict[str, Any]) -> None:
             f"states {accuracy['states_relative_l2']:.1e}, "
             f"logits {accuracy['logits_relative_l2']:.1e}\n"
         )
+
+
+def _make_parts_table(shapes: list[dict[str, Any]]) -> Table:
+    """Return the parts of a step, a column for each shape."""
+    from rich.table import Table
+
+    table = Table(box=None)
+    table.add_column("part of a step", no_wrap=True)
+    for shape in shapes:
+        table.add_column(f"batch {shape['batch']} beam {shape['beam']}, ms", justify="right")
+    columns = [shape["ms_per_step"] for shape in shapes]
+    for part in columns[0]:
+        table.add_row(part, *(f"{column[part]:.2f}" for column in columns))
+    table.add_row("a step", *(f"{sum(column.values()):.2f}" for column in columns))
+    return table
 
 
 def _format_cells(row: dict[str, float], unit: str, limit: str | None = None) -> list[str]:

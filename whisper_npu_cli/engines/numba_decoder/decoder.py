@@ -9,7 +9,8 @@ The kernels run on numba's threads. They are called from one Python thread at a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -20,11 +21,17 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
 from whisper_npu_cli.engines.numba_decoder.arrays import Caches, Rounded, Scratch
 from whisper_npu_cli.engines.numba_decoder.compiling import Kernel
-from whisper_npu_cli.engines.numba_decoder.forward import find_tasks, forward, linear, list_step
+from whisper_npu_cli.engines.numba_decoder.forward import (
+    find_tasks,
+    forward,
+    linear,
+    list_phases,
+    list_step,
+)
 from whisper_npu_cli.engines.numba_decoder.logits import list_kernels as list_passes
 from whisper_npu_cli.engines.numba_decoder.products import LANES
 from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
-from whisper_npu_cli.engines.numba_decoder.team import make_team
+from whisper_npu_cli.engines.numba_decoder.team import BEGAN, make_team
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.options import EngineOptions
 
@@ -177,6 +184,26 @@ class NumbaDecoder:
         self._allocate_positions(2 * n_positions)
         self.self_keys[..., :n_positions, :] = keys
         self.self_values[..., :n_positions, :] = values
+
+    @contextmanager
+    def clocked(self) -> Iterator[Callable[[], dict[str, float]]]:
+        """Clock the phases of each step meanwhile; the function gives those of the last one in ms.
+
+        Phases of one name are added up; what a step does before the first and after the last one
+        (starting threads, Python) is in none.
+        """
+        names, plain = list_phases(self.dims.n_text_layer), self.scratch
+        team = make_team(n_times=len(names) + 1)
+        self.scratch = plain._replace(team=team)
+
+        def read() -> dict[str, float]:
+            parts = dict.fromkeys(names, 0.0)
+            for name, ns in zip(names, np.diff(team[BEGAN:]), strict=True):
+                parts[name] += float(ns) / 1e6
+            return parts
+
+        yield read
+        self.scratch = plain
 
     def align(self, window: CrossKV, tokens: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return logits (n_tokens, n_vocab) and the alignment heads' cross-attention weights.

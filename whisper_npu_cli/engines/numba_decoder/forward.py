@@ -90,6 +90,16 @@ def _linear(team, at, t, product, i, x, out):  # type: ignore[no-untyped-def]
     return phase(team, at, n_tasks, t.project, number_of(point_at(arguments)))
 
 
+def list_phases(n_layer: int) -> list[str]:
+    """Return the phases of `run_layers` in their order, under the names of the decoder's parts."""
+    layer = [
+        *("norms", "self-attention", "rounding", "self-attention out"),
+        *("norms", "cross-attention", "rounding", "cross-attention out"),
+        *("norms", "mlp in", "rounding", "mlp out"),
+    ]
+    return ["embedding", *layer * n_layer, "norms", "vocabulary"]
+
+
 STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[1], I64[2], types.int64, F32[2])
 
 
