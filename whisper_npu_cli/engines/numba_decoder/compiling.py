@@ -15,7 +15,7 @@ import os
 import pickle
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,16 @@ class _CheckedFiles(IndexDataCacheFile):  # type: ignore[misc]
     One that is damaged is not there, and is compiled again. Numba itself would end on a file that
     is empty or cut, and run whatever another one says.
     """
+
+    def has(self, key: Any) -> bool:
+        """Tell if the code for `key` is stored and whole, without loading it."""
+        name = self._load_index().get(key)
+        if name is None:
+            return False
+        with suppress(OSError):
+            self._read(self._data_path(name))
+            return True
+        return False
 
     def _load_index(self) -> dict[Any, str]:
         try:
@@ -144,7 +154,7 @@ class Kernel:
             return True
         cache = self._open_cache()
         key = cache._index_key(self._kinds, self._dispatcher.targetctx.codegen())
-        return cache._cache_file.load(key) is not None
+        return bool(cache._cache_file.has(key))
 
     def compile(self) -> None:
         """Load the stored code; where there is none, compile it in this process, and store it."""
