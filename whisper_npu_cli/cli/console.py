@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from whisper_npu_cli.errors import OutputError, WhisperNpuError
@@ -150,6 +151,16 @@ def show_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None]
     ) as progress:
         task = progress.add_task(shorten(name, console.width - _BAR_WIDTH), total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below headings on stdout; a terminal gets the last column as short as it fits."""
+    table = [headings, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
+    rest = get_terminal_size().columns - sum(width + 2 for width in widths)
+    for *cells, last in table:
+        line = "".join(f"{cell:<{width + 2}}" for cell, width in zip(cells, widths, strict=True))
+        print(line + (shorten(last, rest) if sys.stdout.isatty() else last))
 
 
 def shorten(text: str, width: int) -> str:
