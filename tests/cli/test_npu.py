@@ -15,8 +15,7 @@ from tests.support.places import SAMPLES
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.standin.faults import KINDS
-from whisper_npu_cli.environment import FAULTS_VARIABLE
-from whisper_npu_cli.environment import STANDIN_VARIABLE
+from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 
 NUMBERS = sorted(SAMPLES.glob("*.wav"))[:2]
 ARGUMENTS = ("transcribe", *NUMBERS, "--model", "demo", "--json")

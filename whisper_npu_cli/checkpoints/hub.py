@@ -6,6 +6,8 @@ Each function imports `huggingface_hub` itself, because that takes a quarter of 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints.ctranslate2 import MODEL_FILE
@@ -64,6 +66,15 @@ def find_cached(repository: str) -> Path | None:
         return None
     directory = Path(config).parent
     return directory if _is_complete(directory) else None
+
+
+def list_cached() -> Iterator[tuple[str, Path]]:
+    """Yield the repositories in the cache that are completely downloaded, and their directories."""
+    for folder in sorted(cache_folder().glob("models--*--*")):
+        repository = "/".join(folder.name.split("--")[1:])
+        with suppress(CheckpointError):  # it has no name of a repository, so it is none
+            if directory := find_cached(repository):
+                yield repository, directory
 
 
 def _is_complete(directory: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, config, doctor, models, overlays, transcribe
+from whisper_npu_cli.cli import bench, cache, config, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Group
 from whisper_npu_cli.cli.spelling import translate
@@ -39,6 +39,7 @@ app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.add_typer(overlays.app, name="overlays")
 
 

@@ -14,13 +14,14 @@ from whisper_npu_cli.devices import list_devices
 
 def complete_model() -> list[str]:
     """Return the models of the caches, and the one that comes with the program."""
-    from whisper_npu_cli.checkpoints.caches import list_copies
+    from whisper_npu_cli.checkpoints.copies import list_copies
     from whisper_npu_cli.checkpoints.names import DEMO
 
-    return sorted({copy.name for copy in list_copies() if copy.name} | {DEMO})
+    return [*dict.fromkeys(copy.name for copy in list_copies()), DEMO]
 
 
-def _complete_device() -> list[str]:
+def complete_device() -> list[str]:
+    """Return the devices that --device may name."""
     return [name.removesuffix("NAME") for name in list_devices()]
 
 
@@ -38,7 +39,7 @@ def _complete_format(incomplete: str) -> list[str]:
 
 # The fields whose values are completed
 COMPLETIONS: dict[str, Callable[..., list[str] | list[tuple[str, str]]]] = {
-    "device": _complete_device,
+    "device": complete_device,
     "language": _complete_language,
     "output_format": _complete_format,
 }

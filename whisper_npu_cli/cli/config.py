@@ -156,9 +156,9 @@ def config(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show the options of transcribe that a file or a variable sets, and where each is from.
+    """Show options set by a file or variables.
 
-    The file is ~/.config/whisper-npu/config.toml (or in XDG_CONFIG_HOME), with lines such as
+    They are those of transcribe. The file is ~/.config/whisper-npu/config.toml (or in XDG_CONFIG_HOME), with lines such as
     `model = "small"` and `word-timestamps = true`. The variable of --beam-size is
     WHISPER_NPU_BEAM_SIZE. The command line goes before a variable, that before the file. A flag
     that is set so is taken back by its --no-..., as --no-word-timestamps.

@@ -26,9 +26,8 @@ from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
 from whisper_npu_cli.engines.npu.standin.build import build_overlay
-from whisper_npu_cli.environment import FAULTS_VARIABLE
 from whisper_npu_cli.engines.npu.standin.open import open_standin
-from whisper_npu_cli.environment import STANDIN_VARIABLE
+from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
 from whisper_npu_cli.options import EngineOptions
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from whisper_npu_cli.environment import FAULTS_VARIABLE
 from whisper_npu_cli.errors import UsageError
 
-
 KINDS = {
     "no-device": "XRT enumerates no device",
     "no-context": "creating a hardware context is refused: six are in use",

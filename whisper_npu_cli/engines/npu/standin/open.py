@@ -11,8 +11,8 @@ from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import build, chip, pyxrt
 from whisper_npu_cli.engines.npu.standin.faults import parse_faults
-from whisper_npu_cli.environment import FAULTS_VARIABLE
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime
+from whisper_npu_cli.environment import FAULTS_VARIABLE
 
 # What each instruction stream of an overlay computes, by its hash
 Operators: TypeAlias = Callable[[Manifest], Mapping[str, chip.Operator]]
