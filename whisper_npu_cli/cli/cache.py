@@ -38,8 +38,9 @@ def show(
 ) -> None:
     """Show compiled code and stored encoders.
 
-    For which model, how large, when it was last used, and where it is. All of it is made anew when it is needed. A stored encoder is as large as its model in fp32,
-    and goes by itself when it was not used for 30 days.
+    For which model, how large, when it was last used, and where it is. All of it is made anew when
+    it is needed. A stored encoder is as large as its model in fp32, and goes by itself when it was
+    not used for 30 days.
 
     Example: whisper-npu cache
 

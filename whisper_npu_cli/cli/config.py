@@ -158,10 +158,10 @@ def config(
 ) -> None:
     """Show options set by a file or variables.
 
-    They are those of transcribe. The file is ~/.config/whisper-npu/config.toml (or in XDG_CONFIG_HOME), with lines such as
-    `model = "small"` and `word-timestamps = true`. The variable of --beam-size is
-    WHISPER_NPU_BEAM_SIZE. The command line goes before a variable, that before the file. A flag
-    that is set so is taken back by its --no-..., as --no-word-timestamps.
+    They are those of transcribe. The file is ~/.config/whisper-npu/config.toml, or in
+    XDG_CONFIG_HOME, with lines such as `model = "small"` and `word-timestamps = true`. The variable
+    of --beam-size is WHISPER_NPU_BEAM_SIZE. The command line goes before a variable, that before
+    the file. A flag that is set so is taken back by --no- before its name: --no-word-timestamps.
 
     Example: whisper-npu config
     """

@@ -111,8 +111,9 @@ def remove(
 ) -> None:
     """Delete a model from the caches.
 
-    All copies of a name go, or the one that a path names. Says first what that deletes, and asks. Of a repository only what no other version of it needs
-    is deleted; a model outside the caches never is. Programs that use it go on.
+    All copies of a name go, or the one that a path names. Says first what that deletes, and asks.
+    Of a repository only what no other version of it needs is deleted; a model outside the caches
+    never is. Programs that use it go on.
 
     Example: whisper-npu models remove base.en
     """
