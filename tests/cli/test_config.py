@@ -98,7 +98,7 @@ def test_the_command_line_goes_before_both(
         ("beam-size = true", "beam-size: expected text or a number, found true"),
         ('batch-size = "many"', "batch-size: Input should be a valid integer"),
         ('task = "speak"', "task: Value error, 'speak' is not one of"),
-        ('vad-skip = "no"', "vad-skip: expected true or false, found 'no'"),
+        ('vad-skip = "no"', 'vad-skip: expected true or false, found "no"'),
         ("model = {name = 1}", 'model: expected text or a number, found {"name": 1}'),
         ("beam_size = 1\nbeam-size = 2", "beam-size is there twice"),
         ("[transcribe]\nbeam-size = 1", "unknown option 'transcribe'"),
@@ -173,3 +173,12 @@ def test_a_table_fits_a_terminal(file: Path) -> None:
     assert status == 0
     assert max(map(len, rows)) == 80
     assert rows[-1].split() == ["threads", "WHISPER_NPU_THREADS", "1"]
+
+
+def test_nobody_without_a_home_has_a_file(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setattr(Path, "home", refuse)
+    assert cli("config").stdout == "every option has its default\n"

@@ -97,16 +97,15 @@ class ConfiguredCommand(Command):
 
 def _spell(value: Any, place: str, *, is_flag: bool) -> bool | str:
     """Return a value of TOML as it is typed; UsageError, with its place, where it cannot be."""
+    if is_flag and isinstance(value, bool):
+        return value
     items = value if isinstance(value, list) else [value]
-    if is_flag and not isinstance(value, bool):
-        raise UsageError(f"{place}: expected true or false, found {value!r}")
-    if is_flag:
-        return bool(value)
-    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
-        raise UsageError(
-            f"{place}: expected text or a number, found {json.dumps(value, default=str)}"
-        )
-    return ",".join(map(str, items))
+    # type, because a bool is an int
+    if not is_flag and all(type(item) in (str, int, float) for item in items):
+        return ",".join(map(str, items))
+    expected = "true or false" if is_flag else "text or a number"
+    found = json.dumps(value, default=str)
+    raise UsageError(f"{place}: expected {expected}, found {found}")
 
 
 def find_file() -> Path | None:
@@ -182,8 +181,8 @@ def config(
         document = {"schema_version": 1, "file": path, "options": shown}
         print(json.dumps(document, default=str))
         return
-    is_there = path is not None and path.exists()
-    print(f"file: {path or 'none: there is no home'}{'' if is_there else ' (not there)'}")
+    if path is not None:
+        print(f"file: {path}{'' if path.exists() else ' (not there)'}")
     if shown:
         print_table(["OPTION", "FROM", "VALUE"], [_describe(option) for option in shown])
     else:

@@ -76,7 +76,8 @@ def transcribe(
 
     Segments are printed as they are decided; a file that fails does not stop the others.
     Ctrl-C (and SIGTERM) ends after the window being decoded and writes what there is to
-    NAME.partial.SUFFIX; --resume goes on from there.
+    NAME.partial.SUFFIX; --resume goes on from there. `whisper-npu config --help` says how options
+    get other defaults.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
 
