@@ -70,11 +70,14 @@ def find_cached(repository: str) -> Path | None:
 
 def list_cached() -> Iterator[tuple[str, Path]]:
     """Yield the repositories in the cache that are completely downloaded, and their directories."""
-    for folder in sorted(cache_folder().glob("models--*--*")):
-        repository = "/".join(folder.name.split("--")[1:])
+    folders = list[Path]()
+    with suppress(OSError):  # no cache yet, or one that cannot be read
+        folders = sorted(cache_folder().iterdir())
+    for folder in folders:
+        kind, *parts = folder.name.split("--")
         with suppress(CheckpointError):  # it has no name of a repository, so it is none
-            if directory := find_cached(repository):
-                yield repository, directory
+            if kind == "models" and (directory := find_cached("/".join(parts))):
+                yield "/".join(parts), directory
 
 
 def _is_complete(directory: Path) -> bool:

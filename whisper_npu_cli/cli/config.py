@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeGuard
 
 import typer
 
@@ -114,17 +114,20 @@ def find_file() -> Path | None:
     return folder and folder / "whisper-npu" / "config.toml"
 
 
+def _is_there(path: Path | None) -> TypeGuard[Path]:
+    # Unlike Path.exists, this is no error in a folder of another user, as after `sudo -u`.
+    return path is not None and os.path.exists(path)  # noqa: PTH110
+
+
 def read_toml(path: Path | None) -> dict[str, Any]:
     """Return what a file says, nothing where there is none; UsageError where it is not TOML."""
-    try:
-        text = path.read_text(encoding="utf-8") if path else ""
-    except (FileNotFoundError, NotADirectoryError):
+    if not _is_there(path):
         return {}
+    try:
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise UsageError(f"{path}: cannot be read: {reason}") from error
-    if not text:
-        return {}
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -182,7 +185,7 @@ def config(
         print(json.dumps(document, default=str))
         return
     if path is not None:
-        print(f"file: {path}{'' if path.exists() else ' (not there)'}")
+        print(f"file: {path}{'' if _is_there(path) else ' (not there)'}")
     if shown:
         print_table(["OPTION", "FROM", "VALUE"], [_describe(option) for option in shown])
     else:

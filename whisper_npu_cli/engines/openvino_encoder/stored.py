@@ -93,9 +93,14 @@ def list_stored() -> list[tuple[str, Path]]:
     Its time of modification is that of the last use. A program that has it open keeps it when it is
     deleted.
     """
-    folder = find_folder()
-    paths = sorted(folder.glob(f"*{_SUFFIX}")) if folder else []
-    return [(path.name.rpartition("-")[0], path) for path in paths]
+    paths = _list_files(find_folder())
+    return [(path.name.rpartition("-")[0], path) for path in paths if path.suffix == _SUFFIX]
+
+
+def _list_files(folder: Path | None) -> list[Path]:
+    with suppress(OSError):  # no folder yet, or one that cannot be read
+        return sorted(folder.iterdir()) if folder else []
+    return []
 
 
 def _find_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
@@ -123,8 +128,8 @@ def _find_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | 
     )
     name = f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}{_SUFFIX}"
     # The model's name is for people, and equal weights may have several.
-    stored = next(folder.glob(f"*-{name}"), None)
-    return stored or folder / f"{Path(checkpoint.name).name[:_MAX_NAME]}-{name}"
+    stored = (path for path in _list_files(folder) if path.name.endswith(f"-{name}"))
+    return next(stored, None) or folder / f"{Path(checkpoint.name).name[:_MAX_NAME]}-{name}"
 
 
 class _FileStream(io.BytesIO):
@@ -166,11 +171,10 @@ def _store(compiled: ov.CompiledModel, path: Path) -> bool:
 
 def _delete_unused(wanted: Path) -> None:
     """Delete what lies beside `wanted` and was not used for long."""
-    with suppress(OSError):  # no folder yet, or one that cannot be read
-        for path in wanted.parent.iterdir():
-            with suppress(OSError):  # another process was first, or it is another user's
-                if path != wanted and time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
-                    path.unlink()
+    for path in _list_files(wanted.parent):
+        with suppress(OSError):  # another process was first, or it is another user's
+            if path != wanted and time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+                path.unlink()
 
 
 def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
