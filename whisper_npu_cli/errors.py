@@ -20,8 +20,9 @@ from difflib import get_close_matches
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `did you mean X?; ` with the most alike of the known words, or nothing."""
-    close = get_close_matches(word.lower(), list(known), n=1)
-    return f"did you mean {close[0]}?; " if close else ""
+    by_lower = {one.lower(): one for one in known}
+    close = get_close_matches(word.lower(), by_lower, n=1)
+    return f"did you mean {by_lower[close[0]]}?; " if close else ""
 
 
 class WhisperNpuError(Exception):

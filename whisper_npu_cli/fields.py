@@ -72,7 +72,9 @@ class Options:
     def __post_init__(self) -> None:
         kinds = get_type_hints(type(self))
         for named in fields(self):
-            _check(named.name, getattr(self, named.name), kinds[named.name], about(named).bounds)
+            check_value(
+                named.name, getattr(self, named.name), kinds[named.name], about(named).bounds
+            )
         self._refuse_contradictions()
 
     def _refuse_contradictions(self) -> None:
@@ -107,7 +109,7 @@ def strip_none(kind: Any) -> Any:
     return only
 
 
-def _check(name: str, value: Any, kind: Any, bounds: Bounds | None) -> None:
+def check_value(name: str, value: Any, kind: Any, bounds: Bounds | None) -> None:
     """Raise UsageError unless a value is of its kind and within its bounds."""
     words, inner = _describe(name), strip_none(kind)
     if value is None and inner is not kind:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Cli
 from tests.support import machines
-from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
+from whisper_npu_cli.environment import FAULTS_VARIABLE
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_selftest_computes_on_the_npu(
     assert "npu.selftest" in result.stdout
     assert "known-answer tests" in result.stdout
     assert "predicted" in result.stdout
-    monkeypatch.setenv(VARIABLE, "zeros@3+")
+    monkeypatch.setenv(FAULTS_VARIABLE, "zeros@3+")
     result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo", "--json")
     selftest = result.document["checks"][-1]  # no clock behind it: the device is not trusted
     assert selftest["status"] == "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import shutil
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import termios
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,6 +28,8 @@ from tests.support.formats import (
     write_state,
 )
 from tests.support.hub_server import HubServer, serve
+from tests.support.places import ROOT
+from tests.support.terminal import run_in_terminal
 from whisper_npu_cli.checkpoints import huggingface
 from whisper_npu_cli.checkpoints.huggingface import PYTORCH_FILE, WEIGHTS_FILE
 from whisper_npu_cli.checkpoints.random import random_checkpoint
@@ -65,6 +70,12 @@ class Machine:
             timeout=60,
             check=False,
         )
+
+    def list(self) -> list[dict[str, Any]]:
+        """Return what `models list --json` has, which needs no network."""
+        listed = json.loads(self.run("list", "--json", before=NO_SOCKETS).stdout)
+        models: list[dict[str, Any]] = listed["models"]
+        return models
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +145,9 @@ def test_aliases_name_the_published_repositories(machine: Machine) -> None:
     listed = machine.run("list", before=NO_SOCKETS).stdout.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in listed[1:]}
     path = machine.run("path", "tiny").stdout.rstrip("\n")
-    assert rows["tiny"] == ["openai/whisper-tiny", "2", "MB", "Hugging", "Face", path]
-    assert rows["turbo"] == ["openai/whisper-large-v3-turbo", "-"]
+    today = date.today().isoformat()
+    assert rows["tiny"] == ["2", "MB", "Hugging", "Face", today, path]
+    assert rows["turbo"] == ["-", "-", "-", "openai/whisper-large-v3-turbo"]
 
 
 def test_copies_of_other_programs_are_listed_and_used(
@@ -148,11 +160,13 @@ def test_copies_of_other_programs_are_listed_and_used(
     write_ggml(tmp_path / "models" / "ggml-tiny.en-q8_0.bin", small_checkpoint(), "Q8_0")
     (tmp_path / "models" / "ggml-mine.bin").write_text("nothing")
     machine.env["XDG_CACHE_HOME"] = str(tmp_path / "xdg")
-    listed = machine.run("list", before=NO_SOCKETS).stdout.splitlines()
-    rows = [line.split() for line in listed]
-    assert ["tiny.en", "openai/whisper-tiny.en", "4", "MB", "openai-whisper", str(cached)] in rows
-    assert rows[-2][4:] == ["unknown", "models/ggml-mine.bin"]
-    assert rows[-1][4:] == ["ggml", "models/ggml-tiny.en-q8_0.bin"]
+    listed = machine.list()
+    assert {(model["name"], model["format"], model["path"]) for model in listed} == {
+        ("tiny.en", "openai-whisper", str(cached)),
+        ("models/ggml-mine.bin", "unknown", "models/ggml-mine.bin"),
+        ("models/ggml-tiny.en-q8_0.bin", "ggml", "models/ggml-tiny.en-q8_0.bin"),
+        ("demo", "Hugging Face", str(ROOT / "whisper_npu_cli" / "demo")),
+    }
     assert machine.run("pull", "tiny.en").stdout == f"{cached}\n"
     assert hub.requests == []
 
@@ -247,3 +261,42 @@ def test_name_that_means_nothing(machine: Machine, hub: HubServer) -> None:
     assert failed.stderr.startswith("error: unknown model 'nope'")
     assert "hint: `whisper-npu models list`" in failed.stderr
     assert hub.requests == []
+
+
+def test_a_model_is_deleted_after_a_question(machine: Machine) -> None:
+    machine.run("pull", REPOSITORY)
+    (path,) = (one["path"] for one in machine.list() if one["name"] == REPOSITORY)
+    unasked = machine.run("remove", REPOSITORY)
+    assert unasked.returncode == 2
+    assert f"Hugging Face, 2 MB: {path}" in unasked.stderr
+    assert "hint: add --yes" in unasked.stderr
+    env = machine.env | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    for answer, status in (("n\n", 1), ("y\n", 0)):
+        assert Path(path).exists()
+        command = machine.command("remove", REPOSITORY)
+        shown = run_in_terminal(command, typed=answer, env=env, cwd=machine.folder)
+        assert shown[0] == status
+        assert "delete 2 MB? [y/N]" in shown[1]
+    assert "deleted: 2 MB" in shown[1]
+    assert not list(machine.cache.glob("models--*"))
+    gone = machine.run("remove", REPOSITORY, "--yes")
+    assert gone.returncode == 1
+    assert gone.stderr.startswith(f"error: model {REPOSITORY} is in none of the caches\nhint: ")
+
+
+def test_yes_asks_nobody(machine: Machine) -> None:
+    machine.run("pull", "tiny")
+    removed = machine.run("remove", "tiny", "--yes", before=NO_SOCKETS)
+    assert (removed.returncode, removed.stdout) == (0, "")
+    assert removed.stderr.endswith("deleted: 2 MB\n")
+    assert [model["name"] for model in machine.list()] == ["demo"]
+
+
+def test_a_table_fits_a_terminal(machine: Machine) -> None:
+    machine.run("pull", REPOSITORY)
+    env = machine.env | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    status, shown = run_in_terminal(machine.command("list"), env=env, cwd=machine.folder)
+    assert status == 0
+    assert max(map(len, shown.splitlines())) <= 80
+    (row,) = (line for line in shown.splitlines() if line.startswith(REPOSITORY))
+    assert row.endswith(machine.run("path", REPOSITORY).stdout.strip()[-8:])

@@ -14,8 +14,8 @@ from tests.support.digits import digits_of
 from tests.support.places import SAMPLES
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.plan import plan_encoder
-from whisper_npu_cli.engines.npu.standin.faults import KINDS, VARIABLE
-from whisper_npu_cli.environment import STANDIN_VARIABLE
+from whisper_npu_cli.engines.npu.standin.faults import KINDS
+from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 
 NUMBERS = sorted(SAMPLES.glob("*.wav"))[:2]
 ARGUMENTS = ("transcribe", *NUMBERS, "--model", "demo", "--json")
@@ -89,7 +89,7 @@ def mark_faults(*quick: str) -> list[object]:
 def plan_fault(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Let the stand-in be the NPU, and `kind` strike from the second window on, or at once."""
     monkeypatch.setenv(STANDIN_VARIABLE, "1")
-    monkeypatch.setenv(VARIABLE, f"{kind}@{0 if kind in STARTS else find_second_window()}+")
+    monkeypatch.setenv(FAULTS_VARIABLE, f"{kind}@{0 if kind in STARTS else find_second_window()}+")
 
 
 def test_every_fault_is_tried() -> None:
@@ -154,7 +154,7 @@ def test_a_failed_selftest_leaves_nothing(
 
 @pytest.mark.slow
 def test_sim_fails_as_the_npu_does(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, f"error@{find_second_window()}+")
+    monkeypatch.setenv(FAULTS_VARIABLE, f"error@{find_second_window()}+")
     result = cli("transcribe", *NUMBERS, "--model", "demo", "--device", "sim")
     assert result.status == 3
     assert REASONS["error"] in result.stderr
@@ -166,7 +166,7 @@ def test_sim_fails_as_the_npu_does(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
 def test_what_passes_is_overcome(cli: Cli, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
     """A suspended device is only slow; a fault that strikes once costs a second worker."""
     monkeypatch.setenv(STANDIN_VARIABLE, "1")
-    monkeypatch.setenv(VARIABLE, fault.format(find_second_window()))
+    monkeypatch.setenv(FAULTS_VARIABLE, fault.format(find_second_window()))
     before = find_leftovers()
     result = cli(*ARGUMENTS, "--device", "npu")
     assert result.status == 0

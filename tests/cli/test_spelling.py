@@ -16,7 +16,10 @@ SAMPLE = min((ROOT / "samples").glob("*.wav"))
     ("theirs", "ours"),
     [
         ("--word_timestamps True --fp16 False", "--word-timestamps"),
-        ("--word_timestamps=True --highlight_words False", "--word-timestamps"),
+        (
+            "--word_timestamps=True --highlight_words False",
+            "--word-timestamps --no-highlight-words",
+        ),
         ("--condition_on_previous_text False", "--no-condition-on-previous-text"),
         ("--condition_on_previous_text True --verbose false", "--condition-on-previous-text"),
         ("--word-timestamps true.wav", "--word-timestamps true.wav"),

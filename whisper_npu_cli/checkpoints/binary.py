@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,6 +42,18 @@ class Cursor:
     def explain(self, reason: str) -> CheckpointError:
         """Return the error for a damaged file."""
         return CheckpointError(f"{self.path}: damaged or truncated: {reason}", hint=GET_AGAIN)
+
+
+def open_unnoticed(path: Path) -> IO[bytes]:
+    """Open a file without a trace in the time of its last use, where that is possible."""
+
+    def opener(name: str, flags: int) -> int:
+        try:
+            return os.open(name, flags | getattr(os, "O_NOATIME", 0))
+        except PermissionError:  # it is another user's
+            return os.open(name, flags)
+
+    return open(path, "rb", opener=opener)
 
 
 @contextmanager

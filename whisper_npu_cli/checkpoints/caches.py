@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints import hub
+from whisper_npu_cli.checkpoints.binary import open_unnoticed
 from whisper_npu_cli.environment import find_cache_folder
 
 ALIASES = {
@@ -77,4 +78,7 @@ def _whole_file(path: Path) -> Path | None:
 
 def _whole_archive(path: Path) -> Path | None:
     """Return the file unless its download was interrupted: an archive's index is at its end."""
-    return path if path.is_file() and zipfile.is_zipfile(path) else None
+    if not path.is_file():
+        return None
+    with open_unnoticed(path) as file:
+        return path if zipfile.is_zipfile(file) else None

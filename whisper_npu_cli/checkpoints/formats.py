@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints import ctranslate2, ggml, huggingface, openai
+from whisper_npu_cli.checkpoints.binary import open_unnoticed
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.errors import CheckpointError
 
@@ -31,6 +32,16 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
     return _LOADERS[tell_format(path)](path, name)
 
 
+def is_whisper(folder: Path) -> bool:
+    """Return whether a complete folder of Hugging Face or CTranslate2 says that it is a Whisper."""
+    try:
+        if tell_format(folder) == CTRANSLATE2:
+            return tell_format(folder / ctranslate2.MODEL_FILE) == CTRANSLATE2
+        return huggingface.read_json(folder / "config.json").get("model_type") == "whisper"
+    except CheckpointError:
+        return False
+
+
 def tell_format(path: Path) -> str:
     """Return the format of a folder or file; CheckpointError where it is none of the four."""
     if path.is_dir():
@@ -39,7 +50,7 @@ def tell_format(path: Path) -> str:
             return HUGGING_FACE
         return CTRANSLATE2
     try:
-        with path.open("rb") as file:
+        with open_unnoticed(path) as file:
             found = file.read(len(ctranslate2.BEGINNING))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error

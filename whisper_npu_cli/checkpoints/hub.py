@@ -6,6 +6,8 @@ Each function imports `huggingface_hub` itself, because that takes a quarter of 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints.ctranslate2 import MODEL_FILE
@@ -64,6 +66,18 @@ def find_cached(repository: str) -> Path | None:
         return None
     directory = Path(config).parent
     return directory if _is_complete(directory) else None
+
+
+def list_cached() -> Iterator[tuple[str, Path]]:
+    """Yield the repositories in the cache that are completely downloaded, and their directories."""
+    folders = list[Path]()
+    with suppress(OSError):  # no cache yet, or one that cannot be read
+        folders = sorted(cache_folder().iterdir())
+    for folder in folders:
+        kind, *parts = folder.name.split("--")
+        with suppress(CheckpointError):  # it has no name of a repository, so it is none
+            if kind == "models" and (directory := find_cached("/".join(parts))):
+                yield "/".join(parts), directory
 
 
 def _is_complete(directory: Path) -> bool:

@@ -14,9 +14,9 @@ from typing import Annotated
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
+from whisper_npu_cli.cli import bench, cache, config, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
-from whisper_npu_cli.cli.help import Command, Group
+from whisper_npu_cli.cli.help import Group
 from whisper_npu_cli.cli.spelling import translate
 from whisper_npu_cli.errors import WhisperNpuError
 
@@ -34,10 +34,12 @@ app = typer.Typer(
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
     epilog="Try: whisper-npu transcribe samples/*.wav --model demo",
 )
-app.command("transcribe", cls=Command)(transcribe.transcribe)
+app.command("transcribe", cls=config.ConfiguredCommand)(transcribe.transcribe)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
+app.command("config")(config.config)
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.add_typer(overlays.app, name="overlays")
 
 

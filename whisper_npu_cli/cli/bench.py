@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from whisper_npu_cli.cli.completion import complete_device, complete_model
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import Only, from_fields
 from whisper_npu_cli.devices import list_devices
@@ -24,12 +25,19 @@ if TYPE_CHECKING:
 def bench(
     *,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Any model; random:SIZE needs no download.")
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            autocompletion=complete_model,
+            help="Any model; random:SIZE needs no download.",
+        ),
     ] = "random:base",
     device: Annotated[
         list[str] | None,
         typer.Option(
             metavar="DEVICE",
+            autocompletion=complete_device,
             help=f"One of {', '.join(list_devices())}; several times (default: cpu).",
         ),
     ] = None,

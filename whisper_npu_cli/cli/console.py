@@ -6,6 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import date
+from math import ceil
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 from whisper_npu_cli.errors import OutputError, WhisperNpuError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.timings import Timings
     from whisper_npu_cli.transcript import DeviceProof, Transcript
 
+_CELL_WIDTH = 33  # of a table on a terminal: the longest name of an option
 _BAR_WIDTH = 56  # characters of a bar of 40, its percentage and the time left
 
 
@@ -150,6 +154,28 @@ def show_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None]
     ) as progress:
         task = progress.add_task(shorten(name, console.width - _BAR_WIDTH), total=1.0)
         yield lambda share: progress.update(task, completed=share)
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows below headings on stdout; a terminal gets columns that fit."""
+    table = [headings, *rows]
+    if sys.stdout.isatty():
+        table = [[*(shorten(cell, _CELL_WIDTH) for cell in cells), last] for *cells, last in table]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
+    rest = get_terminal_size().columns - sum(width + 2 for width in widths)
+    for *cells, last in table:
+        line = "".join(f"{cell:<{width + 2}}" for cell, width in zip(cells, widths, strict=True))
+        print(line + (shorten(last, rest) if sys.stdout.isatty() else last))
+
+
+def format_size(n_bytes: int) -> str:
+    """Return a size as `290 MB`; what is there has at least 1."""
+    return f"{ceil(n_bytes / 1e6)} MB"
+
+
+def format_date(seconds: float) -> str:
+    """Return the day of a time in seconds since 1970."""
+    return date.fromtimestamp(seconds).isoformat()
 
 
 def shorten(text: str, width: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whisper_npu_cli.cli.completion import complete_device, complete_model
 from whisper_npu_cli.cli.fields import Only, from_fields
 from whisper_npu_cli.devices import list_devices
 from whisper_npu_cli.options import EngineOptions
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 def doctor(
     *,
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Model to look for in the cache.")
+        str,
+        typer.Option(
+            "--model", "-m", autocompletion=complete_model, help="Model to look for in the cache."
+        ),
     ] = "base",
     device: Annotated[
         str,
         typer.Option(
             metavar="DEVICE",
+            autocompletion=complete_device,
             help=f"What must work: {', '.join(list_devices())}; auto is any engine.",
         ),
     ] = "auto",

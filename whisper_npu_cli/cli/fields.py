@@ -15,8 +15,10 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 
+from whisper_npu_cli.cli.completion import COMPLETIONS
+from whisper_npu_cli.cli.config import describe_source
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.fields import About, Options, about, is_options, strip_none
+from whisper_npu_cli.fields import About, Options, about, check_value, is_options, strip_none
 
 _Group = TypeVar("_Group", bound=Options)
 
@@ -46,13 +48,15 @@ class Leaf:
         """Return the parameter from which Typer makes the option."""
         said, (reader, metavar) = self.about, _READERS.get(self.kind, (None, None))
         names = said.flags or (self.flag,)
-        if self.kind is bool and self.default:  # an option that is on can be switched off
-            names = (f"{self.flag}/--no-{self.flag[2:]}",)
+        if self.kind is bool:  # whatever is its default here, or that of a user's file
+            names = (f"{self.flag}/--no-{self.flag[2:]}", *names[1:])
         option = typer.Option(
             *names,
             help=_write_help(said),
             parser=reader,
             metavar=said.metavar or metavar,
+            callback=self._check,
+            autocompletion=COMPLETIONS.get(self.name),
             rich_help_panel=said.group or None,
         )
         kind = self.kind if reader is None else Any
@@ -60,6 +64,16 @@ class Leaf:
         return Parameter(
             self.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
         )
+
+    def _check(self, ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+        """Check a value that nobody typed here, while it is known where it is from."""
+        source = describe_source(ctx, param)
+        if source is not None and value is not None:
+            try:
+                check_value(self.name, value, self.kind, self.about.bounds)
+            except UsageError as error:
+                raise UsageError(f"{source}: {error}", hint=error.hint) from error
+        return value
 
 
 def _write_help(said: About) -> str:

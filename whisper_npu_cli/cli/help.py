@@ -30,7 +30,10 @@ class Command(TyperCommand):
         for param in self.get_params(ctx):
             title = getattr(param, "rich_help_panel", None) or f"{param.param_type_name.title()}s"
             if record := param.get_help_record(ctx):
-                groups.setdefault(title, []).append(record)
+                names, text = record
+                if not param.default:  # its --no-... is for what a file sets
+                    names = names.partition(" / ")[0]
+                groups.setdefault(title, []).append((names, text))
         for title, records in groups.items():
             with formatter.section(title):
                 formatter.write_dl(records)

@@ -2,38 +2,80 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+import json
+import sys
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="List, download and locate models.")
+from whisper_npu_cli.cli.completion import complete_model
+from whisper_npu_cli.cli.console import (
+    format_date,
+    format_size,
+    print_notice,
+    print_table,
+)
+from whisper_npu_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from whisper_npu_cli.checkpoints.copies import Copy
+
+app = typer.Typer(no_args_is_help=True, help="List, download, locate and delete models.")
 
 _Name = Annotated[
     str,
-    typer.Argument(metavar="NAME", help="An alias, ORGANISATION/REPOSITORY, directory or file."),
+    typer.Argument(
+        metavar="NAME",
+        help="An alias, ORGANISATION/REPOSITORY, directory or file.",
+        autocompletion=complete_model,
+    ),
 ]
 
 
 @app.command("list")
-def list_models() -> None:
-    """Show the aliases and where their models are: here, and in the caches of other programs.
+def list_models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show the aliases and all models that are here, also in the caches of other programs.
 
-    Of several with one name the first is used; one without a name is used by its path.
+    Of several with one name the first is used. What is not here has its repository in place of its
+    path. LAST USE is the day on which the weights were read, as the file system noted it.
 
     Example: whisper-npu models list
     """
-    from whisper_npu_cli.checkpoints.caches import ALIASES, find_copies, list_quantized
-    from whisper_npu_cli.checkpoints.names import DEMO, find_local
+    from whisper_npu_cli.checkpoints.caches import ALIASES
+    from whisper_npu_cli.checkpoints.copies import Copy, list_copies
+    from whisper_npu_cli.checkpoints.names import DEMO, resolve
 
-    typer.echo(_format_row("NAME", "REPOSITORY", "SIZE", "FORMAT", "PATH"))
-    for alias, repository in ALIASES.items():
-        copies: list[Path | None] = list(find_copies(alias))
-        for path in copies or [None]:
-            typer.echo(_format_row(alias, repository, *_describe(path)))
-    typer.echo(_format_row(DEMO, "comes with whisper-npu", *_describe(find_local(DEMO))))
-    for path in list_quantized():
-        typer.echo(_format_row("-", "-", *_describe(path)))
+    copies = [*list_copies(), Copy(DEMO, resolve(DEMO, offline=True))]
+    if as_json:
+        models = [_describe(copy) for copy in copies]
+        print(json.dumps({"schema_version": 1, "models": models}, default=str))
+        return
+    here = {copy.name for copy in copies}
+    absent = [
+        [alias, "-", "-", "-", repository]
+        for alias, repository in ALIASES.items()
+        if alias not in here
+    ]
+    print_table(["NAME", "SIZE", "FORMAT", "LAST USE", "WHERE"], [*map(_make_row, copies), *absent])
+
+
+def _describe(copy: Copy) -> dict[str, Any]:
+    return {
+        "name": copy.name,
+        "repository": copy.repository,
+        "path": copy.path,
+        "format": copy.format,
+        "size_bytes": copy.size_bytes,
+        "last_use": datetime.fromtimestamp(copy.used_s).astimezone().isoformat(),
+    }
+
+
+def _make_row(copy: Copy) -> list[str]:
+    size, date = format_size(copy.size_bytes), format_date(copy.used_s)
+    return [copy.name, size, copy.format, date, str(copy.path)]
 
 
 @app.command()
@@ -62,21 +104,29 @@ def path(name: _Name) -> None:
     typer.echo(resolve(name, offline=True))
 
 
-def _format_row(name: str, repository: str, size: str, kind: str, path: str) -> str:
-    return f"{name:<18} {repository:<32} {size:>9}  {kind:<14} {path}".rstrip()
+@app.command()
+def remove(
+    name: _Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a model from the caches.
 
+    All copies of a name go, or the one that a path names. Says first what that deletes, and asks.
+    Of a repository only what no other version of it needs is deleted; a model outside the caches
+    never is. Programs that use it go on.
 
-def _describe(path: Path | None) -> tuple[str, str, str]:
-    """Return size, format and path of a model, in words."""
-    from whisper_npu_cli.checkpoints.formats import tell_format
-    from whisper_npu_cli.errors import CheckpointError
+    Example: whisper-npu models remove base.en
+    """
+    from whisper_npu_cli.checkpoints.copies import Deletion, find_removable
 
-    if path is None:
-        return "-", "", ""
-    files = path.iterdir() if path.is_dir() else [path]
-    n_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    try:
-        kind = tell_format(path)
-    except CheckpointError:
-        kind = "unknown"
-    return f"{n_bytes / 1e6:.0f} MB", kind, str(path)
+    copies = find_removable(name)
+    deletion = Deletion(copies)
+    for copy in copies:
+        print_notice(f"{copy.format}, {format_size(copy.size_bytes)}: {copy.path}")
+    size = format_size(deletion.size_bytes)
+    if not yes and not sys.stdin.isatty():
+        raise UsageError(f"nobody can be asked whether to delete {size}", hint="add --yes")
+    if not yes:
+        typer.confirm(f"delete {size}?", abort=True, err=True)
+    deletion.execute()
+    print_notice(f"deleted: {size}")

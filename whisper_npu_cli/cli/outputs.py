@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_STEM_BYTES = 220  # file systems take 255, of which ".track12.partial.progress" has 25
 FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc", "md")
-_ALL = "all"
+ALL = "all"
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
 _CUED = {"srt", "vtt", "lrc"}  # formats with cues
@@ -42,7 +42,7 @@ class OutputOptions(Options):
         None,
         "Also write a file for each input; several with commas",
         flags=("--output-format", "-f"),
-        metavar=f"{'|'.join(FORMATS)}|{_ALL}",
+        metavar=f"{'|'.join(FORMATS)}|{ALL}",
     )
     output_dir: Path | None = option(
         None, "Folder of the written files (default: here)", flags=("--output-dir", "-o")
@@ -71,14 +71,14 @@ class OutputOptions(Options):
         if self.output_format is None:
             return FORMATS if self.output_dir or self.beside else ()
         named = tuple(name.strip() for name in self.output_format.split(","))
-        return FORMATS if _ALL in named else tuple(dict.fromkeys(named))
+        return FORMATS if ALL in named else tuple(dict.fromkeys(named))
 
     def _refuse_contradictions(self) -> None:
         for name in self.formats:
             if name not in FORMATS:
                 raise UsageError(
                     f"unknown output format {name!r}",
-                    hint=f"{suggest(name, FORMATS)}there are {', '.join(FORMATS)} and {_ALL}",
+                    hint=f"{suggest(name, FORMATS)}there are {', '.join(FORMATS)} and {ALL}",
                 )
         if self.as_text and self.as_json:
             raise UsageError("--text and --json exclude each other", hint="leave one out")

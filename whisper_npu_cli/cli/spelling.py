@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-# Flags of openai-whisper, and what its False is here: nothing where that is the default
-_FLAGS = {
-    "--word-timestamps": (),
-    "--highlight-words": (),
-    "--carry-initial-prompt": (),
-    "--condition-on-previous-text": ("--no-condition-on-previous-text",),
-}
+_FLAGS = (
+    "--word-timestamps",
+    "--highlight-words",
+    "--carry-initial-prompt",
+    "--condition-on-previous-text",
+)
 _WITHOUT_EFFECT = ("--fp16", "--verbose")
 _VALUES = {"true": True, "false": False}
 
@@ -32,4 +31,4 @@ def translate(arguments: Sequence[str]) -> Iterator[str]:
         if not known or value.lower() not in _VALUES:
             yield argument
         elif name in _FLAGS:
-            yield from (name,) if _VALUES[value.lower()] else _FLAGS[name]
+            yield name if _VALUES[value.lower()] else f"--no-{name[2:]}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from whisper_npu_cli.cli.completion import complete_model
 from whisper_npu_cli.cli.fields import from_fields, refuse_changed
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
@@ -45,6 +46,7 @@ def transcribe(
         typer.Option(
             "--model",
             "-m",
+            autocompletion=complete_model,
             help="Alias (tiny ... large-v3-turbo, demo), Hugging Face repo id, folder, "
             "or random:SIZE.",
         ),
@@ -64,14 +66,18 @@ def transcribe(
     output: OutputOptions,
     engine: EngineOptions,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Never use the network.", rich_help_panel="Engine")
+        bool,
+        typer.Option(
+            "--offline/--no-offline", help="Never use the network.", rich_help_panel="Engine"
+        ),
     ] = False,
 ) -> None:
     """Transcribe audio files to text.
 
     Segments are printed as they are decided; a file that fails does not stop the others.
     Ctrl-C (and SIGTERM) ends after the window being decoded and writes what there is to
-    NAME.partial.SUFFIX; --resume goes on from there.
+    NAME.partial.SUFFIX; --resume goes on from there. `whisper-npu config --help` says how options
+    get other defaults.
 
     Example: whisper-npu transcribe talk.mp3 --model base --output-format srt
 

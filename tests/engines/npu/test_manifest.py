@@ -15,6 +15,7 @@ from whisper_npu_cli.engines.npu import manifest as manifests
 from whisper_npu_cli.engines.npu import spec
 from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay, Stream
 from whisper_npu_cli.engines.npu.spec import StreamSpec
+from whisper_npu_cli.environment import XCLBINS_VARIABLE
 from whisper_npu_cli.errors import OverlayError
 
 MLIR = ROOT / "mlir"
@@ -120,7 +121,7 @@ def test_search_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("named", "environment"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "manifest.json").write_text("{}")
-    monkeypatch.setenv(manifests.ENVIRONMENT, str(tmp_path / "environment"))
+    monkeypatch.setenv(XCLBINS_VARIABLE, str(tmp_path / "environment"))
     assert manifests.find_manifest(tmp_path / "named") == tmp_path / "named" / "manifest.json"
     assert manifests.find_manifest() == tmp_path / "environment" / "manifest.json"
     with pytest.raises(OverlayError, match="no manifest"):

@@ -26,9 +26,8 @@ from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
 from whisper_npu_cli.engines.npu.standin.build import build_overlay
-from whisper_npu_cli.engines.npu.standin.faults import VARIABLE
 from whisper_npu_cli.engines.npu.standin.open import open_standin
-from whisper_npu_cli.environment import STANDIN_VARIABLE
+from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
 from whisper_npu_cli.options import EngineOptions
 
@@ -47,7 +46,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
 def open_remote(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, faults: str = ""
 ) -> RemoteNpuEncoder:
-    monkeypatch.setenv(VARIABLE, faults)
+    monkeypatch.setenv(FAULTS_VARIABLE, faults)
     return RemoteNpuEncoder(checkpoint, "sim")
 
 
@@ -167,7 +166,7 @@ remote.encode(MEL)
 def test_nothing_outlives_a_killed_parent(checkpoint: Checkpoint, faults: str) -> None:
     root = ROOT
     command = [sys.executable, "-c", PARENT, checkpoint.name]
-    environment = {**os.environ, VARIABLE: faults, "PYTHONPATH": f"{root}:{root / 'tests'}"}
+    environment = {**os.environ, FAULTS_VARIABLE: faults, "PYTHONPATH": f"{root}:{root / 'tests'}"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as parent:
         assert parent.stdout is not None
         (worker,) = map(int, parent.stdout.readline().split())

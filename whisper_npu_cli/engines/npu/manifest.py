@@ -15,10 +15,10 @@ from typing import Any
 
 from whisper_npu_cli.engines.npu import spec as contract
 from whisper_npu_cli.engines.npu.spec import COLUMNS, DEVICE, KERNEL, StreamSpec
+from whisper_npu_cli.environment import XCLBINS_VARIABLE
 from whisper_npu_cli.errors import OverlayError
 
 SCHEMA_VERSION = 1
-ENVIRONMENT = "WHISPER_NPU_XCLBINS"
 SOURCES = ("designs/*.py", "kernels/*", "build.py", "overlays.toml", "toolchain.lock")
 HINT_BUILD = "build the overlay with `make xclbins`; docs/npu.md tells how"
 
@@ -77,7 +77,8 @@ def find_manifest(explicit: Path | None = None) -> Path | None:
     None means that none is built, an ordinary state. OverlayError where a named folder has none.
     """
     package = Path(__file__).resolve().parents[2]
-    named = explicit or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
+    variable = os.environ.get(XCLBINS_VARIABLE)
+    named = explicit or (Path(variable) if variable else None)
     folders = [named] if named else [package / "xclbins", package.parent / "xclbins"]
     for folder in folders:
         if (folder / "manifest.json").is_file():

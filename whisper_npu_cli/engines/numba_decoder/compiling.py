@@ -164,6 +164,11 @@ class Kernel:
         self._dispatcher.compile(self._kinds)
         self._is_loaded = True
 
+    @property
+    def cache_folder(self) -> str:
+        """Where its code is stored; DeviceError where it cannot be."""
+        return str(self._open_cache().cache_path)
+
     def _open_cache(self) -> PackageCache:
         try:
             return PackageCache(self._dispatcher.py_func)
@@ -185,6 +190,12 @@ def entry(*kinds: Any, **flags: Any) -> Callable[[Any], Kernel]:
     """Make a `Kernel` of a function that Python calls with arguments of these types."""
     flags["no_cfunc_wrapper"] = True
     return lambda function: Kernel(function, kinds, **flags)
+
+
+def list_stored(kernels: Sequence[Kernel]) -> list[Path]:
+    """Return the files of compiled code beside those of `kernels`, also of former versions."""
+    folders = {Path(kernel.cache_folder) for kernel in kernels}
+    return sorted(path for folder in folders for path in folder.glob("*.nb[ic]"))
 
 
 # Each process takes the number of the next kernel from one pipe, so none is idle before the end.

@@ -31,6 +31,8 @@ from whisper_npu_cli.engines.openvino_encoder import graph
 from whisper_npu_cli.environment import find_cache_folder
 
 _CHECKSUM_BYTES = 4  # of a CRC-32 at the end of the file
+_SUFFIX = ".blob"
+_MAX_NAME = 50  # characters of a model's name in the file's, of at most 4 bytes each
 UNUSED_DAYS = 30  # a stored encoder unused for so long is deleted; it is as large as fp32 weights
 
 
@@ -61,7 +63,7 @@ def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Comp
 
     Raises RuntimeError, as OpenVINO does, where the device cannot take it.
     """
-    path = _make_path(core, checkpoint, target)
+    path = _find_path(core, checkpoint, target)
     if path:
         _delete_unused(path)
     # Unlike Path.exists, this is no error in a folder that cannot be read.
@@ -79,13 +81,36 @@ def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Comp
     return CompiledEncoder(target.compile(core, checkpoint))
 
 
-def _make_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
-    """Return where the encoder is stored, or None where that is not possible.
+def find_folder() -> Path | None:
+    """Return where encoders are stored; None for a user who has no home."""
+    folder = find_cache_folder()
+    return folder and folder / "whisper-npu" / "openvino"
 
-    The name changes when anything changes that the compiled encoder depends on: the weights, the
-    processor, the precision, OpenVINO, the graph or the version of this package.
+
+def list_stored() -> list[tuple[str, Path]]:
+    """Return the stored encoders: what their model was called, and the file.
+
+    Its time of modification is that of the last use. A program that has it open keeps it when it is
+    deleted.
     """
-    identity, device, folder = checkpoint.identity, target.device, find_cache_folder()
+    paths = _list_files(find_folder())
+    return [(path.name.rpartition("-")[0], path) for path in paths if path.suffix == _SUFFIX]
+
+
+def _list_files(folder: Path | None) -> list[Path]:
+    with suppress(OSError):  # no folder yet, or one that cannot be read
+        return sorted(folder.iterdir()) if folder else []
+    return []
+
+
+def _find_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
+    """Return where the encoder is or would be stored, or None where that is not possible.
+
+    The name, but for the model's at its beginning, changes when anything changes that the
+    compiled encoder depends on: the weights, the processor, the precision, OpenVINO, the graph or
+    the version of this package.
+    """
+    identity, device, folder = checkpoint.identity, target.device, find_folder()
     if identity is None or folder is None or device == "AUTO":  # AUTO is several devices
         return None
     if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
@@ -101,8 +126,10 @@ def _make_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | 
         target.int8_steps,
         identity,
     )
-    name = f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}.blob"
-    return folder / "whisper-npu" / "openvino" / name
+    name = f"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}{_SUFFIX}"
+    # The model's name is for people, and equal weights may have several.
+    stored = (path for path in _list_files(folder) if path.name.endswith(f"-{name}"))
+    return next(stored, None) or folder / f"{Path(checkpoint.name).name[:_MAX_NAME]}-{name}"
 
 
 class _FileStream(io.BytesIO):
@@ -144,11 +171,10 @@ def _store(compiled: ov.CompiledModel, path: Path) -> bool:
 
 def _delete_unused(wanted: Path) -> None:
     """Delete what lies beside `wanted` and was not used for long."""
-    with suppress(OSError):  # no folder yet, or one that cannot be read
-        for path in wanted.parent.iterdir():
-            with suppress(OSError):  # another process was first, or it is another user's
-                if path != wanted and time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
-                    path.unlink()
+    for path in _list_files(wanted.parent):
+        with suppress(OSError):  # another process was first, or it is another user's
+            if path != wanted and time() - path.stat().st_mtime > UNUSED_DAYS * 24 * 3600:
+                path.unlink()
 
 
 def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from whisper_npu_cli.environment import FAULTS_VARIABLE
 from whisper_npu_cli.errors import UsageError
-
-VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read wherever the stand-in is the device
 
 KINDS = {
     "no-device": "XRT enumerates no device",
@@ -54,5 +53,5 @@ def _parse(word: str) -> Fault:
     kind, _, at = word.removesuffix("+").partition("@")
     if kind not in KINDS or not (at or "0").isdecimal():
         hint = f"write kind@command, with kind one of {', '.join(KINDS)}"
-        raise UsageError(f"{VARIABLE}: {word!r} is not a fault", hint=hint)
+        raise UsageError(f"{FAULTS_VARIABLE}: {word!r} is not a fault", hint=hint)
     return Fault(kind, int(at or 0), word.endswith("+"))

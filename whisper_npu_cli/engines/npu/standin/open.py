@@ -10,8 +10,9 @@ from typing import TypeAlias
 from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import build, chip, pyxrt
-from whisper_npu_cli.engines.npu.standin.faults import VARIABLE, parse_faults
+from whisper_npu_cli.engines.npu.standin.faults import parse_faults
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime
+from whisper_npu_cli.environment import FAULTS_VARIABLE
 
 # What each instruction stream of an overlay computes, by its hash
 Operators: TypeAlias = Callable[[Manifest], Mapping[str, chip.Operator]]
@@ -29,6 +30,6 @@ def open_standin(
     those that the operators predict.
     """
     manifest = build.build_overlay(folder, specs)
-    faults = parse_faults(os.environ.get(VARIABLE, ""), attempt)
+    faults = parse_faults(os.environ.get(FAULTS_VARIABLE, ""), attempt)
     machine = chip.plug_in(chip.Chip(operators(manifest), faults))
     return XrtRuntime(pyxrt, lambda: machine.elapsed_ms / 1000), manifest
