@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from time import time
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_all_that_it_depends_on_is_in_its_name(
 ) -> None:
     encode(CHECKPOINT)
     if what == "version":
-        monkeypatch.setattr(stored, "__version__", "another")
+        monkeypatch.setattr("whisper_npu_cli.engines.stored.__version__", "another")
         encode(CHECKPOINT)
     elif what == "seed":
         encode(random_checkpoint(TINY_DIMS, TINY_SEED + 1))
@@ -119,7 +120,7 @@ def test_weights_of_unknown_origin_are_not_stored(folder: Path) -> None:
 def test_what_is_not_used_for_long_is_deleted(folder: Path) -> None:
     def touch(path: Path, days: int) -> None:
         path.touch()
-        then = stored.time() - days * 24 * 3600
+        then = time() - days * 24 * 3600
         os.utime(path, (then, then))
 
     encode(CHECKPOINT)
