@@ -264,7 +264,10 @@ def _print_coloured(head: str, segment: Segment) -> None:
     parts = [(word.word, word.probability) for word in segment.words or ()]
     parts = parts or [(segment.text, exp(segment.avg_logprob))]
     line = Text.assemble(head, *((text, choose_colour(probability)) for text, probability in parts))
-    Console(highlight=False).print(line, soft_wrap=True)
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(line, soft_wrap=True)
+    print(captured.get(), end="", flush=True)  # above the bar, which rich itself would write into
 
 
 def choose_colour(probability: float) -> str:

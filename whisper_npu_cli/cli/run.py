@@ -212,7 +212,8 @@ class Run:
 
     def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
-        with show_progress(self._title(source), quiet=self.outputs.options.quiet) as show:
+        quiet = self.outputs.options.quiet
+        with show_progress(self._title(source), lambda: job.work_done, quiet=quiet):
             job.begin()  # in which an unreadable input fails, before its title is printed
             for notice in source.notices:
                 self.note(f"{source.name}: {notice}")
@@ -222,7 +223,6 @@ class Run:
             for segment in chain(progress.segments if progress else (), job):
                 if is_text:
                     self._say(partial(self._print_segment, segment))
-                show(job.progress)
 
     def _title(self, source: Input) -> str:
         """Return the name of an input, after its number where there are several."""
