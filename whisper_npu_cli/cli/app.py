@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -18,7 +18,8 @@ from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Command, Group
 from whisper_npu_cli.cli.spelling import translate
-from whisper_npu_cli.errors import WhisperNpuError
+from whisper_npu_cli.cli.usage import TYPER_ERROR, explain, is_help
+from whisper_npu_cli.errors import UsageError, WhisperNpuError
 
 app = typer.Typer(
     name="whisper-npu",
@@ -60,7 +61,7 @@ def _common(
 def main() -> None:
     """Run the command line; the entry point of the distribution.
 
-    Typer turns Ctrl-C into exit status 130, and ends quietly when the reader of stdout is gone.
+    Typer returns exit status 130 for Ctrl-C, and ends quietly when the reader of stdout is gone.
     Characters that stdout's encoding lacks are escaped, as on stderr, because the name of a file
     may be any bytes.
     """
@@ -69,10 +70,21 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stdout_errors():
-            app(list(translate(sys.argv[1:])))
+            arguments = list(translate(sys.argv[1:]))
+            status = app(arguments, prog_name="whisper-npu", standalone_mode=False)
     except WhisperNpuError as error:
-        print_error(error)
-        sys.exit(error.exit_code)
+        _end(error)
+    except TYPER_ERROR as error:
+        if not is_help(error):
+            _end(explain(error))
+        print(error, file=sys.stderr)
+        sys.exit(UsageError.exit_code)
+    sys.exit(status or 0)
+
+
+def _end(error: WhisperNpuError) -> NoReturn:
+    print_error(error)
+    sys.exit(error.exit_code)
 
 
 def _open_closed_streams() -> None:

@@ -12,6 +12,7 @@ import typer
 from whisper_npu_cli.cli.console import print_notice
 from whisper_npu_cli.cli.fields import Only, from_fields
 from whisper_npu_cli.devices import list_devices
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ def bench(
     from whisper_npu_cli.bench.plot import plot_svg
     from whisper_npu_cli.writers import write_atomically
 
+    if plot and plot.suffix != ".svg":
+        raise UsageError(
+            f"{plot}: charts are written as SVG", hint=f"name it {plot.with_suffix('.svg')}"
+        )
     shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}
     options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)))
     engines = [replace(engine, device=name) for name in device or ["cpu"]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from whisper_npu_cli.cli.fields import from_fields, refuse_changed
+from whisper_npu_cli.cli.fields import from_fields
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
 from whisper_npu_cli.environment import collect_versions
@@ -84,10 +84,8 @@ def transcribe(
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
 
-    if layout.subtitles:
+    if layout != SubtitleLayout():  # made of words
         options = replace(options, words=options.words or WordOptions())
-    if options.words is None:
-        refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
     sources = find_audio(paths, inputs)
