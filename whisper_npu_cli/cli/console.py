@@ -150,3 +150,12 @@ def show_progress(
     from whisper_npu_cli.cli.bar import Bar
 
     return Bar(name, read)
+
+
+def show_status(text: str) -> AbstractContextManager[object]:
+    """Show what is being done, if stderr is a terminal; it vanishes at the end."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(text)
