@@ -9,9 +9,10 @@ nothing else in the package sets anything that is global. What a user has set st
                                      take seconds
     module openvino_telemetry absent, because importing openvino reports it over the network
 
-Variables that are read: XDG_CACHE_HOME (stored encoders), HF_HOME and HF_HUB_OFFLINE (models),
-NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), WHISPER_NPU_XCLBINS (the NPU's overlay),
-and for developers STANDIN_VARIABLE and WHISPER_NPU_SIM_FAULTS.
+Variables that are read: XDG_CACHE_HOME (stored encoders), XDG_DATA_HOME (built overlays), HF_HOME
+and HF_HUB_OFFLINE (models), NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code),
+WHISPER_NPU_XCLBINS (the NPU's overlay), and for developers STANDIN_VARIABLE and
+WHISPER_NPU_SIM_FAULTS.
 """
 
 from __future__ import annotations
@@ -32,12 +33,31 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 def find_cache_folder() -> Path | None:
     """Return XDG_CACHE_HOME or ~/.cache; None for a user who has no home."""
-    if folder := os.environ.get("XDG_CACHE_HOME"):
+    return _find_folder("XDG_CACHE_HOME", ".cache")
+
+
+def find_data_folder() -> Path | None:
+    """Return XDG_DATA_HOME or ~/.local/share; None for a user who has no home."""
+    return _find_folder("XDG_DATA_HOME", ".local/share")
+
+
+def _find_folder(variable: str, below_home: str) -> Path | None:
+    if folder := os.environ.get(variable):
         return Path(folder)
     try:
-        return Path.home() / ".cache"
+        return Path.home() / below_home
     except RuntimeError:  # no HOME, and a number that is no user's
         return None
+
+
+def find_shipped(name: str) -> Path:
+    """Return what a checkout has beside the package, and an installed package in itself.
+
+    That are the sources of the overlay, a recording, and the documentation (`pyproject.toml`).
+    """
+    package = Path(__file__).parent
+    shipped = package / "shipped"
+    return (shipped if shipped.is_dir() else package.parent) / name
 
 
 def make_command(code: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, doctor, models, overlays, transcribe
+from whisper_npu_cli.cli import bench, doctor, models, overlays, topics, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Command, Group
 from whisper_npu_cli.cli.spelling import translate
@@ -33,11 +33,13 @@ app = typer.Typer(
     },
     cls=Group,
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
-    epilog="Try: whisper-npu transcribe samples/*.wav --model demo",
+    epilog="Try: whisper-npu demo",
 )
 app.command("transcribe", cls=Command)(transcribe.transcribe)
+app.command("demo")(transcribe.demo)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
+app.command("help")(topics.show)
 app.add_typer(models.app, name="models")
 app.add_typer(overlays.app, name="overlays")
 
