@@ -17,7 +17,7 @@ setup: $(STAMP) ## Make .venv with the package and its development tools
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	@echo 'installing into $(VENV): 1.1 GB of packages'
+	@echo 'installing into $(VENV): 1.0 GB of packages'
 	$(BIN)/pip install --editable '.[dev]'
 	@touch $@
 

@@ -85,6 +85,16 @@ def read_cpu_features() -> frozenset[str]:
     return frozenset(cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else ())
 
 
+def read_cpu_name() -> str:
+    """Return the processor's name in /proc/cpuinfo, or else its architecture."""
+    import platform
+
+    cpuinfo = Path("/proc/cpuinfo")
+    rows = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [row.partition(":")[2].strip() for row in rows if row.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def check_threads(n: int) -> None:
     """Raise UsageError unless this process may use `n` processors."""
     n_processors = len(os.sched_getaffinity(0))

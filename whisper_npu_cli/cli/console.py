@@ -36,6 +36,12 @@ def print_notice(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def print_step(text: str) -> None:
+    """Print what is being done, if somebody may be waiting: stderr is a terminal."""
+    if sys.stderr.isatty():
+        print_notice(text)
+
+
 @contextmanager
 def stdout_errors() -> Iterator[None]:
     """Turn what a full disk or the like does to standard output into an OutputError.
