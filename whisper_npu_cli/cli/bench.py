@@ -148,7 +148,8 @@ def _print_tables(document: dict[str, Any]) -> None:
             )
         console.print(
             f"{window['speed']:.1f} times realtime; "
-            f"at most {device['peak_memory_mb']:.0f} MB of memory; relative L2 distance from the reference engine: "
+            f"at most {device['peak_memory_mb']:.0f} MB of memory; "
+            "relative L2 distance from the reference engine: "
             f"states {accuracy['states_relative_l2']:.1e}, "
             f"logits {accuracy['logits_relative_l2']:.1e}\n"
         )
