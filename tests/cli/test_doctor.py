@@ -43,7 +43,7 @@ def test_doctor_names_the_cause_of_every_machine(
     assert rows[0].split()[:2] == [case.status, case.check]
     assert case.cause in rows[1]
     assert case.hint in " ".join(rows[1:3])
-    assert ("build the overlay" in result.stdout) == (case.status != "absent")
+    assert ("overlays build" in result.stdout) == (case.status != "absent")
     verbose = cli("doctor", "--root", tmp_path, "--device", "npu", "--verbose").stdout
     first = next(row for row in verbose.splitlines()[1:] if not row.startswith(("ok", " ")))
     assert first.split()[:2] == [case.status, case.check]
@@ -75,7 +75,7 @@ def test_the_verdict_of_a_machine_with_an_npu(cli: Cli, tmp_path: Path) -> None:
     machines.make_healthy(tmp_path)
     result = cli("doctor", "--root", tmp_path)
     assert result.stdout.splitlines()[0].endswith("the NPU overlay is not built")
-    assert "build the overlay" in result.stdout
+    assert "overlays build" in result.stdout
     assert len(result.stdout.splitlines()) == 4  # verdict, overlay, its hint, what passed
     document = cli("doctor", "--root", tmp_path, "--json").document
     assert document["verdict"] == result.stdout.splitlines()[0]
