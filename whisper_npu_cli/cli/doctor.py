@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from whisper_npu_cli.check import Check
 
 _NPU = "npu."  # how the checks of the NPU begin
+_OVERLAY = "npu.overlay"
 _COMPUTED = ("npu.selftest", "npu.clock")  # by --selftest
 
 
@@ -79,13 +80,14 @@ def _drop_vain_hints(checks: list[Check]) -> list[Check]:
     """Return the checks without advice to build an overlay where no NPU is to run it."""
     from dataclasses import replace
 
-    from whisper_npu_cli.check import ABSENT
+    if _has_npu(checks):
+        return checks
+    return [replace(check, hint=None) if check.id == _OVERLAY else check for check in checks]
 
-    has_npu = not any(check.id == "npu.pci" and check.status == ABSENT for check in checks)
-    return [
-        check if has_npu or check.id != "npu.overlay" else replace(check, hint=None)
-        for check in checks
-    ]
+
+def _has_npu(checks: list[Check]) -> bool:
+    """Return whether there is an NPU of the generation that overlays are for."""
+    return any(check.id == "npu.generation" and check.passed for check in checks)
 
 
 def _choose_status(checks: list[Check], device: str) -> int:
@@ -127,12 +129,12 @@ def _explain(check: Check) -> str:
 
 def _choose_rows(checks: list[Check]) -> list[Check]:
     """Return what matters: all that is not right, then what is, the NPU's in one row."""
-    from whisper_npu_cli.check import ABSENT, OK, SKIPPED, Check
+    from whisper_npu_cli.check import OK, SKIPPED, Check
 
     right = [check for check in checks if check.status == OK]
     wrong = [check for check in checks if check.status not in (OK, SKIPPED)]
-    if any(check.id == "npu.pci" and check.status == ABSENT for check in wrong):
-        wrong = [check for check in wrong if check.id != "npu.overlay"]
+    if not _has_npu(checks):
+        wrong = [check for check in wrong if check.id != _OVERLAY]
     seen = [check for check in right if check.id.startswith(_NPU) and check.id not in _COMPUTED]
     n_seen = f"{len(seen)} checks passed (--verbose shows them)"
     summary = [Check("npu", OK, n_seen)] if seen else []
