@@ -6,6 +6,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,11 +85,19 @@ def _explain(problems: list[str], lock: dict[str, Any]) -> str:
         [
             f"the overlay cannot be built here: {'; '.join(problems)}",
             "install, into this Python (3.11 to 3.14, x86-64 Linux with glibc 2.35 or newer):",
-            *(f"    {sys.executable} -m pip install {pin}" for pin in pins),
+            *(f"    {_choose_installer()} {pin}" for pin in pins),
             "    xclbinutil: apt install libxrt-utils (Debian trixie-backports, ppa:amd-team/xrt)",
-            "or build in a container: docker build -t whisper-npu-build mlir; see docs/npu.md",
+            "or, from a checkout, in a container: docker build -t whisper-npu-build mlir",
+            "`whisper-npu help npu` tells more",
         ]
     )
+
+
+def _choose_installer() -> str:
+    """Return the command that installs into this Python, in which uv puts no pip."""
+    if find_spec("pip"):
+        return f"{sys.executable} -m pip install"
+    return f"uv pip install --python {sys.executable}"
 
 
 def _file(package: str, inside: str) -> Path:

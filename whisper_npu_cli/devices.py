@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.errors import UsageError, suggest
 
 _NUMBA = "whisper_npu_cli.engines.numba_decoder"
 _REFERENCE = "whisper_npu_cli.engines.reference"
@@ -82,7 +82,8 @@ def find_device(name: str) -> Device:
     for device in DEVICES:
         if device.takes(name):
             return device
-    raise UsageError(f"unknown device {name!r}", hint=f"one of {', '.join(list_devices())}")
+    hint = f"{suggest(name, list_devices())}one of {', '.join(list_devices())}"
+    raise UsageError(f"unknown device {name!r}", hint=hint)
 
 
 def list_effective_options(name: str) -> frozenset[str]:

@@ -186,6 +186,15 @@ class Transcription:
         return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
 
     @property
+    def work_done(self) -> float:
+        """Share of this transcription's work that is done, 0 to 1, with windows in the making."""
+        n_frames = self._stats.n_frames
+        done = self._stages.estimate_done(self._n_decided, n_frames)
+        ends = self._earlier.end_frame, done, n_frames
+        earlier, done, total = (self._count_frames(end) for end in ends)
+        return (done - earlier) / (total - earlier) if total > earlier else 0.0
+
+    @property
     def checkpoint(self) -> Progress:
         """What has been decided so far, for a later transcription to go on from."""
         stages, segments = self._stages, tuple(self._segments)
@@ -224,14 +233,15 @@ class Transcription:
                 self._n_decided = self._stats.n_frames
                 self._is_complete = True
                 return
+            n_before = len(self._segments)
             for segment in decided.segments:
                 (ordered,) = order_times([segment], end_s, info.duration_s)
                 if self._options.vad_starts and self._options.words is None:
                     ordered = move_start(ordered, self._speech)
                 self._segments.append(replace(ordered, id=len(self._segments)))
                 end_s = ordered.end
-                yield self._segments[-1]
             self._n_decided = decided.end_frame
+            yield from self._segments[n_before:]
 
     def _refuse(self) -> None:
         """Raise AudioError where the audio is not what the options ask for."""
@@ -341,6 +351,10 @@ class Transcription:
 
     def _clips(self) -> list[Span]:
         return plan_clips(self._options.clip_timestamps, self._stats.n_frames)
+
+    def _count_frames(self, end: int) -> int:
+        """Return how many frames of the clips come before `end`."""
+        return sum(b - a for a, b in cut_spans(self._clips(), Span(0, end)))
 
     def _speech_windows(self) -> list[Window]:
         vad = self._options.vad

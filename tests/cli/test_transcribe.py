@@ -280,7 +280,7 @@ def test_absent_model_offline(
     assert (result.status, result.stdout) == (1, "")
     assert "model small is not in the cache" in result.stderr
     assert str(tmp_path) in result.stderr
-    assert "--model demo" in result.stderr
+    assert "models list" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from whisper_npu_cli.bench.plot import draw_rect, draw_text
+from whisper_npu_cli.bench.plot import describe_machine, draw_rect, draw_text
 
 OURS = "whisper-npu"
 OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # Okabe and Ito's blue, and grey
@@ -81,15 +81,16 @@ def draw_chart(document: dict[str, Any]) -> str:
     """Return bars of the times-realtime factor as SVG, the fastest first."""
     rows = sorted(document["rows"], key=lambda row: -_compute_speed(document, row))
     scale = _WIDTH / _compute_speed(document, rows[0])
-    height = 50 + len(rows) * _ROW
+    height = 64 + len(rows) * _ROW
     body = [
         draw_text(
             12,
             24,
-            f"{document['model']}, {document['threads']} CPU threads: times realtime "
+            f"{document['model']}: times realtime "
             f"({document['tokens_per_window']} tokens in every 30 s)",
             size=15,
-        )
+        ),
+        draw_text(12, height - 10, describe_machine(document), size=11),
     ]
     for i, row in enumerate(rows):
         y, speed = 40 + i * _ROW, _compute_speed(document, row)

@@ -33,7 +33,7 @@ from tools.speech.steady import write_speech
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import CHUNK_S
-from whisper_npu_cli.environment import collect_versions
+from whisper_npu_cli.environment import collect_versions, read_cpu_name
 
 OURS = "whisper-npu"
 GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}
@@ -296,10 +296,9 @@ def _read_commit(checkout: Path) -> str:
 def _describe_cpu() -> str:
     """Return the processor's name and those of its extensions that matter here."""
     text = Path("/proc/cpuinfo").read_text()
-    name = re.findall(r"model name\s*: (.*)", text)[0]
     flags = re.findall(r"flags\s*: (.*)", text)[0].split()
     known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
-    return f"{name} ({', '.join(known)})"
+    return f"{read_cpu_name()} ({', '.join(known)})"
 
 
 def _write(path: Path, document: dict[str, Any], render: Any) -> None:

@@ -39,7 +39,8 @@ def resolve(name: str, *, offline: bool) -> Path:
         first = "unset HF_HUB_OFFLINE and " if hub.is_offline() else ""
         raise CheckpointError(
             f"model {name} is not in the cache {hub.cache_folder()}",
-            hint=f"{first}run `whisper-npu models pull {name}` online, or use --model {DEMO}",
+            hint=f"{first}run `whisper-npu models pull {name}` online; `whisper-npu models list` "
+            "shows which models are here",
         )
     return hub.download(repository_of(name), name)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from whisper_npu_cli.cli.outputs import ALL, FORMATS
 from whisper_npu_cli.devices import list_devices
 
 
@@ -33,6 +32,8 @@ def _complete_language() -> list[tuple[str, str]]:
 
 def _complete_format(incomplete: str) -> list[str]:
     """Complete the last of several formats with commas between."""
+    from whisper_npu_cli.cli.outputs import ALL, FORMATS  # which reads options by these
+
     before, comma, _ = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in (*FORMATS, ALL)]
 

@@ -212,17 +212,17 @@ class Run:
 
     def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
-        with show_progress(self._title(source), quiet=self.outputs.options.quiet) as show:
+        quiet = self.outputs.options.quiet
+        with show_progress(self._title(source), lambda: job.work_done, quiet=quiet):
             job.begin()  # in which an unreadable input fails, before its title is printed
             for notice in source.notices:
                 self.note(f"{source.name}: {notice}")
-            is_text = not self.outputs.options.as_json
+            is_text = not (self.outputs.options.as_json or self.outputs.options.to_stdout)
             if is_text and not self.outputs.options.as_text and len(self._sources) > 1:
                 self._say(lambda: print(f"==> {source.name} <==", flush=True))
             for segment in chain(progress.segments if progress else (), job):
                 if is_text:
                     self._say(partial(self._print_segment, segment))
-                show(job.progress)
 
     def _title(self, source: Input) -> str:
         """Return the name of an input, after its number where there are several."""
@@ -252,7 +252,9 @@ class Run:
 
         result, written = job.result, list[Path]()
         with job.stopwatch.measure("write"):
-            if result.is_complete:
+            if self.outputs.options.to_stdout:
+                self._say(lambda: self.outputs.print(result.transcript))
+            elif result.is_complete:
                 written = self.outputs.write(source, result.transcript)
             elif job.progress:
                 self._write_partial(source, job)

@@ -45,7 +45,8 @@ def test_ratios_are_taken_within_a_round() -> None:
 def test_chart_shows_the_fastest_first() -> None:
     root = ElementTree.fromstring(draw_chart(document()))
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[1:] == ["whisper-npu greedy", "30.0 x", "peer & co int8 greedy", "12.0 x"]
+    assert texts[1] == "some CPU, 2 threads, 1 January 2026"
+    assert texts[2:] == ["whisper-npu greedy", "30.0 x", "peer & co int8 greedy", "12.0 x"]
 
 
 def test_growth_compares_pairs() -> None:

@@ -180,7 +180,9 @@ def _choose_module(options: WorkerOptions) -> tuple[str, Path | None]:
     if not options.exact:
         return "whisper_npu_cli.engines.npu.worker", None
     if not (CHECKOUT / "mlir" / "simulate").is_dir():
-        raise OverlayError("--exact runs the overlay's sources: only a checkout has them")
+        raise OverlayError(
+            "--exact runs the overlay's sources: only a checkout has what simulates them"
+        )
     return "mlir.simulate.worker", CHECKOUT
 
 

@@ -53,7 +53,7 @@ def _check_stream(runtime: DeviceRuntime, program: Program, spec: StreamSpec) ->
 
 
 def _judge(spec: StreamSpec, got: F32, rows: NDArray[np.int64], want: F32) -> None:
-    hint = "build the overlay anew: make xclbins; then: whisper-npu doctor --selftest"
+    hint = "build the overlay anew: whisper-npu overlays build; then: whisper-npu doctor --selftest"
     counted = spec.valid if spec.op == "layernorm" else spec.n
     got, want = got[:, :counted], want[:, :counted]
     if not np.isfinite(got).all():
