@@ -28,6 +28,8 @@ from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, Str
 STATE = 3 * 256  # fp32 words of attention: maxima, sums, one strip of scores
 STACK = 0x900  # bytes; the default of 1024 overflows silently
 IN_FLIGHT = 2  # output blocks; each has up to two pushes in a queue of four
+OPEN = 1  # what the sequence sets a barrier to once a core's parameters are written
+STEP = 2  # what a core adds after its wait: 3 if the wait leaves the value, 2 if it takes it
 
 
 def words(n: int, dtype: type = np.int32) -> Any:
@@ -125,9 +127,14 @@ class Core:
         self.__dict__.update(kernels)
 
     def run(self, *arguments):
-        """Run the operations whose trip counts are not zero."""
+        """Run the operations whose trip counts are not zero.
+
+        The barrier is stepped off before the work: the sequence opens it again only after all
+        output has arrived, so not before this core is back at its wait.
+        """
         a, b, c, acc, state, rtp, barrier = arguments[:7]  # then the kernels, which it has
-        barrier.wait_for_value(1)
+        barrier.wait_for_value(OPEN)
+        barrier.release_with_value(STEP)
         for _ in range_(rtp[TILES]):
             self.gemm(a, b, c, acc, rtp)
         for _ in range_(rtp[QUERIES]):
@@ -286,7 +293,7 @@ def make_program(spec: StreamSpec) -> Program:
         runtime.start(*workers)
         runtime.inline_ops(set_parameters, rtps)
         for barrier in barriers:
-            runtime.set_barrier(barrier, 1)
+            runtime.set_barrier(barrier, OPEN)
         groups = []
         for i, j in movement.list_blocks():
             group = runtime.task_group()

@@ -183,6 +183,10 @@ class WorkerRuntimeBarrier:
         """Wait in a core."""
         self.port.wait(value)
 
+    def release_with_value(self, value: int) -> None:
+        """Add to the lock in a core."""
+        self.port.release(value)
+
 
 class Worker:
     """The endless program of a core."""

@@ -19,6 +19,7 @@ REAL = {
     iron.Worker: "core_fn fn_args tile while_true stack_size allocation_scheme trace trace_events",
     iron.WorkerRuntimeBarrier: "initial_value",
     iron.WorkerRuntimeBarrier.wait_for_value: "value",
+    iron.WorkerRuntimeBarrier.release_with_value: "value",
     iron.ObjectFifo: "obj_type depth name dims_to_stream dims_from_stream_per_cons plio",
     iron.ObjectFifo.prod: "depth",
     iron.ObjectFifo.cons: "depth dims_from_stream",
