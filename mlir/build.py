@@ -23,8 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlir.toolchain import Toolchain, ToolchainError, find_aie_opt, find_toolchain, read_toml
-from whisper_npu_cli.checkpoints.names import open_checkpoint
-from whisper_npu_cli.checkpoints.random import random_dims
+from whisper_npu_cli.checkpoints.names import find_dims
 from whisper_npu_cli.engines.npu.manifest import (
     Manifest,
     Overlay,
@@ -71,11 +70,7 @@ class BuildError(Exception):
 
 def plan_streams(models: Iterable[str]) -> list[StreamSpec]:
     """Return the streams that the planner asks for, each once."""
-    dims = [
-        open_checkpoint(model, offline=True).dims if model == "demo" else random_dims(model)
-        for model in models
-    ]
-    specs = {spec for one in dims for spec in plan_encoder(one).specs}
+    specs = {spec for model in models for spec in plan_encoder(find_dims(model)).specs}
     return sorted(specs, key=lambda spec: spec.name)
 
 

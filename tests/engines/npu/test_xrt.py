@@ -82,6 +82,11 @@ def test_stale_instructions_are_not_trusted(machine: chip.Chip, manifest: Manife
         check(machine, manifest, SMALL)
 
 
+def test_streams_of_other_models_are_not_loaded(machine: chip.Chip, manifest: Manifest) -> None:
+    (manifest.path.parent / manifest.overlays[0].find_stream(NORM).insts).unlink()
+    assert check(machine, manifest, SMALL) > 0
+
+
 @pytest.mark.parametrize(
     ("kind", "reason", "hint"),
     [

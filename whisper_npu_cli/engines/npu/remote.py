@@ -99,7 +99,7 @@ def load_npu(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder
     """
     if os.environ.get(STANDIN_VARIABLE):
         return load_standin(checkpoint, options)
-    for check in npu_checks(Machine(), options.xclbins):
+    for check in npu_checks(Machine(), options.xclbins, checkpoint.dims):
         if not check.passed:
             why = f"{check.cause} ({check.detail})" if check.cause else check.detail
             raise DeviceError(why, hint=check.hint)
