@@ -28,7 +28,7 @@ from whisper_npu_cli.engines.npu.plan import (
 )
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
 from whisper_npu_cli.engines.npu.spec import TILE, StreamSpec
-from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
+from whisper_npu_cli.engines.npu.trust import SENTINEL, check_list, check_streams
 from whisper_npu_cli.engines.npu.weights import pack_encoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
 from whisper_npu_cli.transcript import DeviceProof
@@ -47,7 +47,14 @@ class NpuEncoder:
 
     leaves_cpu = False  # pyxrt holds the interpreter lock while the device works
 
-    def __init__(self, checkpoint: Checkpoint, runtime: DeviceRuntime, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        runtime: DeviceRuntime,
+        manifest: Manifest,
+        *,
+        chained: bool = True,
+    ) -> None:
         self.dims = checkpoint.dims
         origin = "simulated " if runtime.predicted else ""
         self.name = f"{origin}{runtime.name} bf16"
@@ -56,6 +63,12 @@ class NpuEncoder:
         self._runtime = runtime
         program = runtime.load(manifest.path.parent, self._overlay)
         self.known_answer_ms = check_streams(runtime, program, self._plan.specs)
+        if chained:
+            try:
+                self.known_answer_ms += check_list(runtime, program, self._plan.specs)
+            except DeviceError:  # its context may have failed with it
+                chained = False
+                program = runtime.load(manifest.path.parent, self._overlay)
         self._buffers = {
             name: runtime.alloc(argument.size_bytes)
             for name, argument in self._plan.buffers.items()
@@ -68,7 +81,8 @@ class NpuEncoder:
                 [
                     Command(step.spec.name, tuple(map(self._buffers.__getitem__, step.buffers)))
                     for step in steps
-                ]
+                ],
+                chained=chained,
             )
             for steps in self._plan.lists
         ]
@@ -104,12 +118,11 @@ class NpuEncoder:
         for buffer in (self._buffers[STATES], *results):
             _collect(buffer)
         self._read_cross(self._read_states(window.states), window)
-        n_commands = sum(run_list.n_commands for run_list in self._lists)
         return DeviceProof(
             self._runtime.name,
             self._overlay.sha256,
-            len(self._lists),
-            n_commands,
+            sum(run_list.n_submissions for run_list in self._lists),
+            sum(run_list.n_commands for run_list in self._lists),
             device_ms,
             self._runtime.predicted,
             1000 * (thread_time() - start - lists_s),

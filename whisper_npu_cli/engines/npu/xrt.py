@@ -101,17 +101,16 @@ class _Mapping:
 
 
 class XrtRunList:
-    """Bound commands, submitted together where XRT has run lists, else one by one."""
+    """Bound commands, submitted together as `runlist`, or one by one without one."""
 
-    def __init__(self, runtime: XrtRuntime, context: Any, runs: Sequence[Any]) -> None:
+    def __init__(self, runtime: XrtRuntime, runs: Sequence[Any], runlist: Any) -> None:
         self.n_commands = len(runs)
+        self.n_submissions = 1 if runlist else len(runs)
         self._runtime = runtime
         self._runs = runs
-        self._list = None
-        if hasattr(runtime.pyxrt, "runlist"):
-            self._list = runtime.pyxrt.runlist(context)
-            for run in runs:
-                self._list.add(run)
+        self._list = runlist
+        for run in runs if runlist else ():
+            runlist.add(run)
 
     def run(self, timeout_s: float) -> float:
         """Run all commands; return device milliseconds."""
@@ -170,11 +169,12 @@ class XrtProgram:
         buffer.to_device()
         return buffer
 
-    def run_list(self, commands: Sequence[Command]) -> XrtRunList:
-        """Bind `commands` for repeated execution."""
+    def run_list(self, commands: Sequence[Command], *, chained: bool) -> XrtRunList:
+        """Bind `commands` for repeated execution, together if `chained` and XRT has run lists."""
+        make_list = getattr(self._runtime.pyxrt, "runlist", None) if chained else None
         with _translate_errors("XRT refused a command"), _raise_bank_warnings():
             runs = [self._bind(command) for command in commands]
-            return XrtRunList(self._runtime, self._context, runs)
+            return XrtRunList(self._runtime, runs, make_list and make_list(self._context))
 
     def _bind(self, command: Command) -> Any:
         """Make a run; the types are checked here, for pyxrt skips what it cannot convert."""
