@@ -69,8 +69,8 @@ REASONS = {
     "no-device": "XRT sees no NPU",
     "no-context": "err=-22",
     "bank": "another memory bank",
-    "error": "runlist failed execution (ERT_CMD_STATE_ERROR)",
-    "hang": "runlist failed execution (ERT_CMD_STATE_TIMEOUT)",
+    "error": "ended a command with ERT_CMD_STATE_ERROR",
+    "hang": "ended a command with ERT_CMD_STATE_TIMEOUT",
     "freeze": "did not answer within",  # in the second worker, which submits no run lists
     "die": "worker process died",
     "zeros": "failed its known-answer test",
