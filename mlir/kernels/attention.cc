@@ -5,9 +5,9 @@
 // Only a strip of 4 queries x 64 keys is held at a time (1 KB): a whole tile of fp32 scores would
 // take 16 KB, and with A, B, C and the accumulators 56 of 64 KB are spoken for.
 //
-// Budget of softmax_tile, 64 queries x 64 keys: 2176 multiplications (scores and sums) and 3360
-// other vector operations, 13 for 16 probabilities; 12.8 k cycles predicted (simulate/cost.py),
-// beside 5.8 k of multiply_tile for the values.
+// Budget of softmax_tile, 64 queries x 64 keys: 2176 matrix multiplications (scores and sums) and
+// 4224 moves, integer operations and permutations, 13 for 16 probabilities; 14.6 k cycles predicted
+// (simulate/cost.py), beside 5.8 k of multiply_tile for the values.
 
 #include "tile.hpp"
 
@@ -21,16 +21,17 @@ constexpr unsigned SCORES = 2 * STRIPS * BLOCK;
 constexpr float LOWEST = -120.0f;  // exponent below which a probability counts as zero
 constexpr float START = -1e30f;
 
-// 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16
+// 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16. The
+// integer part is added to the exponent of the rounded power, which stays a normal number.
 Half exp2(const Block& x) {
-    const Block limited = aie::max(x, splat(LOWEST));
+    const Block limited = limit_below(x, LOWEST);
     const Rounded n(limited);
     const Half f = to_half(aie::sub(limited, n.value));
-    Block p = multiply_add(EXP2[2], f, to_half(splat(EXP2[3])));
+    Block p = multiply_add(EXP2[2], f, splat_half(EXP2[3]));
     p = multiply_add(EXP2[1], f, to_half(p));
     p = multiply_add(EXP2[0], f, to_half(p));
-    return to_half(
-        aie::add(p.cast_to<int32_t>(), aie::upshift(n.integer, 23)).cast_to<float>());
+    const auto exponent = aie::accum<acc64, BLOCK>(n.integer, 7).to_vector<int16_t>();
+    return aie::add(to_half(p).cast_to<int16_t>(), exponent).cast_to<bfloat16>();
 }
 
 void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
@@ -46,10 +47,20 @@ void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
     }
 }
 
-Block strip_maximum(const float* scores, unsigned blocks) {
-    Block top = aie::load_v<BLOCK>(scores);
-    for (unsigned j = 1; j < blocks; ++j) top = aie::max(top, aie::load_v<BLOCK>(scores + j * BLOCK));
-    return combine_rows(top, [](const auto& x, const auto& y) { return aie::max(x, y); });
+// The largest of `old` and the scores, by row. Of any that are not negative, the largest integer is
+// the largest number; of negative ones alone, the smallest unsigned integer is.
+Block strip_maximum(const Block& old, const float* scores, unsigned blocks) {
+    Bits top = bits_of(old);
+    Unsigned least = old.cast_to<uint32_t>();
+    for (unsigned j = 0; j < blocks; ++j) {
+        const Bits bits = aie::load_v<BLOCK>(as_integers(scores + j * BLOCK));
+        top = aie::max(top, bits);
+        least = aie::min(least, bits.cast_to<uint32_t>());
+    }
+    top = combine_rows(top, [](const auto& x, const auto& y) { return aie::max(x, y); });
+    least = combine_rows(least, [](const auto& x, const auto& y) { return aie::min(x, y); });
+    const auto negative = aie::lt(top, splat_bits(0));
+    return aie::select(top, least.cast_to<int32_t>(), negative).cast_to<float>();
 }
 
 void rescale(float* acc, float* sum, const Bits& n) {
@@ -103,9 +114,9 @@ void softmax_tile(const bfloat16* q, const bfloat16* k, bfloat16* p, float* acc,
     for (unsigned i = 0; i < STRIPS; ++i) {
         score_strip(q + i * TILE * 4, k, scores);
         const Block old = aie::load_v<BLOCK>(state + i * BLOCK);
-        const Block top = aie::max(old, ceil(strip_maximum(scores, blocks)));
+        const Block top = ceil(strip_maximum(old, scores, blocks));  // `old` is an integer
         aie::store_v(state + i * BLOCK, top);
-        const Rounded shift(aie::max(aie::sub(old, top), splat(LOWEST)));
+        const Rounded shift(limit_below(aie::sub(old, top), LOWEST));
         rescale(acc + i * STRIP, state + SUMS + i * BLOCK, shift.integer);
         probabilities(scores, top, blocks, p + i * TILE * 4, state + SUMS + i * BLOCK);
     }

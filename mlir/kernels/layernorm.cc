@@ -59,7 +59,7 @@ void finish_rows(float* sums, int32_t inverse) {
         const Block square =
             aie::mul(add_four(aie::load_v<BLOCK>(row + SQUARES)), factor).to_vector<float>();
         const Block spread = aie::sub(square, aie::mul(mean, mean).to_vector<float>());
-        const Block variance = aie::max(spread, splat(0.0f));
+        const Block variance = aie::max(bits_of(spread), splat_bits(0)).cast_to<float>();
         aie::store_v(row + SUMS, mean);
         aie::store_v(row + SQUARES, reciprocal_root(aie::add(variance, splat(EPSILON))));
     }
