@@ -4,7 +4,9 @@ The array is the same for every operation; only the sequence, which moves data b
 memory and the array and sets the run-time parameters, differs. `spec.py` defines the
 operations and layouts, `mlir/README.md` draws this file.
 
-    python -m mlir.designs.whisper '{"op": "gemm", "m": 1536, ...}'   prints the MLIR of a stream
+    python -m mlir.designs.whisper '{"op": "gemm", "m": 1536, ...}' gemm attention layernorm
+
+prints the MLIR of a stream, for the array whose cores hold the operations named.
 
 Everything moves as 4-byte words: a DMA knows no bf16, and neither does the calling convention.
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -119,11 +122,25 @@ KERNELS = {
 }
 
 
-class Core:
-    """What one core does between two waits for the barrier: `run` and its three operations."""
+OPERATIONS = {
+    "gemm": (
+        *("start_tile", "multiply_tile", "gelu_tile"),
+        *("add_residual", "store_f32", "store_operand"),
+    ),
+    "attention": (
+        *("copy_tile", "start_attention", "softmax_tile"),
+        *("multiply_tile", "finish_attention"),
+    ),
+    "layernorm": ("start_rows", "add_rows", "finish_rows", "normalise_rows"),
+}
 
-    def __init__(self, column: int, kernels: dict[str, Kernel]) -> None:
+
+class Core:
+    """What one core does between two waits for the barrier: `run` and its operations."""
+
+    def __init__(self, column: int, operations: Sequence[str], kernels: dict[str, Kernel]) -> None:
         self.column = column
+        self.operations = operations
         self.__dict__.update(kernels)
 
     def run(self, *arguments):
@@ -135,12 +152,15 @@ class Core:
         a, b, c, acc, state, rtp, barrier = arguments[:7]  # then the kernels, which it has
         barrier.wait_for_value(OPEN)
         barrier.release_with_value(STEP)
-        for _ in range_(rtp[TILES]):
-            self.gemm(a, b, c, acc, rtp)
-        for _ in range_(rtp[QUERIES]):
-            self.attention(a, b, c, acc, state, rtp)
-        for _ in range_(rtp[STRIPES]):
-            self.layernorm(a, b, c, acc, rtp)
+        if "gemm" in self.operations:
+            for _ in range_(rtp[TILES]):
+                self.gemm(a, b, c, acc, rtp)
+        if "attention" in self.operations:
+            for _ in range_(rtp[QUERIES]):
+                self.attention(a, b, c, acc, state, rtp)
+        if "layernorm" in self.operations:
+            for _ in range_(rtp[STRIPES]):
+                self.layernorm(a, b, c, acc, rtp)
 
     def gemm(self, a, b, c, acc, rtp):
         """Compute one output tile: bias, K, epilogue."""
@@ -253,10 +273,11 @@ def choose_parameters(spec: StreamSpec) -> dict[int, int]:
 
 
 def make_workers(
-    cores: dict[Any, Any],
+    cores: dict[Any, Any], operations: Sequence[str]
 ) -> tuple[list[Worker], list[Buffer], list[WorkerRuntimeBarrier]]:
     """Return the workers of `cores`, with their run-time parameters and their barriers."""
-    kernels = {name: Kernel(name, *rest) for name, rest in KERNELS.items()}
+    names = dict.fromkeys(name for operation in operations for name in OPERATIONS[operation])
+    kernels = {name: Kernel(name, *KERNELS[name]) for name in names}
     workers, rtps, barriers = [], [], []
     for (column, row), fifos in cores.items():
         where = f"{column}_{row}"
@@ -268,15 +289,15 @@ def make_workers(
         ]
         # kernels are arguments too: only what is an argument is declared in the module
         arguments = [*fifos, *buffers, rtps[-1], barriers[-1], *kernels.values()]
-        core = Core(column, kernels)
+        core = Core(column, operations, kernels)
         workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
     return workers, rtps, barriers
 
 
-def make_program(spec: StreamSpec) -> Program:
-    """Return the array with the sequence of `spec`."""
+def make_program(spec: StreamSpec, operations: Sequence[str] = tuple(OPERATIONS)) -> Program:
+    """Return the array with the sequence of `spec`; its cores hold `operations`."""
     a_in, b_in, c_out, cores = make_fifos()
-    workers, rtps, barriers = make_workers(cores)
+    workers, rtps, barriers = make_workers(cores, operations)
     values = choose_parameters(spec)
 
     def set_parameters(*all_rtps: Buffer) -> None:
@@ -315,4 +336,4 @@ def make_program(spec: StreamSpec) -> Program:
 
 
 if __name__ == "__main__":
-    print(make_program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())
+    print(make_program(StreamSpec(**json.loads(sys.argv[1])), sys.argv[2:]).resolve_program())

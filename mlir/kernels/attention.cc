@@ -23,7 +23,7 @@ constexpr float START = -1e30f;
 
 // 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16. The
 // integer part is added to the exponent of the rounded power, which stays a normal number.
-Half exp2(const Block& x) {
+INLINE Half exp2(const Block& x) {
     const Block limited = limit_below(x, LOWEST);
     const Rounded n(limited);
     const Half f = to_half(aie::sub(limited, n.value));
@@ -34,14 +34,16 @@ Half exp2(const Block& x) {
     return aie::add(to_half(p).cast_to<int16_t>(), exponent).cast_to<bfloat16>();
 }
 
-void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
+INLINE void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
     for (unsigned j = 0; j < STRIPS; j += 4) {
         Mmul sums[4];
         for (unsigned step = 0; step < TILE / 8; ++step) {
             const auto left = aie::load_v<OPERAND>(q + step * OPERAND);
+#pragma GCC unroll 4
             for (unsigned x = 0; x < 4; ++x)
                 sums[x].mac(left, aie::load_v<OPERAND>(k + (step * STRIPS + j + x) * OPERAND));
         }
+#pragma GCC unroll 4
         for (unsigned x = 0; x < 4; ++x)
             aie::store_v(scores + (j + x) * BLOCK, sums[x].to_vector<float>());
     }
@@ -49,7 +51,7 @@ void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
 
 // The largest of `old` and the scores, by row. Of any that are not negative, the largest integer is
 // the largest number; of negative ones alone, the smallest unsigned integer is.
-Block strip_maximum(const Block& old, const float* scores, unsigned blocks) {
+INLINE Block strip_maximum(const Block& old, const float* scores, unsigned blocks) {
     Bits top = bits_of(old);
     Unsigned least = old.cast_to<uint32_t>();
     for (unsigned j = 0; j < blocks; ++j) {
@@ -63,7 +65,7 @@ Block strip_maximum(const Block& old, const float* scores, unsigned blocks) {
     return aie::select(top, least.cast_to<int32_t>(), negative).cast_to<float>();
 }
 
-void rescale(float* acc, float* sum, const Bits& n) {
+INLINE void rescale(float* acc, float* sum, const Bits& n) {
     if (aie::reduce_min(n) == 0) return;  // the usual case after the first few tiles of keys
     aie::store_v(sum, scale_exponent(aie::load_v<BLOCK>(sum), n));
     for (unsigned j = 0; j < STRIPS; ++j)
@@ -71,12 +73,13 @@ void rescale(float* acc, float* sum, const Bits& n) {
 }
 
 // probabilities of a strip in the order of A, zero beyond the valid keys; sums by a column of ones
-void probabilities(const float* scores, const Block& maximum, unsigned blocks, bfloat16* p,
+INLINE void probabilities(const float* scores, const Block& maximum, unsigned blocks, bfloat16* p,
                    float* sum) {
     const auto ones = aie::broadcast<bfloat16, OPERAND>(bfloat16(1.0f));
     Mmul total(aie::load_v<BLOCK>(sum));
     for (unsigned j = 0; j < STRIPS; j += 2) {
         Half pair[2];
+#pragma GCC unroll 2
         for (unsigned x = 0; x < 2; ++x)
             pair[x] = j + x < blocks
                           ? exp2(aie::sub(aie::load_v<BLOCK>(scores + (j + x) * BLOCK), maximum))
@@ -91,12 +94,12 @@ void probabilities(const float* scores, const Block& maximum, unsigned blocks, b
 
 extern "C" {
 
-void copy_tile(const bfloat16* from, bfloat16* to) {
+[[gnu::cold]] void copy_tile(const bfloat16* from, bfloat16* to) {
     for (unsigned at = 0; at < TILE * TILE; at += OPERAND)
         aie::store_v(to + at, aie::load_v<OPERAND>(from + at));
 }
 
-void start_attention(float* acc, float* state) {
+[[gnu::cold]] void start_attention(float* acc, float* state) {
     for (unsigned at = 0; at < TILE * TILE; at += BLOCK) aie::store_v(acc + at, splat(0.0f));
     for (unsigned at = 0; at < SUMS; at += BLOCK) {
         aie::store_v(state + at, splat(START));
@@ -122,7 +125,7 @@ void softmax_tile(const bfloat16* q, const bfloat16* k, bfloat16* p, float* acc,
     }
 }
 
-void finish_attention(const float* acc, const float* state, bfloat16* out) {
+[[gnu::cold]] void finish_attention(const float* acc, const float* state, bfloat16* out) {
     aie::set_rounding(aie::rounding_mode::conv_even);
     for (unsigned i = 0; i < STRIPS; ++i) {
         const Split factor(reciprocal(aie::load_v<BLOCK>(state + SUMS + i * BLOCK)));

@@ -7,7 +7,7 @@
 namespace {
 
 // 2^f for |f| <= 1/2, to 16 bits: the last factor is exact to that, the others need less
-Block exp2_near_zero(const Block& f) {
+INLINE Block exp2_near_zero(const Block& f) {
     const Split split(f);
     Block p = multiply_add(EXP2[2], split.high, splat_half(EXP2[3]));
     p = multiply_add(EXP2[1], split.high, to_half(p));
@@ -18,28 +18,29 @@ struct Piece {
     Block centre, c[4];
 };
 
-Piece choose_piece(const Bits& t) {
+INLINE Piece choose_piece(const Bits& t) {
     const auto first = aie::lt(t, splat_bits(bits_of(GELU_EDGES[0])));
     const auto second = aie::lt(t, splat_bits(bits_of(GELU_EDGES[1])));
-    const auto pick = [&](float a, float b, float c) {
+    const auto pick = [&](float a, float b, float c) __attribute__((always_inline)) {
         return aie::select(aie::select(splat(c), splat(b), second), splat(a), first);
     };
     Piece out;
     out.centre = pick(GELU_CENTRES[0], GELU_CENTRES[1], GELU_CENTRES[2]);
+#pragma GCC unroll 4
     for (unsigned i = 0; i < 4; ++i) out.c[i] = pick(GELU[0][i], GELU[1][i], GELU[2][i]);
     return out;
 }
 
 // 0 for x < 0, else x: -0 and what is not a number stay. Less 1, the bits of negative numbers are
 // those from the least integer to the bits of minus infinity.
-Block clamp_negative(const Bits& x) {
-    const auto negative = aie::lt(aie::sub(x, splat_bits(1)), splat_bits(bits_of(-INFINITY)));
+INLINE Block clamp_negative(const Bits& x) {
+    const auto negative = aie::lt(aie::sub(x, splat_bits(1)), splat_bits(bits_of(-__builtin_inff())));
     return aie::select(x, splat_bits(0), negative).cast_to<float>();
 }
 
 // max(x, 0) - t * Phi(-t) with t = |x|, no table: 30 products and sums, and 52 moves, integer
 // operations and selections for 16 values
-Block gelu(const Bits& x) {
+INLINE Block gelu(const Bits& x) {
     const Bits magnitude = aie::bit_and(x, splat_bits(0x7fffffff));
     const Bits limited = aie::min(magnitude, splat_bits(bits_of(GELU_LIMIT)));
     const Piece piece = choose_piece(limited);

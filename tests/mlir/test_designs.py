@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlir.simulate import limits
-from mlir.simulate.iron import DesignError
+from mlir.simulate.iron import DesignError, Kernel
 from mlir.simulate.run import load_design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
 from whisper_npu_cli.engines.npu import layout, numerics
@@ -98,6 +98,18 @@ def test_layernorm(valid: int) -> None:
     out = output(spec)
     run_stream(spec, [layout.pack_c(x), out])
     assert np.array_equal(unpack_a(out), numerics.layernorm(x, valid))
+
+
+@pytest.mark.parametrize("operations", [("gemm", "layernorm"), ("gemm",)])
+def test_cores_with_some_of_the_operations(operations: tuple[str, ...]) -> None:
+    spec = StreamSpec("gemm", M, K, 256, "gelu")
+    buffers, wanted = gemm_buffers(spec)
+    program = load_design().make_program(spec, operations)
+    run_program(program, buffers)
+    assert np.array_equal(unpack_a(buffers[-1]), wanted)
+    kernels = {kernel.name for kernel in program.runtime.workers[0].of(Kernel)}
+    assert "softmax_tile" not in kernels
+    assert ("add_rows" in kernels) == ("layernorm" in operations)
 
 
 def test_a_run_is_repeatable_to_the_cycle() -> None:
