@@ -225,7 +225,7 @@ def extract_patches(mel: F32, rows: int, cols: int) -> layout.U16:
 def choose_overlays(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> dict[StreamSpec, Overlay]:
     """Return the overlay of each stream: one for all where there is one.
 
-    OverlayError names a stream that none has. Another overlay on the array is another context, which takes its time.
+    OverlayError names a stream that none has. A change of overlays is one of contexts.
     """
     for overlay in manifest.overlays:
         if all(overlay.find_stream(spec) for spec in specs):
