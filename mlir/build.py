@@ -47,12 +47,12 @@ COMPILE = (
     "-fno-unroll-loops",
     "-fstack-usage",
 )
-LOWER = (
+LOWER = "--alloc-scheme=basic-sequential"  # bank-aware may leave no room for kernels' constants
+DEFAULTS = (  # what mlir-aie 1.4 does unasked, and has no options for
     "--no-compile-host",
     "--no-xchesscc",
     "--no-xbridge",
     "--dynamic-objFifos",  # loops with bounds known only at run time
-    "--alloc-scheme=basic-sequential",  # bank-aware may leave no room for the kernels' constants
 )
 # What aiecc does before it needs Peano, as passes of aie-opt: first the array, then the sequence.
 ARRAY = (
@@ -154,19 +154,27 @@ def lower(
     """Make the instructions of a stream, and with the first one the xclbin of all."""
     source = folder / f"{spec.name}.mlir"
     source.write_text(print_mlir(spec, row), encoding="utf-8")
-    made = ["--aie-generate-npu-insts", f"--npu-insts-name={spec.name}.insts.bin"]
+    command = [tools.aiecc, LOWER, f"--peano={tools.peano}", "--tmpdir=work"]
+    command += [option for option in DEFAULTS if option in tools.options]
+    command += [_ask_for(tools, "npu-insts"), f"--npu-insts-name={spec.name}.insts.bin"]
     if with_xclbin:
-        made += ["--aie-generate-xclbin", "--xclbin-name=overlay.xclbin"]
-        made += [f"--xclbin-kernel-name={KERNEL}"]
-    else:
-        made += ["--no-compile"]  # the array's part is the same for every stream
-    command = [tools.aiecc, *LOWER, f"--peano={tools.peano}", *made, "--tmpdir=work", source.name]
+        command += [_ask_for(tools, "xclbin"), "--xclbin-name=overlay.xclbin"]
+        command += [f"--xclbin-kernel-name={KERNEL}"]
+    elif "--no-compile" in tools.options:  # the array's part is the same for every stream
+        command += ["--no-compile"]
+    command += [source.name]
     try:
         _run(command, cwd=folder)
     except BuildError as error:
         if any(mark in str(error) for mark in OVERFLOWS):
             raise ProgramError(_explain_overflow(tools, folder)) from error
         raise
+
+
+def _ask_for(tools: Toolchain, output: str) -> str:
+    """Return aiecc's option that asks for an output: 1.4 renamed it (mlir-aie #3364)."""
+    old = f"--aie-generate-{output}"
+    return old if old in tools.options else f"--get-{output}"
 
 
 def _explain_overflow(tools: Toolchain, folder: Path) -> str:

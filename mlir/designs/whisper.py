@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from aie.iron import Buffer, Kernel, ObjectFifo, Program, Runtime, Worker, WorkerRuntimeBarrier
+from aie.iron import Buffer, Kernel, ObjectFifo, Program, Worker, WorkerRuntimeBarrier
 from aie.iron.controlflow import range_
 from aie.iron.device import NPU1, Tile
 
+from mlir.designs import sequence as sequences
 from mlir.designs.movement import ROWS, WORDS, Movement
+from mlir.designs.sequence import End
 from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
 
 # ---------------------------------------------------------------------------------- shapes
@@ -306,33 +308,36 @@ def make_program(spec: StreamSpec, operations: Sequence[str] = tuple(OPERATIONS)
                 rtp[index] = value
 
     movement = Movement(spec)
-    runtime = Runtime()
-    types = [words(argument.size_bytes // 4) for argument in spec.arguments]
-    with runtime.sequence(*types) as handles:
+    a_ends = [End(fifo, Tile(row, 0), fills=True) for row, fifo in enumerate(a_in)]
+    b_ends = [End(fifo, Tile(column, 0), fills=True) for column, fifo in enumerate(b_in)]
+    c_ends = [End(fifo, Tile(column, 0), fills=False) for column, fifo in enumerate(c_out)]
+
+    def steps(sequence, *buffers):
         roles = (argument.role for argument in spec.arguments)
-        data = dict(zip(roles, handles, strict=True))
-        runtime.start(*workers)
-        runtime.inline_ops(set_parameters, rtps)
+        data = dict(zip(roles, buffers, strict=True))
+        sequence.write(set_parameters, rtps)
         for barrier in barriers:
-            runtime.set_barrier(barrier, OPEN)
+            sequence.set(barrier, OPEN)
         groups = []
         for i, j in movement.list_blocks():
-            group = runtime.task_group()
+            group = sequence.open_group()
             groups.append(group)
-            for row, fifo in enumerate(a_in):
+            for row, end in enumerate(a_ends):
                 for role, tap in movement.feed_a(i, j, row):
-                    runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(row, 0))
-            for column, fifo in enumerate(b_in):
+                    sequence.fill(end, data[role], tap, group)
+            for column, end in enumerate(b_ends):
                 role, tap = movement.feed_b(j, column)
-                runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(column, 0))
-            for column, fifo in enumerate(c_out):
+                sequence.fill(end, data[role], tap, group)
+            for column, end in enumerate(c_ends):
                 role, tap = movement.collect_c(i, j, column)
-                runtime.drain(fifo.cons(), data[role], tap, group, wait=True, tile=Tile(column, 0))
+                sequence.drain(end, data[role], tap, group)
             if len(groups) == IN_FLIGHT:
-                runtime.finish_task_group(groups.pop(0))
+                sequence.finish(groups.pop(0))
         for group in groups:
-            runtime.finish_task_group(group)
-    return Program(NPU1(), runtime)
+            sequence.finish(group)
+
+    types = [words(argument.size_bytes // 4) for argument in spec.arguments]
+    return sequences.make_program(NPU1(), workers, types, [*a_ends, *b_ends, *c_ends], steps)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mlir import build
-from mlir.toolchain import Toolchain, find_toolchain, read_toml
+from mlir.toolchain import Toolchain, ToolchainError, find_toolchain, list_options, read_toml
 from whisper_npu_cli.engines.npu.encoder import choose_overlays
 from whisper_npu_cli.engines.npu.manifest import load_manifest, verify
 from whisper_npu_cli.engines.npu.spec import StreamSpec
@@ -26,7 +26,16 @@ ROW: dict[str, Any] = {
     "operations": ["gemm", "attention", "layernorm"],
 }
 SPLIT = {**ROW, "splits": [["gemm attention layernorm"], ["gemm layernorm", "attention"]]}
+HELP = """OVERVIEW: stand-in
+OPTIONS:
+  --aie-generate-npu-insts  - Generate instructions
+  --aie-generate-xclbin     - Generate xclbin
+  --no-compile              - Disable compiling
+  --no-xchesscc             - Use Peano
+  --dynamic-objFifos=<x>    - Lower dynamically
+"""
 AIECC = """#!/bin/sh
+if [ "$1" = --help-hidden ]; then cat "$0.help"; exit; fi
 echo "$@" >> {log}
 for source; do :; done
 if grep -q FAIL "$source"; then echo "aiecc: no room" >&2; exit 1; fi
@@ -60,13 +69,16 @@ class Tools:
         self.bin = folder / "bin"
         self.set_sizes()
         self.set_overflow("")
-        self.found = Toolchain(str(self.bin / "aiecc"), folder, folder, {"mlir-aie": "1.3.4"})
+        aiecc = str(self.bin / "aiecc")
+        options = list_options(aiecc)
+        self.found = Toolchain(aiecc, folder, folder, {"mlir-aie": "1.3.4"}, options)
 
     def set_sizes(self, stack: int = 256, text: int = 12_000) -> None:
         self.write("clang++", CLANG.format(stack=stack))
         self.write("llvm-size", SIZE.format(text=text))
 
     def set_overflow(self, message: str) -> None:
+        self.write("aiecc.help", HELP)
         self.write("aiecc", AIECC.format(log=self.log, overflow=message))
 
     def runs(self) -> list[str]:
@@ -277,3 +289,41 @@ def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlir.toolchain.version", lambda _: "0.0.1")
     with pytest.raises(Exception, match=r"mlir_aie is 0.0.1, the lock says 1.3.4"):
         find_toolchain()
+
+
+@pytest.mark.parametrize(
+    ("mlir_aie", "peano", "refusal"),
+    [
+        ("1.3.4", "21.0.0.2026062301+cb664e8c", ""),
+        ("1.4.2", "22.0.0.2026081401", ""),
+        ("1.3.4", "21.0.0.2026062401+fdf257de", "llvm-aie 21.0.0.2026062401 miscompiles calls"),
+        ("1.3.4", "21.0.0.2026070701", "llvm-aie 21.0.0.2026070701 miscompiles calls"),
+        ("1.4.0", "21.0.0.2026070801", ""),
+        ("1.3.3", "21.0.0.2026062301", "mlir_aie is 1.3.3, the lock says 1.3.4"),
+    ],
+)
+def test_compilers_that_are_known_to_be_bad_are_refused(
+    monkeypatch: pytest.MonkeyPatch, mlir_aie: str, peano: str, refusal: str
+) -> None:
+    found = {"mlir_aie": mlir_aie, "llvm-aie": peano}
+    monkeypatch.setattr("mlir.toolchain.version", found.__getitem__)
+    with pytest.raises(ToolchainError) as refused:  # at least xclbinutil is absent
+        monkeypatch.setenv("PATH", "")
+        find_toolchain()
+    assert refusal in str(refused.value)
+    assert str(refused.value).count("miscompiles") == ("miscompiles" in refusal)
+    assert ("the lock says" in str(refused.value)) == ("the lock says" in refusal)
+
+
+def test_aiecc_is_given_the_options_that_it_has(tools: Tools, target: Path) -> None:
+    build.build(tools.found, "whisper", ROW, target)
+    first, second, *_ = (set(run.split()) for run in tools.runs())
+    assert {"--aie-generate-xclbin", "--no-xchesscc", "--dynamic-objFifos"} <= first
+    assert "--no-compile" in second - first
+    assert "--no-xbridge" not in first  # not in its help
+    tools.log.unlink()
+    build.build(replace(tools.found, options=frozenset()), "newer", ROW, target)
+    first, second, *_ = (set(run.split()) for run in tools.runs())
+    assert {"--get-xclbin", "--get-npu-insts"} <= first
+    assert not {"--no-xchesscc", "--dynamic-objFifos", "--no-compile"} & (first | second)
+    assert "--get-xclbin" not in second
