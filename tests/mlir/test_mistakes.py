@@ -10,7 +10,13 @@ import pytest
 from mlir.simulate import limits
 from mlir.simulate.iron import Buffer, DesignError, Kernel, ObjectFifo, Tile
 from mlir.simulate.run import run_program
-from mlir.simulate.runtime import Runtime, TensorAccessPattern, install
+from mlir.simulate.runtime import (
+    CallbackRuntime,
+    Runtime,
+    TensorAccessPattern,
+    install,
+    make_group,
+)
 from tests.support.copy_design import WORDS, Copy, N, pass_barrier, run, words
 
 
@@ -185,6 +191,17 @@ def test_branches_on_fifos_are_refused() -> None:
     install()
     with pytest.raises(ImportError, match="use range_ with 0 or 1 turns"):
         from aie.helpers.dialects.scf import if_  # noqa: F401
+
+
+def test_only_the_callback_moves_data() -> None:
+    """What mlir-aie 1.4 lets the function of a Runtime do, and nobody else."""
+    fifo, tap = ObjectFifo(words(4), 1, "f"), TensorAccessPattern([4], 0, [4], [1])
+    with pytest.raises(DesignError, match="only the function that Runtime was given"):
+        fifo.prod(tile=Tile(0, 0)).fill(None, tap=tap, group=None)
+    with pytest.raises(DesignError, match="only the function that Runtime was given"):
+        make_group()
+    with pytest.raises(DesignError, match="not finished"):
+        CallbackRuntime(lambda _: make_group(), [words(4)])
 
 
 def test_a_task_group_must_be_finished() -> None:
