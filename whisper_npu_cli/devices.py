@@ -28,7 +28,7 @@ class Device:
     encoder: str  # load(checkpoint, options) -> Encoder; DeviceError where it cannot be used here
     decoder: str = f"{_NUMBA}.decoder:load"  # load(checkpoint, options) -> Decoder
     kernels: str = f"{_NUMBA}.decoder:list_kernels"  # list_kernels(options), for numba to compile
-    checks: str = ""  # checks(machine, xclbins) -> Iterator[Check], for the doctor
+    checks: str = ""  # checks(machine, xclbins, dims) -> Iterator[Check], for the doctor
 
     def takes(self, name: str) -> bool:
         """Return whether this is the row of the device `name`."""

@@ -12,7 +12,13 @@ from pathlib import Path
 from whisper_npu_cli.checkpoints import formats, hub
 from whisper_npu_cli.checkpoints.caches import ALIASES, find_copies
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.checkpoints.random import RANDOM_PREFIX, random_checkpoint, random_dims
+from whisper_npu_cli.checkpoints.random import (
+    RANDOM_PREFIX,
+    RANDOM_SIZES,
+    random_checkpoint,
+    random_dims,
+)
+from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.errors import CheckpointError, suggest
 
 DEMO = "demo"
@@ -26,6 +32,11 @@ def open_checkpoint(name: str, *, offline: bool) -> Checkpoint:
     if name.startswith(RANDOM_PREFIX):
         return random_checkpoint(random_dims(name.removeprefix(RANDOM_PREFIX)), name=name)
     return formats.load(resolve(name, offline=offline), name)
+
+
+def find_dims(name: str) -> ModelDims:
+    """Return a model's dimensions: those of a published size need no file, others no network."""
+    return random_dims(name) if name in RANDOM_SIZES else open_checkpoint(name, offline=True).dims
 
 
 def resolve(name: str, *, offline: bool) -> Path:

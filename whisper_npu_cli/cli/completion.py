@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from whisper_npu_cli.devices import list_devices
 
+FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc", "md")  # of written files
+ALL = "all"
+
 
 def complete_model() -> list[str]:
     """Return the models of the caches, and the one that comes with the program."""
@@ -32,8 +35,6 @@ def _complete_language() -> list[tuple[str, str]]:
 
 def _complete_format(incomplete: str) -> list[str]:
     """Complete the last of several formats with commas between."""
-    from whisper_npu_cli.cli.outputs import ALL, FORMATS  # which reads options by these
-
     before, comma, _ = incomplete.rpartition(",")
     return [f"{before}{comma}{name}" for name in (*FORMATS, ALL)]
 

@@ -118,9 +118,11 @@ def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
     if times:
         total_ms, (_, proof) = sum(ms for ms, _ in times), times[0]
         origin = "predicted, not measured" if proof.predicted else "measured"
+        single = proof.n_submissions == proof.n_commands
+        how = "; commands one by one, for run lists do not work here" * single
         print_notice(
             f"{proof.device}: {len(times)} of {len(proofs)} windows, "
-            f"{total_ms / len(times):.1f} ms each ({origin})"
+            f"{total_ms / len(times):.1f} ms each ({origin}){how}"
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisper_npu_cli.cli.completion import ALL, FORMATS
 from whisper_npu_cli.cli.fields import find_changed
 from whisper_npu_cli.errors import OutputError, UsageError, suggest
 from whisper_npu_cli.fields import Options, option
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from whisper_npu_cli.transcript import Segment, Transcript
 
 _MAX_STEM_BYTES = 220  # file systems take 255, of which ".track12.partial.progress" has 25
-FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc", "md")
-ALL = "all"
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
 _CUED = {"srt", "vtt", "lrc"}  # formats with cues

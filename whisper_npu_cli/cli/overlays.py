@@ -100,14 +100,10 @@ def plan(
 
     Example: whisper-npu overlays plan --model base
     """
-    from whisper_npu_cli.checkpoints.names import open_checkpoint
-    from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_dims
+    from whisper_npu_cli.checkpoints.names import find_dims
     from whisper_npu_cli.engines.npu.plan import plan_encoder
 
-    dims = (
-        random_dims(model) if model in RANDOM_SIZES else open_checkpoint(model, offline=True).dims
-    )
-    planned = plan_encoder(dims)
+    planned = plan_encoder(find_dims(model))
     if as_json:
         typer.echo(json.dumps(_describe_plan(planned, clock_mhz)))
         return

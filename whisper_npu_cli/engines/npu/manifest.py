@@ -44,12 +44,9 @@ class Overlay:
     sha256: str
     streams: tuple[Stream, ...]
 
-    def find_stream(self, spec: StreamSpec) -> Stream:
-        """Return the stream of `spec`; OverlayError if it was not built."""
-        for stream in self.streams:
-            if stream.spec == spec:
-                return stream
-        raise OverlayError(f"overlay {self.name} has no stream {spec.name}", hint=HINT_BUILD)
+    def find_stream(self, spec: StreamSpec) -> Stream | None:
+        """Return the stream of `spec`; None if it was not built."""
+        return next((stream for stream in self.streams if stream.spec == spec), None)
 
 
 @dataclass(frozen=True)
