@@ -13,7 +13,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from whisper_npu_cli.cli.console import SHORTEST, shorten
+from whisper_npu_cli.cli.tables import SHORTEST, shorten
 from whisper_npu_cli.writers.remarks import format_length
 
 _NUMBERS_WIDTH = 20  # characters of `100 % 1:23:45 left` and a space on either side

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from whisper_npu_cli.cli.console import format_date, format_size, print_notice, print_table
+from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.tables import format_date, format_size, print_table
 from whisper_npu_cli.errors import OutputError
 
 app = typer.Typer(invoke_without_command=True)
