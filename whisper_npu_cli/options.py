@@ -351,7 +351,7 @@ class EngineOptions(Options):
 
     device: str = _engine(AUTO, describe_devices(), metavar="DEVICE")
     precision: Literal["auto", "bf16", "f32", "int8"] = _engine(
-        "auto", "Encoder arithmetic; int8: in products with weights, for CPUs with VNNI"
+        "auto", "Encoder arithmetic; auto: bf16, int8 or f32, the fastest that the CPU has"
     )
     cross_kv: Literal["int8", "f32"] = _engine("int8", "Decoder cross-attention cache")
     n_threads: int | None = _engine(

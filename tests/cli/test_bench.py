@@ -83,7 +83,7 @@ def test_int8_has_a_limit_of_its_own(cli: Cli, tmp_path: Path) -> None:
     document = bench_once(cli, tmp_path, "cpu", "--precision", "int8", "--json").document
     assert document["machine"]["gemm_int8_gflops"] > 0
     (device,) = document["devices"]
-    assert device["engines"]["encode"] == "openvino int8"
+    assert device["engines"]["encode"].startswith("openvino int8")
     assert 1e-3 < device["accuracy"]["states_relative_l2"] < 0.05  # int8, and no more than that
 
 

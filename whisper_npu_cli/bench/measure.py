@@ -72,7 +72,7 @@ def bench_device(
         for timer in timers.values():
             timer()  # warm-up
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        limits = _make_limits(engine)
+        limits = _make_limits(engine, engines.encoder.name)
         measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
         for run in range(options.n_runs):
             step(f"{engine.device}: run {run + 1} of {options.n_runs}")
@@ -122,7 +122,7 @@ def _make_timers(
     return timers
 
 
-def _make_limits(engine: EngineOptions) -> dict[str, Timer]:
+def _make_limits(engine: EngineOptions, encoder_name: str) -> dict[str, Timer]:
     limits: dict[str, Timer] = {
         "gemm_fp32_gflops": Gemm("f32", engine.n_threads).measure_gflops,
         "memory_read_gb_s": MemoryRead().measure_gb_s,
@@ -130,7 +130,7 @@ def _make_limits(engine: EngineOptions) -> dict[str, Timer]:
     }
     if supports_bf16():
         limits["gemm_bf16_gflops"] = Gemm("bf16", engine.n_threads).measure_gflops
-    if engine.precision == "int8":
+    if "int8" in encoder_name:
         limits["gemm_int8_gflops"] = Gemm("int8", engine.n_threads).measure_gflops
     return limits
 
@@ -236,7 +236,9 @@ def _report_encode(
     dims, name = checkpoint.dims, engines.encoder.name
     is_bf16 = "gemm_bf16_gflops" in measured and not name.endswith("f32")
     attention = measured["gemm_bf16_gflops" if is_bf16 else "gemm_fp32_gflops"]
-    linear = measured["gemm_int8_gflops"] if name.endswith("int8") else attention
+    linear = measured["gemm_int8_gflops"] if "int8" in name else attention
+    if name.endswith("int8"):  # else attention is in another precision: "int8+bf16"
+        attention = linear
     limits = (count_linear_flop(dims) / linear + count_attention_flop(dims) / attention) / 1e6
     return row | _compare_with_limit(times, limits, "limit_ms")
 

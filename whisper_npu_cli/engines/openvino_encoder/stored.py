@@ -42,11 +42,11 @@ class Target:
 
     device: str
     config: dict[str, str | int]  # OpenVINO's properties
-    int8_steps: int | None  # see `build_encoder`
+    int8: graph.Int8 | None
 
     def compile(self, core: ov.Core, checkpoint: Checkpoint) -> ov.CompiledModel:
         """Compile the encoder; RuntimeError, as OpenVINO raises it, where the device cannot."""
-        model = graph.build_encoder(checkpoint, self.int8_steps)
+        model = graph.build_encoder(checkpoint, self.int8)
         return core.compile_model(model, self.device, self.config)
 
 
@@ -91,7 +91,7 @@ def _find_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | 
         core.get_property(device, "FULL_DEVICE_NAME"),
         core.get_property(device, "OPTIMIZATION_CAPABILITIES"),
         target.config.get("INFERENCE_PRECISION_HINT"),
-        target.int8_steps,
+        target.int8,
     )
 
 
