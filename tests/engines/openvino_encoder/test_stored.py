@@ -12,6 +12,7 @@ from pathlib import Path
 from time import time
 
 import numpy as np
+import openvino
 import pytest
 from numpy.typing import NDArray
 
@@ -76,6 +77,17 @@ def test_all_that_it_depends_on_is_in_its_name(
     else:
         OpenVinoEncoder(CHECKPOINT, precision="int8").close()
     assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.skipif(
+    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="this CPU does not compute in bf16",
+)
+def test_weights_that_run_in_bf16_take_less_room(folder: Path) -> None:
+    encode(CHECKPOINT)
+    OpenVinoEncoder(CHECKPOINT, precision="bf16").close()
+    smaller, larger = sorted(path.stat().st_size for path in folder.iterdir())
+    assert smaller < 0.7 * larger  # half, and the description of the graph
 
 
 DAMAGES = {
