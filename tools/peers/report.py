@@ -41,6 +41,36 @@ def make_table(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def make_real_table(document: dict[str, Any]) -> str:
+    """Return the comparison on real speech; ratios are medians of those within each round."""
+    ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
+    found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
+    minutes = document["duration_s"] / 60
+    lines = [
+        f"# Real speech: OpenAI's {document['model']}",
+        "",
+        f"{minutes:.1f} minutes of English in one file, with timestamps and the text before; "
+        f"{document['threads']} threads; {document['cpu']}; {document['date']}; median of "
+        f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
+        f"The machine in the same rounds: {rates}. {found}.",
+        "",
+        f"| program | precision | way | seconds | x realtime | {OURS} is faster | words wrong "
+        "| peak MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
+        ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
+        seconds = median(row["seconds"])
+        lines.append(
+            f"| {row['program']} | {row['precision']} | {row['way']} | {seconds:.1f} "
+            f"| {document['duration_s'] / seconds:.1f} | {ratio} "
+            f"| {row['word_error_rate']:.1%} | {row['peak_mb']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def make_growth_tables(document: dict[str, Any]) -> str:
     """Return tables of growing cost; ratios are those of two successive measurements."""
     lines = [
