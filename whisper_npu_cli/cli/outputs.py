@@ -38,6 +38,7 @@ class OutputOptions(Options):
 
     as_json: bool = option(False, "Print one JSON document instead of text", flags=("--json",))
     as_text: bool = option(False, "Print the words alone, without times", flags=("--text",))
+    detect_language: bool = option(False, "Tell the language of each input, and no more")
     output_format: str | None = option(
         None,
         "Also write a file for each input; several with commas",
@@ -101,6 +102,8 @@ class OutputOptions(Options):
                 )
         if self.as_text and self.as_json:
             raise UsageError("--text and --json exclude each other", hint="leave one out")
+        if self.detect_language and (self.as_json or self.as_text or self.formats):
+            raise UsageError("--detect-language writes no transcript", hint="leave the rest out")
         if self.beside and self.output_dir is not None:
             raise UsageError("--beside and --output-dir exclude each other", hint="leave one out")
         file = self.output_file

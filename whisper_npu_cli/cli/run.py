@@ -173,6 +173,9 @@ class Run:
                 progress = self._find_progress(source)
                 job = transcriber.transcribe(source, self._options, progress)
                 interrupt.watch(job, source)
+                if self.outputs.options.detect_language:
+                    self._print_language(source, job)
+                    return
                 self._print_text(source, job, progress)
             try:
                 self._write(source, job)
@@ -223,6 +226,15 @@ class Run:
             for segment in chain(progress.segments if progress else (), job):
                 if is_text:
                     self._say(partial(self._print_segment, segment))
+
+    def _print_language(self, source: Input, job: Job) -> None:
+        """Find the language of an input, and print it with its probability."""
+        from whisper_npu_cli.writers.remarks import describe_language
+
+        with show_progress(self._title(source), lambda: 0.0, quiet=self.outputs.options.quiet):
+            language = describe_language(job.begin())
+        name = f"{source.name}: " if len(self._sources) > 1 else ""
+        self._say(lambda: print(f"{name}{language or 'no speech'}", flush=True))
 
     def _title(self, source: Input) -> str:
         """Return the name of an input, after its number where there are several."""
