@@ -99,6 +99,23 @@ def test_no_folder_for_compiled_code_is_an_error() -> None:
     assert "NUMBA_CACHE_DIR" in str(error.value.hint)
 
 
+def test_code_beside_a_module_that_cannot_be_written_is_used(
+    module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container: installed and compiled by root, run by a user without a home."""
+
+    def refuse(_: object) -> None:
+        raise OSError
+
+    load_all([module.double])
+    monkeypatch.setattr("numba.core.caching._CacheLocator.ensure_cache_path", refuse)
+    again = double_anew(module)
+    assert again.is_stored()
+    assert again(21.0) == 42.0
+    with pytest.raises(DeviceError, match="no locator available"):
+        module.wrong.is_stored()
+
+
 @pytest.mark.parametrize(("cross_kv", "other"), [("int8", "f32"), ("f32", "int8")])
 def test_a_run_compiles_cross_attention_in_one_precision(cross_kv: Any, other: str) -> None:
     names = [kernel.name for kernel in list_kernels(EngineOptions(cross_kv=cross_kv))]

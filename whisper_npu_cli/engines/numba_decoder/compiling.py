@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from numba import config, get_num_threads, njit, set_num_threads, types
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    InTreeCacheLocator,
+)
 
 from whisper_npu_cli.environment import make_command
 from whisper_npu_cli.errors import DeviceError
@@ -121,6 +126,23 @@ class PackageCache(FunctionCache):  # type: ignore[misc]
         return (*super()._index_key(sig, codegen), self.STAMP)
 
 
+class _ReadLocator(InTreeCacheLocator):  # type: ignore[misc]
+    """The folder beside the module, whether it can be written or not."""
+
+    def ensure_cache_path(self) -> None:
+        """Accept it as it is."""
+
+
+class _ReadImpl(CompileResultCacheImpl):  # type: ignore[misc]
+    _locator_classes = (_ReadLocator,)
+
+
+class _BesideModule(PackageCache):
+    """Code that came with the package, perhaps as another user's: numba wants to write as well."""
+
+    _impl_class = _ReadImpl
+
+
 class Kernel:
     """A function that is compiled apart, for the types of its arguments, and stored.
 
@@ -152,9 +174,7 @@ class Kernel:
         """Tell if code for this machine is loaded or on disk; DeviceError where it cannot be."""
         if self._is_loaded:
             return True
-        cache = self._open_cache()
-        key = cache._index_key(self._kinds, self._dispatcher.targetctx.codegen())
-        return bool(cache._cache_file.has(key))
+        return self._holds(self._open_cache())
 
     def compile(self) -> None:
         """Load the stored code; where there is none, compile it in this process, and store it."""
@@ -169,9 +189,16 @@ class Kernel:
         """Where its code is stored; DeviceError where it cannot be."""
         return str(self._open_cache().cache_path)
 
+    def _holds(self, cache: PackageCache) -> bool:
+        key = cache._index_key(self._kinds, self._dispatcher.targetctx.codegen())
+        return bool(cache._cache_file.has(key))
+
     def _open_cache(self) -> PackageCache:
+        function = self._dispatcher.py_func
         try:
-            return PackageCache(self._dispatcher.py_func)
+            if not config.CACHE_DIR and self._holds(beside := _BesideModule(function)):
+                return beside
+            return PackageCache(function)
         except RuntimeError as error:
             raise DeviceError(
                 f"compiled code cannot be stored: {error}",
