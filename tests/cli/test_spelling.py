@@ -25,6 +25,9 @@ SAMPLE = min((ROOT / "samples").glob("*.wav"))
         ("--word-timestamps true.wav", "--word-timestamps true.wav"),
         ("--initial_prompt True --output_dir False", "--initial_prompt True --output_dir False"),
         ("a_b.wav --beam_size None", "a_b.wav --beam_size None"),
+        ("--threads 0 --language None --threads 2", "--threads 2"),
+        ("x --model_dir d --model tiny.en", "x --model d/tiny.en.pt"),
+        ("x --model_dir=d -q -- --model", "x --model d/base.pt -q -- --model"),
     ],
 )
 def test_flags_with_a_value_are_flags(theirs: str, ours: str) -> None:
