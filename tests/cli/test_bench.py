@@ -104,3 +104,21 @@ def test_unknown_device_is_a_usage_error(cli: Cli) -> None:
     result = cli("bench", "--device", "abacus")
     assert (result.status, result.stdout) == (2, "")
     assert "abacus" in result.stderr
+
+
+def test_the_parts_of_a_step_sum_to_it(cli: Cli, tmp_path: Path) -> None:
+    printed = bench_once(cli, tmp_path, "cpu", "--parts").stdout
+    assert re.search("^ *part of a step, ms +batch 1 beam 1 *$", printed, re.M)
+    document = bench_once(cli, tmp_path, "cpu", "--parts", "--json").document
+    ((row,),) = (device["parts"] for device in document["devices"])
+    parts = row["ms_per_step"]
+    assert all(ms > 0 for ms in parts.values())
+    assert {"self-attention", "cross-attention", "vocabulary", "threads and Python"} <= set(parts)
+
+
+def test_parts_of_another_decoder_are_refused(cli: Cli, tmp_path: Path) -> None:
+    write_good_checkpoint(tmp_path / "model")
+    options = ("--runs", 1, "--tokens", 1, "--batch", 1, "--beam", 1, "--device", "reference")
+    result = cli("bench", "--model", tmp_path / "model", *options, "--parts")
+    assert result.status == 2
+    assert "parts of" in result.stderr

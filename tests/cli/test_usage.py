@@ -16,7 +16,11 @@ DEMO = ("transcribe", SAMPLE, "--model", "demo", "--quiet")
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
-        ("transcribe x --languag en", "no such option: --languag", "did you mean --detect-language or --language or"),
+        (
+            "transcribe x --languag en",
+            "no such option: --languag",
+            "did you mean --detect-language or --language or",
+        ),
         ("transcrib x", "no such command 'transcrib'", "did you mean transcribe?; `whisper-npu "),
         ("transcribe x --task sing", "--task: 'sing' is not one of 'transcribe', 'tr", "--help`"),
         ("transcribe x --beam-size x", "--beam-size: 'x' is neither a whole", "`whisper-npu tr"),

@@ -174,9 +174,9 @@ def _make_parts_table(shapes: list[dict[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(box=None)
-    table.add_column("part of a step", no_wrap=True)
+    table.add_column("part of a step, ms", no_wrap=True)
     for shape in shapes:
-        table.add_column(f"batch {shape['batch']} beam {shape['beam']}, ms", justify="right")
+        table.add_column(f"batch {shape['batch']} beam {shape['beam']}", justify="right")
     columns = [shape["ms_per_step"] for shape in shapes]
     for part in columns[0]:
         table.add_row(part, *(f"{column[part]:.2f}" for column in columns))
