@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -177,7 +178,9 @@ class Machine:
         try:
             return child.wait(OPEN_S)
         except subprocess.TimeoutExpired:
-            child.kill()  # and no wait: in the kernel it does not hear it
+            child.kill()
+            with suppress(subprocess.TimeoutExpired):  # in the kernel it does not hear it
+                child.wait(1)
             return errno.ETIMEDOUT
 
     def _may_use(self, mode: int, owner: int, group: int) -> bool:
