@@ -89,7 +89,7 @@ class Answering(Machine):
     ("answer", "check", "cause"),
     [
         (errno.ENODEV, "npu.iommu", "needs the IOMMU"),
-        (errno.EOPNOTSUPP, "npu.iommu", "a security fix turned"),
+        (errno.EOPNOTSUPP, "npu.iommu", "a security fix of January 2026"),
         (errno.ENOSPC, "npu.iommu", "needs the IOMMU"),
         (errno.EINVAL, "npu.iommu", "needs the IOMMU"),
         (errno.ETIMEDOUT, "npu.kernel_log", "stuck in an earlier fault"),

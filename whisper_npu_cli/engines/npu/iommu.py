@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 
 from whisper_npu_cli.check import OK, Check, fail, warn
 from whisper_npu_cli.engines.npu.machine import ACCEL, Machine
 
 NAME = "npu.iommu"
-# Answers to an opening that come from the binding: drivers before Linux 7.1 pass its error on,
-# later ones answer EINVAL (amdxdna_drm_open).
+# Answers to an opening that come from the binding (amdxdna_drm_open): the driver of Linux 7.0
+# passes its error on, that of 7.3 answers EINVAL and logs the error.
 ANSWERS = (errno.ENODEV, errno.EOPNOTSUPP, errno.ENOSPC, errno.EINVAL)
+BINDING = r"SVA bind device failed, ret -\d+"
 LOGGED = (
     r"amdxdna.*(SVA bind device failed|SVA get pasid failed|Enable PASID failed|PASID unavailable)"
 )
@@ -39,12 +39,14 @@ def check_iommu(machine: Machine) -> Check:
     """Judge by the kernel's answer where there is one, else by its log and options."""
     answer = machine.node_answer
     passthrough = min(machine.kernel_options & PASSTHROUGH, default="")
-    logged = None if answer == 0 else machine.find_in_log(LOGGED)
+    bound = machine.find_in_log(BINDING)
+    logged = None if answer == 0 else bound or machine.find_in_log(LOGGED)
     is_off = bool(machine.kernel_options & OFF) or not machine.exists("sys/class/iommu/*")
     if answer in ANSWERS or logged or (is_off and answer != 0):
         seen = [f"opening /{ACCEL}: {os.strerror(answer)}"] if answer in ANSWERS else []
         detail = "; ".join([*seen, *([logged] if logged else [])]) or "the IOMMU is off"
-        return fail(NAME, detail, *_explain(machine, _read_error(logged) or answer))
+        error = int(bound.rpartition("-")[2]) if bound else answer
+        return fail(NAME, detail, *_explain(machine, error))
     if passthrough and machine.kernel < WITH_PASSTHROUGH:
         cause = "drivers before Linux 7.1 were reported to need an IOMMU that translates"
         hint = f"if the NPU fails: {REMOVE}"
@@ -52,12 +54,6 @@ def check_iommu(machine: Machine) -> Check:
     if answer == 0:
         return Check(NAME, OK, "on, and the kernel opens the NPU")
     return Check(NAME, OK, "the driver uses it" if machine.is_bound else "on")
-
-
-def _read_error(logged: str | None) -> int | None:
-    """Return the errno that a line of the log ends with."""
-    match = re.search(r"ret -(\d+)", logged or "")
-    return int(match[1]) if match else None
 
 
 def _explain(machine: Machine, error: int | None) -> tuple[str, str]:
@@ -79,7 +75,10 @@ def _explain_kernel(machine: Machine, error: int | None) -> tuple[str, str]:
         cause = "Linux before 6.10 has no shared virtual addressing on AMD's IOMMU"
         return cause, "boot Linux 6.19 or newer"
     if error == errno.EOPNOTSUPP and machine.kernel < WITH_REPAIR:
-        cause = "a security fix turned shared virtual addressing off in this kernel"
+        cause = (
+            "a security fix of January 2026 turned shared virtual addressing off in kernels "
+            "before 6.19"
+        )
         return cause, "boot Linux 6.19 or newer, which has it with the repair"
     passthrough = min(machine.kernel_options & PASSTHROUGH, default="")
     if passthrough:
