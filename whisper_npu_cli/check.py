@@ -23,3 +23,13 @@ class Check:
     def passed(self) -> bool:
         """Whether the checks that depend on this one can be made."""
         return self.status in (OK, WARNING)
+
+
+def fail(name: str, detail: str, cause: str, hint: str) -> Check:
+    """Return a failed check that knows its cause and its fix."""
+    return Check(name, FAILED, detail, hint, cause)
+
+
+def warn(name: str, detail: str, cause: str, hint: str) -> Check:
+    """Return what works, or may, and what to do if it does not."""
+    return Check(name, WARNING, detail, hint, cause)

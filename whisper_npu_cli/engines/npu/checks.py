@@ -8,23 +8,29 @@ a container lacks the firmware's files, and the kernel's log still has what was 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from whisper_npu_cli.check import ABSENT, FAILED, OK, SKIPPED, WARNING, Check
+from whisper_npu_cli.check import ABSENT, FAILED, OK, SKIPPED, WARNING, Check, fail
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.dims import ModelDims
-from whisper_npu_cli.engines.npu.locate import find_pyxrt
-from whisper_npu_cli.engines.npu.machine import ACCEL, AMD, Machine, PciDevice
+from whisper_npu_cli.engines.npu.firmware import (
+    check_firmware,
+    check_firmware_version,
+    check_kernel_log,
+)
+from whisper_npu_cli.engines.npu.iommu import check_iommu
+from whisper_npu_cli.engines.npu.machine import ACCEL, XDNA1, Machine
 from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
+from whisper_npu_cli.engines.npu.packages import check_pyxrt, check_xrt, check_xrt_plugin
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.xclbin import check_overlay
 from whisper_npu_cli.errors import OverlayError
 
-XDNA1 = "0x1502"  # Phoenix and Hawk Point
-XDNA2 = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
+XDNA2_NAMES = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
     0x10: "Strix",
     0x11: "Strix Halo",
     0x20: "Krackan",
@@ -32,6 +38,7 @@ XDNA2 = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
 WITH_XDNA1 = re.compile(r"Ryzen [3579] (PRO )?(7[6-9]40|8[6-9]4[05]|8[67]00G|2[3-7]0\b)")
 IN_KERNEL = (6, 14)  # the release that took the driver in
 N_CONTEXTS = 6
+CONTAINER = f"docker run --device /{ACCEL} --ulimit memlock=-1 --group-add render"
 WHISPER_BASE = random_dims("base")
 Judge = Callable[[Machine], Check]
 
@@ -49,18 +56,18 @@ def npu_checks(
         ("npu.hypervisor", _check_hypervisor),
         ("npu.kernel", _check_kernel),
         ("npu.module", _check_module),
-        ("npu.firmware", _check_firmware),
-        ("npu.iommu", _check_iommu),
-        ("npu.firmware_version", _check_firmware_version),
-        ("npu.kernel_log", _check_kernel_log),
+        ("npu.firmware", check_firmware),
+        ("npu.iommu", check_iommu),
+        ("npu.firmware_version", check_firmware_version),
+        ("npu.kernel_log", check_kernel_log),
         ("npu.node", _check_node),
+        ("npu.xrt", check_xrt),
+        ("npu.xrt_plugin", check_xrt_plugin),
+        ("npu.pyxrt", check_pyxrt),
         ("npu.permission", _check_permission),
         ("npu.model", lambda _: _check_model(dims)),
         ("npu.memlock", lambda found: _check_memlock(found, dims)),
         ("npu.contexts", _check_contexts),
-        ("npu.xrt", _check_xrt),
-        ("npu.xrt_plugin", _check_xrt_plugin),
-        ("npu.pyxrt", _check_pyxrt),
         ("npu.overlay", lambda _: _check_overlay(xclbins)),
     ]
     blocked = ""
@@ -74,32 +81,14 @@ def npu_checks(
             blocked = blocked or name
 
 
-def _fail(name: str, detail: str, cause: str, hint: str) -> Check:
-    return Check(name, FAILED, detail, hint, cause)
-
-
-def _find_in_log(machine: Machine, pattern: str) -> str | None:
-    """Return the last line of the kernel's log that has `pattern`."""
-    lines = [x for x in machine.kernel_log.splitlines() if re.search(pattern, x, re.IGNORECASE)]
-    return lines[-1].strip() if lines else None
-
-
-def _find_npu(machine: Machine) -> PciDevice | None:
-    """Return the NPU's PCI function, of any generation."""
-    for device in machine.pci_devices:
-        if device.vendor == AMD and device.device in (XDNA1, "0x17f0"):
-            return device
-    return None
-
-
 def _check_pci(machine: Machine) -> Check:
-    device = _find_npu(machine)
+    device = machine.npu
     if device:
         detail = f"{device.address} {device.vendor}:{device.device} rev {device.revision:02x}"
         return Check("npu.pci", OK, detail)
     seen = f"no PCI device 1022:1502 among {len(list(machine.pci_devices))}; {machine.cpu_model}"
     if WITH_XDNA1.search(machine.cpu_model) and not machine.is_virtual:
-        return _fail(
+        return fail(
             "npu.pci",
             seen,
             "this processor has an NPU and the BIOS keeps it off",
@@ -111,19 +100,13 @@ def _check_pci(machine: Machine) -> Check:
     return Check("npu.pci", ABSENT, seen, None, "this machine has no AMD NPU")
 
 
-def _is_bound(machine: Machine) -> bool:
-    """Say whether the driver has accepted the device."""
-    device = _find_npu(machine)
-    return device is not None and device.driver == "amdxdna"
-
-
 def _check_generation(machine: Machine) -> Check:
-    device = _find_npu(machine)
+    device = machine.npu
     assert device is not None
     if device.device == XDNA1:
         return Check("npu.generation", OK, "XDNA1 (Phoenix or Hawk Point)")
-    name = XDNA2.get(device.revision, "of an unknown revision")
-    return _fail(
+    name = XDNA2_NAMES.get(device.revision, "of an unknown revision")
+    return fail(
         "npu.generation",
         f"1022:17f0 rev {device.revision:02x}",
         f"this is an XDNA2 NPU ({name}), and overlays are made for XDNA1",
@@ -132,9 +115,9 @@ def _check_generation(machine: Machine) -> Check:
 
 
 def _check_hypervisor(machine: Machine) -> Check:
-    if _is_bound(machine) or not machine.is_virtual:
+    if machine.is_bound or not machine.is_virtual:
         return Check("npu.hypervisor", OK, "none that the driver minds")
-    return _fail(
+    return fail(
         "npu.hypervisor",
         "/proc/cpuinfo has the flag hypervisor",
         "the driver refuses to run in a virtual machine",
@@ -146,7 +129,7 @@ def _check_kernel(machine: Machine) -> Check:
     release = machine.kernel_release or "unknown"
     if machine.kernel >= IN_KERNEL or machine.module_file or machine.module_is_loaded:
         return Check("npu.kernel", OK, release)
-    return _fail(
+    return fail(
         "npu.kernel",
         f"Linux {release}, and no amdxdna module for it",
         f"the driver came with Linux {IN_KERNEL[0]}.{IN_KERNEL[1]}",
@@ -155,7 +138,7 @@ def _check_kernel(machine: Machine) -> Check:
 
 
 def _check_module(machine: Machine) -> Check:
-    npu = _find_npu(machine)
+    npu = machine.npu
     if machine.module_is_loaded:
         bound = f"bound to {npu.driver}" if npu and npu.driver else "not bound to the device"
         return Check("npu.module", OK, f"amdxdna is loaded, {bound}")
@@ -170,63 +153,7 @@ def _check_module(machine: Machine) -> Check:
         hint = "sign the module (mokutil), or turn Secure Boot off; then: sudo modprobe amdxdna"
     else:
         cause, hint = "nothing has loaded it", "sudo modprobe amdxdna"
-    return _fail("npu.module", "amdxdna is not loaded", cause, hint)
-
-
-def _check_firmware(machine: Machine) -> Check:
-    folder = "lib/firmware/amdnpu/1502_00"
-    if _is_bound(machine):
-        return Check("npu.firmware", OK, "the driver has loaded it")
-    logged = _find_in_log(machine, "failed to request_firmware amdnpu|amdnpu/1502.*failed")
-    if machine.exists(f"{folder}/*") and not logged:
-        return Check("npu.firmware", OK, f"/{folder}")
-    return _fail(
-        "npu.firmware",
-        logged or f"/{folder} is missing or empty",
-        "the NPU's firmware is not installed",
-        "install a newer linux-firmware (Debian: firmware-amd-graphics), then reboot",
-    )
-
-
-def _check_iommu(machine: Machine) -> Check:
-    if _is_bound(machine):
-        return Check("npu.iommu", OK, "the driver uses it")
-    options = {"iommu=off", "amd_iommu=off"}.intersection(machine.read("proc/cmdline").split())
-    logged = _find_in_log(machine, "SVA bind device failed")
-    if options:
-        seen = f"the kernel was booted with {min(options)}"
-        hint = "remove that option (GRUB: /etc/default/grub)"
-    elif logged or not machine.exists("sys/class/iommu/*"):
-        seen = logged or "/sys/class/iommu is empty"
-        hint = "enable the IOMMU: AMD-Vi in the BIOS, amd_iommu=on"
-    else:
-        return Check("npu.iommu", OK, "on")
-    cause = "the driver shares page tables with the device, which needs the IOMMU"
-    return _fail("npu.iommu", seen, cause, hint)
-
-
-def _check_firmware_version(machine: Machine) -> Check:
-    logged = _find_in_log(machine, "firmware.*protocol|amdxdna.*EOPNOTSUPP|amdxdna.*error -95")
-    if _is_bound(machine) or not logged:
-        version = machine.read("sys/class/accel/accel0/device/fw_version")
-        return Check("npu.firmware_version", OK, version or "not told before the node exists")
-    return _fail(
-        "npu.firmware_version",
-        logged,
-        "driver and firmware speak different protocols",
-        "update linux-firmware and the kernel together",
-    )
-
-
-def _check_kernel_log(machine: Machine) -> Check:
-    """Fail for a logged fault where the device is gone; else warn, as it may have been repaired."""
-    logged = _find_in_log(machine, r"amdxdna.*(mailbox|msg).*time|aie2.*tdr|0x3000003")
-    if logged:
-        status = WARNING if machine.node else FAILED
-        hint = "if it still does: suspend and resume the machine, or reboot it"
-        return Check("npu.kernel_log", status, logged, hint, "the NPU's firmware hung")
-    seen = "no fault of the NPU in it" if machine.kernel_log else "may not be read by this user"
-    return Check("npu.kernel_log", OK, seen)
+    return fail("npu.module", "amdxdna is not loaded", cause, hint)
 
 
 def _check_node(machine: Machine) -> Check:
@@ -234,13 +161,13 @@ def _check_node(machine: Machine) -> Check:
     if node:
         return Check("npu.node", OK, f"/{ACCEL} {node[0]}")
     if machine.is_container:
-        return _fail(
+        return fail(
             "npu.node",
             f"/{ACCEL} does not exist in this container",
             "the container was not given the device",
-            f"docker run --device /{ACCEL} --ulimit memlock=-1 --group-add render",
+            CONTAINER,
         )
-    return _fail(
+    return fail(
         "npu.node",
         f"/{ACCEL} does not exist, though amdxdna is loaded",
         "the driver did not accept the device",
@@ -249,23 +176,28 @@ def _check_node(machine: Machine) -> Check:
 
 
 def _check_permission(machine: Machine) -> Check:
-    node = machine.node
+    """Judge by the kernel's answer where there is one, for it knows access lists and containers."""
+    node, answer = machine.node, machine.node_answer
     assert node is not None
-    if node[1]:
-        return Check("npu.permission", OK, "this user may use the NPU")
-    return _fail(
-        "npu.permission",
-        f"/{ACCEL} is {node[0]}",
-        "the NPU is there and this user may not open it",
-        "sudo usermod -aG render $USER, then log in again",
-    )
+    detail = f"/{ACCEL} is {node[0]}"
+    if answer == errno.EPERM or (answer == errno.EACCES and machine.is_container):
+        return fail("npu.permission", detail, "this container may not use the device", CONTAINER)
+    if answer == errno.EACCES or (answer is None and not node[1]):
+        cause = "the NPU is there and this user may not open it"
+        hint = "sudo usermod -aG render $USER, then log in again"
+        return fail("npu.permission", detail, cause, hint)
+    if answer:
+        cause = f"the kernel does not open the NPU: {os.strerror(answer)}"
+        hint = "look for amdxdna in the kernel's log: sudo dmesg | grep -i amdxdna"
+        return fail("npu.permission", detail, cause, hint)
+    return Check("npu.permission", OK, "this user may use the NPU")
 
 
 def _check_model(dims: ModelDims) -> Check:
     try:
         plan = plan_encoder(dims)
     except OverlayError as error:
-        return _fail("npu.model", str(error), "no overlay computes this model", "use --device cpu")
+        return fail("npu.model", str(error), "no overlay computes this model", "use --device cpu")
     detail = f"{len(plan.steps)} commands a window, {plan.locked_bytes >> 20} MiB of memory"
     return Check("npu.model", OK, detail)
 
@@ -276,21 +208,26 @@ def _check_memlock(machine: Machine, dims: ModelDims) -> Check:
     if limit is None or limit >= needed:
         size = "unlimited" if limit is None else f"{limit >> 20} MiB"
         return Check("npu.memlock", OK, f"{size}, {needed >> 20} MiB are needed")
-    return _fail(
-        "npu.memlock",
-        f"at most {limit >> 10} KiB of memory may be locked, {needed >> 10} KiB are needed",
-        "every buffer of the NPU is locked memory",
-        "raise memlock: /etc/security/limits.d (@render - memlock unlimited), LimitMEMLOCK=infinity"
-        " in a systemd unit, --ulimit memlock=-1 in Docker",
+    seen = f"at most {limit >> 10} KiB of memory may be locked, {needed >> 10} KiB are needed"
+    cause, raised = "every buffer of the NPU is locked memory", machine.raised_memlock_in
+    if machine.is_user_service and raised:
+        cause = f"/{raised} does not reach a desktop's terminals: the user's systemd starts them"
+        hint = "sudo systemctl edit user@.service: [Service] LimitMEMLOCK=infinity; then reboot"
+        return fail("npu.memlock", seen, cause, hint)
+    hint = (
+        "raise memlock: /etc/security/limits.d (* - memlock unlimited) for logins, "
+        "LimitMEMLOCK=infinity of user@.service for a desktop's terminals, or of the unit for a "
+        "service, --ulimit memlock=-1 in Docker"
     )
+    return fail("npu.memlock", seen, cause, hint)
 
 
 def _check_contexts(machine: Machine) -> Check:
     holders = machine.holders
     detail = f"{len(holders)} processes hold the NPU: {', '.join(holders)}"
-    leaked = _find_in_log(machine, "amdxdna.*(0x2000006|0x2000003)")
+    leaked = machine.find_in_log("amdxdna.*(0x2000006|0x2000003)")
     if len(holders) >= N_CONTEXTS:
-        return _fail(
+        return fail(
             "npu.contexts",
             detail,
             f"the chip has {N_CONTEXTS} hardware contexts for all processes together",
@@ -302,44 +239,6 @@ def _check_contexts(machine: Machine) -> Check:
         )
         return Check("npu.contexts", WARNING, leaked, hint, "hardware contexts were leaked")
     return Check("npu.contexts", OK, detail if holders else "nobody else uses the NPU")
-
-
-def _check_xrt(machine: Machine) -> Check:
-    cause = "XRT, AMD's runtime, is not installed"
-    hint = "Debian: libxrt2 libxrt-npu2 python3-xrt; Ubuntu: ppa:amd-team/xrt"
-    return _check_library(machine, "npu.xrt", "libxrt_coreutil", (cause, hint))
-
-
-def _check_xrt_plugin(machine: Machine) -> Check:
-    cause = "XRT is installed without its NPU plugin, and sees no device"
-    hint = "Debian and Ubuntu: libxrt-npu2; from AMD: xrt_plugin-amdxdna"
-    return _check_library(machine, "npu.xrt_plugin", "libxrt_driver_xdna", (cause, hint))
-
-
-def _check_library(machine: Machine, name: str, library: str, absence: tuple[str, str]) -> Check:
-    """Find a shared library; `absence` is cause and hint where there is none."""
-    path = machine.find_library(library)
-    return Check(name, OK, f"/{path}") if path else _fail(name, f"no {library}", *absence)
-
-
-def _check_pyxrt(machine: Machine) -> Check:
-    minor = sys.version_info.minor
-    files = find_pyxrt(machine.root, minor)
-    if not files:
-        return _fail(
-            "npu.pyxrt",
-            "no pyxrt module",
-            "XRT's Python binding is not installed",
-            "Debian: python3-xrt (trixie: from backports)",
-        )
-    if files[0].fits(minor):
-        return Check("npu.pyxrt", OK, str(files[0].path))
-    return _fail(
-        "npu.pyxrt",
-        f"{files[0].path}",
-        f"it was built for Python 3.{files[0].minor}, and this is Python 3.{minor}",
-        f"install whisper-npu with python3.{files[0].minor}",
-    )
 
 
 def _check_overlay(xclbins: Path | None) -> Check:

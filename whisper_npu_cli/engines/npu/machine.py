@@ -5,16 +5,32 @@ The root is `/`, or a folder with a captured or made `/sys`, `/proc`, `/dev`, `/
 
 from __future__ import annotations
 
+import errno
 import re
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 AMD = "0x1022"
+XDNA1 = "0x1502"  # Phoenix and Hawk Point
+XDNA2 = "0x17f0"
 CAP_IPC_LOCK = 1 << 14  # capabilities(7): a process with this one has no limit of locked memory
 ACCEL = "dev/accel/accel0"
+FIRMWARE = ("lib/firmware/amdnpu/1502_00", "usr/lib/firmware/amdnpu/1502_00")
+# A child opens the node: after some faults of the driver an open never returns (FastFlowLM #103).
+OPEN = """
+import os, sys
+try:
+    os.close(os.open(sys.argv[1], os.O_RDWR))
+except OSError as error:
+    sys.exit(error.errno)
+"""
+OPEN_S = 5.0
 XDNA_XRT = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64", "opt/xilinx/xrt/lib")
 
 
@@ -61,6 +77,19 @@ class Machine:
             )
 
     @property
+    def npu(self) -> PciDevice | None:
+        """The NPU's PCI function, of any generation."""
+        for device in self.pci_devices:
+            if device.vendor == AMD and device.device in (XDNA1, XDNA2):
+                return device
+        return None
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the driver has accepted the NPU."""
+        return self.npu is not None and self.npu.driver == "amdxdna"
+
+    @property
     def kernel(self) -> tuple[int, int]:
         """The kernel's version; (0, 0) where it is not told."""
         match = re.match(r"(\d+)\.(\d+)", self.kernel_release)
@@ -70,6 +99,16 @@ class Machine:
     def kernel_release(self) -> str:
         """The kernel's release, for example 6.14.0-29-generic."""
         return self.read("proc/sys/kernel/osrelease")
+
+    @property
+    def kernel_options(self) -> frozenset[str]:
+        """The words of the kernel's command line."""
+        return frozenset(self.read("proc/cmdline").split())
+
+    def lacks_option(self, option: str) -> bool:
+        """Say whether the kernel's configuration is known, and has not `option`."""
+        built = self.read(f"boot/config-{self.kernel_release}").splitlines()
+        return bool(built) and f"{option}=y" not in built
 
     @property
     def module_file(self) -> str | None:
@@ -125,6 +164,25 @@ class Machine:
         described = f"{stat.filemode(found.st_mode)} {found.st_uid}:{found.st_gid}"
         return described, self._may_use(found.st_mode, found.st_uid, found.st_gid)
 
+    @cached_property
+    def node_answer(self) -> int | None:
+        """What the kernel answers to opening the node: 0, or an errno, ETIMEDOUT for no answer.
+
+        None where there is no node, or where the root is not this machine's.
+        """
+        if self.root != Path("/") or self.node is None:
+            return None
+        child = subprocess.Popen(
+            [sys.executable, "-ISc", OPEN, f"/{ACCEL}"], stderr=subprocess.DEVNULL
+        )
+        try:
+            return child.wait(OPEN_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            with suppress(subprocess.TimeoutExpired):  # in the kernel it does not hear it
+                child.wait(1)
+            return errno.ETIMEDOUT
+
     def _may_use(self, mode: int, owner: int, group: int) -> bool:
         """Judge by user and group numbers alone: the root may be a captured machine's."""
         status = self.read("proc/self/status")
@@ -151,6 +209,22 @@ class Machine:
         return int(match[1]) if match and match[1].isdigit() else None
 
     @property
+    def raised_memlock_in(self) -> str | None:
+        """The file of PAM's limits that raises locked memory for logins; None where none does."""
+        for file in sorted(self.root.glob("etc/security/limits.d/*.conf")):
+            name = str(file.relative_to(self.root))
+            if re.search(
+                r"^[^#]*\smemlock\s+(unlimited|infinity|-1)\b", self.read(name), re.MULTILINE
+            ):
+                return name
+        return None
+
+    @property
+    def is_user_service(self) -> bool:
+        """Whether the user's systemd started this process: a terminal of a desktop is one."""
+        return bool(re.search(r"/user@\d+\.service/", self.read("proc/self/cgroup")))
+
+    @property
     def holders(self) -> list[str]:
         """The processes that hold the device open, as far as this user may see."""
         found = set()
@@ -175,9 +249,26 @@ class Machine:
             return ""
         return done.stdout
 
+    def find_in_log(self, pattern: str) -> str | None:
+        """Return the last line of the kernel's log that has `pattern`."""
+        lines = [x for x in self.kernel_log.splitlines() if re.search(pattern, x, re.IGNORECASE)]
+        return lines[-1].strip() if lines else None
+
+    @property
+    def firmware_version(self) -> str:
+        """The version of the NPU's running firmware; empty where there is no node."""
+        return self.read("sys/class/accel/accel0/device/fw_version")
+
     def find_library(self, name: str) -> str | None:
         """Return the path of a shared library of XRT, with its version; None where it is absent."""
         for folder in XDNA_XRT:
-            for path in sorted(self.root.glob(f"{folder}/{name}.so*"), reverse=True):
-                return str(path.relative_to(self.root))
+            found = [str(x.relative_to(self.root)) for x in self.root.glob(f"{folder}/{name}.so*")]
+            if found:
+                return max(found, key=read_version)
         return None
+
+
+def read_version(text: str) -> tuple[int, ...]:
+    """Return the numbers at the end of `text`: (2, 13, 0) of libxrt_coreutil.so.2.13.0."""
+    match = re.search(r"\d+(\.\d+)*$", text)
+    return tuple(map(int, match[0].split("."))) if match else ()

@@ -97,11 +97,15 @@ def load_manifest(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("schema_version")
         if version != SCHEMA_VERSION:
-            raise OverlayError(f"{path}: schema {version}, not {SCHEMA_VERSION}", hint=HINT_BUILD)
+            raise OverlayError(
+                f"{path}: schema {version!s:.9}, not {SCHEMA_VERSION}", hint=HINT_BUILD
+            )
         overlays = tuple(_parse_overlay(row) for row in content.pop("overlays"))
-        return Manifest(path=path, overlays=overlays, **content)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise OverlayError(f"{path}: not an overlay manifest: {error!r}") from error
+        return Manifest(path=path, overlays=overlays, **_expect(content, toolchain=dict))
+    except OSError as error:
+        raise OverlayError(f"{path}: {error.strerror}", hint=HINT_BUILD) from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise OverlayError(f"{path}: not an overlay manifest", hint=HINT_BUILD) from error
 
 
 def verify(manifest: Manifest) -> None:
@@ -154,11 +158,19 @@ def _describe_arguments(spec: StreamSpec) -> list[dict[str, Any]]:
 def _parse_overlay(row: dict[str, Any]) -> Overlay:
     row = dict(row)
     streams = tuple(_parse_stream(stream) for stream in row.pop("streams"))
-    return Overlay(streams=streams, **row)
+    return Overlay(streams=streams, **_expect(row, columns=int))
 
 
 def _parse_stream(row: dict[str, Any]) -> Stream:
     spec = StreamSpec(**row["spec"])
     if row["arguments"] != _describe_arguments(spec):
         raise OverlayError(f"stream {spec.name}: other arguments than this version passes")
-    return Stream(spec, row["insts"], row["sha256"])
+    return Stream(spec, **_expect({"insts": row["insts"], "sha256": row["sha256"]}))
+
+
+def _expect(row: dict[str, Any], **others: type) -> dict[str, Any]:
+    """Return `row`; TypeError where a value is no text, or not what `others` says of its key."""
+    for key, value in row.items():
+        if not isinstance(value, others.get(key, str)):
+            raise TypeError(key)
+    return row

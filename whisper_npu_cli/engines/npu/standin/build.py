@@ -1,4 +1,4 @@
-"""Build an overlay for the stand-in: an xclbin, opaque instruction streams, a manifest.
+"""Build an overlay for the stand-in: an xclbin, instruction streams, a manifest.
 
 Nothing in these files computes. They have the form of built ones, so that everything that
 locates, parses, verifies and loads an overlay is exercised; the chip knows the streams by hash.
@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from uuid import UUID
 
+from whisper_npu_cli.engines.npu import instructions as form
 from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay, Stream
 from whisper_npu_cli.engines.npu.spec import COLUMNS, DEVICE, KERNEL, StreamSpec
 from whisper_npu_cli.engines.npu.standin.operators import StreamOperator
@@ -57,8 +58,20 @@ def make_operators(manifest: Manifest) -> dict[str, StreamOperator]:
 
 
 def make_instructions(spec: StreamSpec) -> bytes:
-    """Return the opaque words that stand for `spec`."""
-    return sha256(spec.name.encode()).digest() * (STREAM_BYTES // 32)
+    """Return a stream that uses every argument of `spec`, with opaque words that stand for it."""
+    operations = [_patch_address(index) for index in range(len(spec.arguments))]
+    n_opaque = STREAM_BYTES - form.HEADER.size - sum(map(len, operations)) - 16
+    opaque = (sha256(spec.name.encode()).digest() * (n_opaque // 32 + 1))[:n_opaque]
+    operations.append(struct.pack("<4I", form.BLOCK_WRITE, 0, 0, 16 + n_opaque) + opaque)
+    array = (*form.VERSION, form.GENERATION, form.ROWS, COLUMNS, form.MEMORY_TILE_ROWS)
+    return form.HEADER.pack(*array, len(operations), STREAM_BYTES) + b"".join(operations)
+
+
+def _patch_address(argument: int) -> bytes:
+    words = bytearray(form.FORMS[form.ADDRESS_PATCH].least_bytes)
+    struct.pack_into("<2I", words, 0, form.ADDRESS_PATCH, len(words))
+    struct.pack_into("<I", words, form.PATCHED_ARGUMENT_AT, argument)
+    return bytes(words)
 
 
 def make_xclbin() -> bytes:
