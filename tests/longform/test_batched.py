@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -28,8 +29,13 @@ NO_GUIDE = Guide([], 0)
 class Frames:
     """Windows whose only mel band is the number of the frame, from 1; zero is silence."""
 
+    is_ended, n_heard = True, sys.maxsize
+
     def __init__(self) -> None:
         self._last = 0
+
+    def reach(self, clip: Span, _start: int) -> Span:
+        return clip
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
         assert start >= self._last, "a stream cannot go back"
@@ -111,7 +117,9 @@ def said(
     model: Model, spans: Sequence[tuple[int, int]], batch_size: int, guide: Guide = NO_GUIDE
 ) -> list[str]:
     windows = [Window(start, end, end) for start, end in spans]
-    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size, guide))
+    decided = list(
+        transcribe_batched(Frames(), cast(Stages, model), iter(windows), batch_size, guide)
+    )
     assert [one.end_frame for one in decided][-1:] == [end for _, end in spans][-1:]
     segments = [segment for one in decided for segment in one.segments]
     assert all(a.end <= b.start + 1e-9 for a, b in pairwise(segments))  # sums of floats
@@ -203,6 +211,6 @@ def test_what_is_decoded_together_is_yielded_together() -> None:
     words = [0, 3000, 6000]
     windows = [Window(word, word + 50, word + 50) for word in words]
     model = cast(Stages, Model(words, n_said=1))
-    decided = list(transcribe_batched(Frames(), model, windows, 2, NO_GUIDE))
+    decided = list(transcribe_batched(Frames(), model, iter(windows), 2, NO_GUIDE))
     assert [[s.text for s in one.segments] for one in decided] == [["0", "1"], ["2"]]
     assert [one.end_frame for one in decided] == [3050, 6050]

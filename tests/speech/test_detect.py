@@ -150,5 +150,5 @@ def test_faint_speech_is_what_is_speech_at_half_of_the_threshold() -> None:
     sure = finder.finish()
     half = SpeechFinder(VadOptions(threshold=0.25))
     half.add(samples)
-    assert finder.find_faint() == half.finish()
-    assert sum(b - a for a, b in finder.find_faint()) > sum(b - a for a, b in sure)
+    assert finder.faint == half.finish()
+    assert sum(b - a for a, b in finder.faint) > sum(b - a for a, b in sure)

@@ -43,13 +43,15 @@ def transcribe_sequential(
     last_speech_s = find_speech_end(earlier) or 0.0
     is_first = not earlier
     for clip in clips:
-        seek, cut = clip.start, None
-        while seek < clip.end:
-            if guide is not None and (start := guide.skip_silence(seek, clip)) > seek:
-                seek = start
-                yield Decided([], seek)
-                continue
-            window = make_window(seek, clip, cut)
+        seek, cut, is_silent = clip.start, None, False
+        while seek < (heard := source.reach(clip, seek)).end:
+            if guide is not None:
+                start = guide.skip_silence(seek, heard, is_silent=is_silent)
+                if is_silent := start > seek:
+                    seek = min(start, source.n_heard)
+                    yield Decided([], seek)
+                    continue
+            window = make_window(seek, heard, cut)
             encoded = stages.encode(source.window(window.start, window.end), seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first, language=language)
             is_first = False

@@ -125,10 +125,10 @@ class Stages:
                 if other != languages[i] and prob >= self._options.language_detection_threshold
             }
 
-        languages = self._choose_languages(windows, language)
-        is_guess = bool(self.language_probs) and not self._options.multilingual
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
+            languages = self._choose_languages(windows, language)
+            is_guess = bool(self.language_probs) and not self._options.multilingual
             prompted = [
                 prompt(window, code, previous)
                 for window, code in zip(windows, languages, strict=True)
@@ -177,6 +177,9 @@ class Stages:
                 heard = [probs]
                 break
         self._held = held
+        self._settle_language(heard)
+
+    def _settle_language(self, heard: Sequence[dict[str, float]]) -> None:
         means = {code: fmean(probs[code] for probs in heard) for code in heard[0]}
         self.language_probs = dict(sorted(means.items(), key=lambda item: -item[1]))
         self.language = next(iter(self.language_probs))
@@ -192,9 +195,12 @@ class Stages:
     def _choose_languages(self, windows: Sequence[CrossKV], language: str | None) -> list[str]:
         """Return the language of each window: its own if `multilingual`, else that of the audio.
 
-        A `language` that is given comes before that of the audio.
+        A `language` that is given comes before that of the audio. Of audio that arrives, the first
+        window decides.
         """
+        if self.language is None:
+            self._settle_language(self._rank_languages(windows[:1]))
+            assert self.language is not None
         if self._options.multilingual:
             return [next(iter(probs)) for probs in self._rank_languages(windows)]
-        assert self.language is not None, "detect_language() comes before"
         return [language or self.language] * len(windows)
