@@ -9,7 +9,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from time import sleep
 from typing import BinaryIO
@@ -183,7 +183,9 @@ class FileSource(EncodedSource):
         return Path(self.path).open("rb")
 
     def _is_pipe(self) -> bool:
-        return Path(self.path).is_fifo()
+        with suppress(OSError):  # which is raised when it is read
+            return Path(self.path).is_fifo()
+        return False
 
     def _check(self) -> None:
         """Raise AudioError where it is neither a file with content nor a pipe."""
