@@ -93,10 +93,11 @@ class EncodedSource(ABC):
                     yield piece
                 elif not isinstance(piece, More):
                     self._remarks[piece] = None
-                elif not arrival.has_more(piece.n_bytes):
-                    yield _NOTHING
+                else:
+                    waits = [] if arrival.has_more(piece.n_bytes) else [_NOTHING]
+                    yield from waits
                     arrival.wait(piece.n_bytes)
-                    yield _NOTHING
+                    yield from waits
 
     @property
     def is_arriving(self) -> bool:

@@ -97,7 +97,7 @@ class Arrival:
                 self._fill(stream)
         except BaseException as error:  # raised again where it is waited for
             self._error = error
-            self.copy.close()
+            self.copy.close()  # half of it is of use only to who reads it already
         with self._changed:
             self._is_complete = True
             self._changed.notify_all()
