@@ -176,7 +176,7 @@ class Transcription:
 
     @property
     def progress(self) -> float:
-        """Share of the audio that is decided, 0 to 1."""
+        """Share of the audio that is decided, 0 to 1; while it arrives, of what was heard."""
         n_frames = self._audio.stats.n_frames if self._audio is not None else 0
         return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
 
@@ -241,7 +241,7 @@ class Transcription:
             return None
         arriving = Arriving(blocks, self._ears)
         least_s = BATCHED_FROM_S if options.long_form == "auto" else CHUNK_S
-        while not arriving.is_ended and arriving.stats.duration_s <= least_s:
+        while arriving.stats.duration_s <= least_s and not (arriving.is_ended or self._is_stopped):
             arriving.hear()
         return None if arriving.is_ended else arriving
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -197,6 +197,22 @@ def test_windows_are_decoded_together() -> None:
     said(model, [(0, 50), (1000, 1050), (2000, 2050)], 2)
     assert model.batches == [2, 1]
     assert model.firsts == [True, False]
+
+
+def test_a_window_that_is_there_does_not_wait_for_the_next() -> None:
+    words = [0, 1000, 2000, 3000]
+    model, decided_before = Model(words, 1), []
+
+    def arrive() -> Iterator[Window | None]:
+        for word in words:
+            yield Window(word, word + 50, word + 50)
+            if word in (1000, 2000):
+                yield None
+            decided_before.append(sum(model.batches))
+
+    list(transcribe_batched(Frames(), cast(Stages, model), arrive(), 8, NO_GUIDE))
+    assert model.batches == [2, 1, 1]
+    assert decided_before == [0, 2, 3, 3]
 
 
 def test_the_prefix_is_for_the_first_window_alone() -> None:
