@@ -17,7 +17,8 @@ setup: $(STAMP) ## Make .venv with the package and its development tools
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	@echo 'installing into $(VENV): 1.0 GB of packages'
+	$(BIN)/pip install --editable '.[dev]'
 	@touch $@
 
 demo: $(STAMP) ## Transcribe a human recording with the bundled checkpoint

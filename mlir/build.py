@@ -16,15 +16,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlir.toolchain import Toolchain, ToolchainError, find_aie_opt, find_toolchain, read_toml
-from whisper_npu_cli.checkpoints.names import open_checkpoint
-from whisper_npu_cli.checkpoints.random import random_dims
+from whisper_npu_cli.checkpoints.names import find_dims
 from whisper_npu_cli.engines.npu.manifest import (
     Manifest,
     Overlay,
@@ -41,13 +39,20 @@ MLIR = Path(__file__).parent
 XCLBINS = MLIR.parent / "xclbins"
 PROGRAM_BYTES = 16 * 1024  # program memory of a core, for all that is linked to it
 STACK_RESERVE = 512  # bytes of stack for the core's own frame, above the deepest kernel
-COMPILE = ("-O2", "-std=c++20", "--target=aie2-none-unknown-elf", "-DNDEBUG", "-fstack-usage")
-LOWER = (
+COMPILE = (
+    "-O2",
+    "-std=c++20",
+    "--target=aie2-none-unknown-elf",
+    "-DNDEBUG",
+    "-fno-unroll-loops",
+    "-fstack-usage",
+)
+LOWER = "--alloc-scheme=basic-sequential"  # bank-aware may leave no room for kernels' constants
+DEFAULTS = (  # what mlir-aie 1.4 does unasked, and has no options for
     "--no-compile-host",
     "--no-xchesscc",
     "--no-xbridge",
     "--dynamic-objFifos",  # loops with bounds known only at run time
-    "--alloc-scheme=basic-sequential",  # bank-aware may leave no room for the kernels' constants
 )
 # What aiecc does before it needs Peano, as passes of aie-opt: first the array, then the sequence.
 ARRAY = (
@@ -65,23 +70,51 @@ SEQUENCE = (
 )
 
 
+OVERFLOWS = (  # what aiecc ends with where a core's program is too long
+    "Overflow of program memory",  # from aie-rt, without the core (mlir-aie #2426)
+    "will not fit in region 'program'",  # from the linker since mlir-aie #3618
+)
+
+
 class BuildError(Exception):
     """A tool failed, or made what does not fit."""
 
 
-def plan_streams(models: Iterable[str]) -> list[StreamSpec]:
-    """Return the streams that the planner asks for, each once."""
-    dims = [
-        open_checkpoint(model, offline=True).dims if model == "demo" else random_dims(model)
-        for model in models
-    ]
-    specs = {spec for one in dims for spec in plan_encoder(one).specs}
-    return sorted(specs, key=lambda spec: spec.name)
+class ProgramError(BuildError):
+    """The programs of an overlay do not fit a core."""
+
+
+def plan_streams(row: dict[str, Any]) -> list[StreamSpec]:
+    """Return the streams that the planner asks of an overlay, each once."""
+    specs = {spec for model in row["models"] for spec in plan_encoder(find_dims(model)).specs}
+    return sorted((spec for spec in specs if spec.op in row["operations"]), key=lambda x: x.name)
+
+
+def build_first_that_fits(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str:
+    """Build all operations as one overlay or, where a core cannot hold that, as several."""
+    *splits, last = (split_row(name, row, split) for split in row["splits"])
+    for parts in splits:
+        try:
+            return _build_parts(tools, parts, target)
+        except ProgramError as error:
+            print(f"{name}: {error}; trying another split", file=sys.stderr)
+    return _build_parts(tools, last, target)
+
+
+def _build_parts(tools: Toolchain, parts: dict[str, dict[str, Any]], target: Path) -> str:
+    return "\n".join(build(tools, name, row, target) for name, row in parts.items())
+
+
+def split_row(name: str, row: dict[str, Any], split: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the rows of the overlays of one split, each with its operations, by their names."""
+    names = [name] if len(split) == 1 else [f"{name}-{part.replace(' ', '-')}" for part in split]
+    rows = ({**row, "operations": part.split()} for part in split)
+    return dict(zip(names, rows, strict=True))
 
 
 def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str:
-    """Build overlay `name`; return what was done."""
-    specs = plan_streams(row["models"])
+    """Build overlay `name` of the operations that `row` names; return what was done."""
+    specs = plan_streams(row)
     intact = _find_intact(target, tools)
     others = tuple(one for one in intact if one.name != name)
     earlier = (stream for one in intact if one.name == name for stream in one.streams)
@@ -99,7 +132,7 @@ def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str
             if index and spec in reusable:
                 shutil.copy(reusable[spec], overlay / f"{spec.name}.insts.bin")
             else:
-                lower(tools, overlay, spec, row["design"], with_xclbin=not index)
+                lower(tools, overlay, spec, row, with_xclbin=not index)
         _check_programs(tools, overlay)
         overlays = (*others, _describe(folder, name, row, specs))
         manifest = Manifest(folder / "manifest.json", hash_sources(MLIR), tools.versions, overlays)
@@ -109,26 +142,46 @@ def build(tools: Toolchain, name: str, row: dict[str, Any], target: Path) -> str
     return f"{name}: built, {len(specs)} streams"
 
 
-def print_mlir(spec: StreamSpec, design: str) -> str:
+def print_mlir(spec: StreamSpec, row: dict[str, Any]) -> str:
     """Return the MLIR of a stream, printed by the design on the real IRON."""
-    command = [sys.executable, "-m", design, json.dumps(asdict(spec))]
+    command = [sys.executable, "-m", row["design"], json.dumps(asdict(spec)), *row["operations"]]
     return _run(command, cwd=MLIR.parent)
 
 
 def lower(
-    tools: Toolchain, folder: Path, spec: StreamSpec, design: str, *, with_xclbin: bool
+    tools: Toolchain, folder: Path, spec: StreamSpec, row: dict[str, Any], *, with_xclbin: bool
 ) -> None:
     """Make the instructions of a stream, and with the first one the xclbin of all."""
     source = folder / f"{spec.name}.mlir"
-    source.write_text(print_mlir(spec, design), encoding="utf-8")
-    made = ["--aie-generate-npu-insts", f"--npu-insts-name={spec.name}.insts.bin"]
+    source.write_text(print_mlir(spec, row), encoding="utf-8")
+    command = [tools.aiecc, LOWER, f"--peano={tools.peano}", "--tmpdir=work"]
+    command += [option for option in DEFAULTS if option in tools.options]
+    command += [_ask_for(tools, "npu-insts"), f"--npu-insts-name={spec.name}.insts.bin"]
     if with_xclbin:
-        made += ["--aie-generate-xclbin", "--xclbin-name=overlay.xclbin"]
-        made += [f"--xclbin-kernel-name={KERNEL}"]
-    else:
-        made += ["--no-compile"]  # the array's part is the same for every stream
-    command = [tools.aiecc, *LOWER, f"--peano={tools.peano}", *made, "--tmpdir=work", source.name]
-    _run(command, cwd=folder)
+        command += [_ask_for(tools, "xclbin"), "--xclbin-name=overlay.xclbin"]
+        command += [f"--xclbin-kernel-name={KERNEL}"]
+    elif "--no-compile" in tools.options:  # the array's part is the same for every stream
+        command += ["--no-compile"]
+    command += [source.name]
+    try:
+        _run(command, cwd=folder)
+    except BuildError as error:
+        if any(mark in str(error) for mark in OVERFLOWS):
+            raise ProgramError(_explain_overflow(tools, folder)) from error
+        raise
+
+
+def _ask_for(tools: Toolchain, output: str) -> str:
+    """Return aiecc's option that asks for an output: 1.4 renamed it (mlir-aie #3364)."""
+    old = f"--aie-generate-{output}"
+    return old if old in tools.options else f"--get-{output}"
+
+
+def _explain_overflow(tools: Toolchain, folder: Path) -> str:
+    """Say what the kernels take of program memory; aiecc has deleted the core's own program."""
+    objects = sorted(folder.glob("*.o"))
+    sizes = ", ".join(f"{path.name} {_count_text(tools, path)}" for path in objects)
+    return f"a core's program exceeds the {PROGRAM_BYTES} bytes that a core has ({sizes})"
 
 
 def _find_intact(target: Path, tools: Toolchain) -> tuple[Overlay, ...]:
@@ -152,17 +205,22 @@ def _compile_kernels(tools: Toolchain, folder: Path) -> None:
 def _check_programs(tools: Toolchain, folder: Path) -> None:
     """Refuse cores whose code exceeds program memory, or kernels that exceed the stack."""
     for core in sorted(folder.rglob("*.elf")):
-        text = _run([str(tools.peano / "bin" / "llvm-size"), "-A", str(core)], cwd=folder)
-        sizes = [row.split() for row in text.splitlines() if row.startswith(".text")]
-        total = sum(int(size) for _, size, *_ in sizes)
+        total = _count_text(tools, core)
         if total > PROGRAM_BYTES:
-            raise BuildError(f"{core.name}: {total} bytes of code, a core has {PROGRAM_BYTES}")
+            raise ProgramError(f"{core.name}: {total} bytes of code, a core has {PROGRAM_BYTES}")
     stack = _read_stack()
     for usage in sorted(folder.glob("*.su")):
         for row in usage.read_text(encoding="utf-8").splitlines():
             where, size, _ = row.rsplit("\t", 2)
             if int(size) + STACK_RESERVE > stack:
                 raise BuildError(f"{where}: {size} bytes of stack, the design leaves {stack}")
+
+
+def _count_text(tools: Toolchain, path: Path) -> int:
+    """Return the bytes of code in an object or a core's program."""
+    text = _run([str(tools.peano / "bin" / "llvm-size"), "-A", str(path)], cwd=path.parent)
+    rows = [row.split() for row in text.splitlines() if row.startswith(".text")]
+    return sum(int(size) for _, size, *_ in rows)
 
 
 def _read_stack() -> int:
@@ -231,8 +289,8 @@ def check(aie_opt: Path, row: dict[str, Any]) -> None:
     arrays: set[str] = set()
     with TemporaryDirectory() as made:
         folder = Path(made)
-        for spec in plan_streams(row["models"]):
-            (folder / "design.mlir").write_text(print_mlir(spec, row["design"]), encoding="utf-8")
+        for spec in plan_streams(row):
+            (folder / "design.mlir").write_text(print_mlir(spec, row), encoding="utf-8")
             lowered = _run([str(aie_opt), f"--pass-pipeline={ARRAY}", "design.mlir"], folder)
             (folder / "array.mlir").write_text(lowered, encoding="utf-8")
             _run([str(aie_opt), f"--pass-pipeline={SEQUENCE}", "array.mlir"], folder)
@@ -258,9 +316,12 @@ def main() -> int:
     try:
         for name, row in overlays.items():
             if arguments.check:
-                check(find_aie_opt(), row)
+                for split in row["splits"]:
+                    for part in split_row(name, row, split).values():
+                        check(find_aie_opt(), part)
             else:
-                print(build(find_toolchain(), name, row, arguments.xclbins), file=sys.stderr)
+                done = build_first_that_fits(find_toolchain(), name, row, arguments.xclbins)
+                print(done, file=sys.stderr)
     except (ToolchainError, BuildError, WhisperNpuError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ToolchainError) else 1

@@ -37,7 +37,7 @@ transcribe_options = st.builds(
     decoding=st.builds(
         DecodingOptions,
         beam_size=st.none() | st.integers(1, 100),
-        temperature=st.integers(0, 1) | numbers,
+        temperature=st.integers(0, 1) | st.floats(0, 1),
         suppress_blank=st.booleans(),
         initial_prompt=st.none() | st.text(),
     ),
@@ -178,7 +178,7 @@ def test_layouts_that_contradict_are_refused() -> None:
 def test_temperatures_rise_to_one() -> None:
     assert DecodingOptions().temperatures == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1.0))
     assert DecodingOptions(temperature=0.5).temperatures == pytest.approx((0.5, 0.7, 0.9))
-    assert DecodingOptions(temperature=1.5).temperatures == (1.5,)
+    assert DecodingOptions(temperature=1).temperatures == (1,)
     assert DecodingOptions(temperature_increment_on_fallback=None).temperatures == (0.0,)
 
 

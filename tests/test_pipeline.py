@@ -24,7 +24,7 @@ from whisper_npu_cli.longform import sequential
 from whisper_npu_cli.longform.segments import make_segments
 from whisper_npu_cli.options import DecodingOptions, EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.pipeline import Transcriber
-from whisper_npu_cli.transcript import Segment
+from whisper_npu_cli.transcript import Progress, Segment
 
 GREEDY = DecodingOptions(beam_size=None)
 
@@ -144,6 +144,35 @@ def test_a_stopped_transcription_has_what_was_decided(
     assert not result.is_complete
     assert 0 < transcription.progress < 1
     assert result.transcript.segments == tuple(segments)
+
+
+@pytest.mark.parametrize("long_form", ["sequential", "batched"])
+def test_progress_counts_a_window_once_it_is_decided(
+    transcriber: Transcriber, samples: NDArray[np.float32], long_form: LongForm
+) -> None:
+    options = TranscribeOptions(long_form=long_form, decoding=GREEDY, batch_size=2)
+    transcription = transcriber.transcribe(np.tile(samples, 12), options)
+    assert (transcription.progress, transcription.work_done) == (0, 0)
+    transcription.begin()
+    assert transcription.progress == 0 < transcription.work_done  # its language is heard
+    seen = [(transcription.progress, transcription.work_done) for _ in transcription]
+    assert all(0 < decided <= done <= 1 for decided, done in seen)
+    assert seen == sorted(seen)
+    assert (transcription.progress, transcription.work_done) == (1, 1)
+
+
+def test_work_is_what_is_asked_for_and_not_done_yet(
+    transcriber: Transcriber, samples: NDArray[np.float32]
+) -> None:
+    options = TranscribeOptions(
+        long_form="sequential", decoding=GREEDY, clip_timestamps=(30, 60), language="en"
+    )
+    earlier = Progress(end_frame=4000, language="en")
+    transcription = transcriber.transcribe(np.tile(samples, 12), options, earlier)
+    transcription.begin()
+    assert transcription.work_done == 0
+    list(transcription)
+    assert transcription.work_done == 1
 
 
 @pytest.mark.parametrize("long_form", ["sequential", "batched"])

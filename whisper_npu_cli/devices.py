@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.errors import UsageError, suggest
 
 _NUMBA = "whisper_npu_cli.engines.numba_decoder"
 _REFERENCE = "whisper_npu_cli.engines.reference"
@@ -28,7 +28,7 @@ class Device:
     encoder: str  # load(checkpoint, options) -> Encoder; DeviceError where it cannot be used here
     decoder: str = f"{_NUMBA}.decoder:load"  # load(checkpoint, options) -> Decoder
     kernels: str = f"{_NUMBA}.decoder:list_kernels"  # list_kernels(options), for numba to compile
-    checks: str = ""  # checks(machine, xclbins) -> Iterator[Check], for the doctor
+    checks: str = ""  # checks(machine, xclbins, dims) -> Iterator[Check], for the doctor
 
     def takes(self, name: str) -> bool:
         """Return whether this is the row of the device `name`."""
@@ -82,7 +82,8 @@ def find_device(name: str) -> Device:
     for device in DEVICES:
         if device.takes(name):
             return device
-    raise UsageError(f"unknown device {name!r}", hint=f"one of {', '.join(list_devices())}")
+    hint = f"{suggest(name, list_devices())}one of {', '.join(list_devices())}"
+    raise UsageError(f"unknown device {name!r}", hint=hint)
 
 
 def list_effective_options(name: str) -> frozenset[str]:

@@ -9,9 +9,10 @@ nothing else in the package sets anything that is global. What a user has set st
                                      take seconds
     module openvino_telemetry absent, because importing openvino reports it over the network
 
-Variables that are read: XDG_CACHE_HOME (stored encoders), HF_HOME and HF_HUB_OFFLINE (models),
-NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), XDG_CONFIG_HOME and WHISPER_NPU_… (options,
-`cli/config.py`), and VARIABLES, of which all but the first are for developers.
+Variables that are read: XDG_CACHE_HOME (stored engines), XDG_DATA_HOME (built overlays), HF_HOME
+and HF_HUB_OFFLINE (models), NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), XDG_CONFIG_HOME
+and WHISPER_NPU_… (options, `cli/config.py`), and VARIABLES, of which all but the first are for
+developers.
 """
 
 from __future__ import annotations
@@ -44,13 +45,28 @@ def find_config_folder() -> Path | None:
     return _find_folder("XDG_CONFIG_HOME", ".config")
 
 
-def _find_folder(variable: str, name: str) -> Path | None:
+def find_data_folder() -> Path | None:
+    """Return XDG_DATA_HOME or ~/.local/share; None for a user who has no home."""
+    return _find_folder("XDG_DATA_HOME", ".local/share")
+
+
+def _find_folder(variable: str, below_home: str) -> Path | None:
     if folder := os.environ.get(variable):
         return Path(folder)
     try:
-        return Path.home() / name
+        return Path.home() / below_home
     except RuntimeError:  # no HOME, and a number that is no user's
         return None
+
+
+def find_shipped(name: str) -> Path:
+    """Return what a checkout has beside the package, and an installed package in itself.
+
+    That are the sources of the overlay, a recording, and the documentation (`pyproject.toml`).
+    """
+    package = Path(__file__).parent
+    shipped = package / "shipped"
+    return (shipped if shipped.is_dir() else package.parent) / name
 
 
 def make_command(code: str) -> list[str]:
@@ -76,6 +92,16 @@ def read_cpu_features() -> frozenset[str]:
     """Return the words of /proc/cpuinfo, "avx2" and "asimd" among them; none without Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     return frozenset(cpuinfo.read_text(encoding="utf-8").split() if cpuinfo.exists() else ())
+
+
+def read_cpu_name() -> str:
+    """Return the processor's name in /proc/cpuinfo, or else its architecture."""
+    import platform
+
+    cpuinfo = Path("/proc/cpuinfo")
+    rows = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    names = [row.partition(":")[2].strip() for row in rows if row.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def check_threads(n: int) -> None:

@@ -68,7 +68,9 @@ class DecodingOptions(Options):
     no_repeat_ngram_size: int = _search(
         0, "Runs of so many tokens come once in a window (0: any)", bounds=Bounds(0)
     )
-    temperature: float = _fallback(0.0, "Randomness of the first attempt", bounds=Bounds(0))
+    temperature: float = _fallback(
+        0.0, "Randomness of the first attempt", bounds=Bounds(0, MAX_TEMPERATURE)
+    )
     temperature_increment_on_fallback: float | None = _fallback(
         0.2, "Added at each further attempt, up to 1; none: no fallback", bounds=Bounds(0.001)
     )
@@ -208,17 +210,17 @@ class SubtitleLayout(Options):
         "broken at sentences, clauses, then pauses; finds when each word is said",
     )
     highlight_words: bool = _words(
-        False, "Underline each word as it is said, in srt and vtt; needs --word-timestamps"
+        False, "Underline each word as it is said, in srt and vtt; finds when that is"
     )
     max_line_width: int | None = _words(
-        None, "Characters of a subtitle's line; needs --word-timestamps", bounds=Bounds(1)
+        None, "Characters of a subtitle's line; finds when each word is said", bounds=Bounds(1)
     )
     max_line_count: int | None = _words(
-        None, "Lines of a subtitle; needs --max-line-width and --word-timestamps", bounds=Bounds(1)
+        None, "Lines of a subtitle; needs --max-line-width", bounds=Bounds(1)
     )
     max_words_per_line: int | None = _words(
         None,
-        "Words of a subtitle; needs --word-timestamps, excludes --max-line-width",
+        "Words of a subtitle; excludes --max-line-width",
         bounds=Bounds(1),
     )
 
@@ -299,7 +301,23 @@ class TranscribeOptions(Options):
                 f"the language is given as {self.language!r} and is to be detected in every window",
                 hint="leave out --language or --multilingual",
             )
+        self._refuse_what_has_no_effect()
         self._refuse_channel_names()
+
+    def _refuse_what_has_no_effect(self) -> None:
+        if self.language is not None:
+            for name in ("language_detection_segments", "language_detection_threshold"):
+                if getattr(self, name) != getattr(type(self), name):
+                    flag = f"--{name.replace('_', '-')}"
+                    raise UsageError(
+                        f"{flag} has no effect where the language is given",
+                        hint=f"leave out --language or {flag}",
+                    )
+        if self.long_form == "batched" and not self.vad_skip:
+            raise UsageError(
+                "--no-vad-skip has no effect with --long-form batched, which decodes speech alone",
+                hint="leave it out, or add --long-form sequential",
+            )
 
     def _refuse_channel_names(self) -> None:
         if self.channel_names is not None and self.speakers is None:
@@ -333,7 +351,7 @@ class EngineOptions(Options):
 
     device: str = _engine(AUTO, describe_devices(), metavar="DEVICE")
     precision: Literal["auto", "bf16", "f32", "int8"] = _engine(
-        "auto", "Encoder arithmetic; int8: in products with weights, for CPUs with VNNI"
+        "auto", "Encoder arithmetic; auto: bf16, int8 or f32, the fastest that the CPU has"
     )
     cross_kv: Literal["int8", "f32"] = _engine("int8", "Decoder cross-attention cache")
     n_threads: int | None = _engine(

@@ -43,7 +43,7 @@ from whisper_npu_cli.longform.guide import (
 )
 from whisper_npu_cli.longform.hearing import Arriving, Ears, Recorded
 from whisper_npu_cli.longform.segments import order_times
-from whisper_npu_cli.longform.sequential import transcribe_sequential
+from whisper_npu_cli.longform.sequential import skip_silence, transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages, Stopped
 from whisper_npu_cli.longform.windows import Decided, Window, make_window
 from whisper_npu_cli.options import BATCHED_FROM_S, EngineOptions, LongForm, TranscribeOptions
@@ -149,7 +149,7 @@ class Transcription:
             if self._earlier.language is not None:
                 self._stages.language = self._earlier.language
                 self._stages.language_probs = dict(self._earlier.language_probs)
-            elif self._stages.language is None and isinstance(self._audio, Recorded):
+            elif self._stages.language is None:
                 self._detect_language(self._audio)
         return TranscriptionInfo(
             duration_s=self._duration_s,
@@ -179,6 +179,15 @@ class Transcription:
         """Share of the audio that is decided, 0 to 1; while it arrives, of what was heard."""
         n_frames = self._audio.stats.n_frames if self._audio is not None else 0
         return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
+
+    @property
+    def work_done(self) -> float:
+        """Share of this transcription's work that is done, 0 to 1, with windows in the making."""
+        n_frames = self._audio.stats.n_frames if self._audio is not None else 0
+        done = self._stages.estimate_done(self._n_decided, n_frames)
+        ends = self._earlier.end_frame, done, n_frames
+        earlier, done, total = (self._count_frames(end) for end in ends)
+        return (done - earlier) / (total - earlier) if total > earlier else 0.0
 
     @property
     def checkpoint(self) -> Progress:
@@ -221,14 +230,15 @@ class Transcription:
                 self._n_decided = self._audio.stats.n_frames
                 self._is_complete = True
                 return
+            n_before = len(self._segments)
             for segment in decided.segments:
                 (ordered,) = order_times([segment], end_s, self._duration_s)
                 if self._options.vad_starts and self._options.words is None:
                     ordered = move_start(ordered, self._audio.speech)
                 self._segments.append(replace(ordered, id=len(self._segments)))
                 end_s = ordered.end
-                yield self._segments[-1]
             self._n_decided = decided.end_frame
+            yield from self._segments[n_before:]
 
     def _listen(self) -> Arriving | None:
         """Return what arrives, if it is still arriving once it is long enough to begin with.
@@ -269,8 +279,8 @@ class Transcription:
         clips = audio.find_clips(self._options.clip_timestamps)
         if self._long_form == "sequential":
             left = cut_spans(clips, (self._n_decided, sys.maxsize))
-            guide = self._guide(audio) if self._options.vad_skip else None
-            return transcribe_sequential(audio, self._stages, left, guide, self._earlier.segments)
+            guide, earlier = self._skipping(audio), self._earlier.segments
+            return transcribe_sequential(audio, self._stages, left, guide, earlier)
         windows = dropwhile(
             lambda window: window is not None and window.start < self._earlier.end_frame,
             audio.plan_windows(clips),
@@ -278,13 +288,20 @@ class Transcription:
         size = self._options.batch_size
         return transcribe_batched(audio, self._stages, windows, size, self._guide(audio))
 
-    def _detect_language(self, audio: Recorded) -> None:
-        """Detect the language where speech is, and leave a recording whose windows begin anew."""
+    def _count_frames(self, end: int) -> int:
+        """Return how many frames of the clips come before `end`."""
+        clips = self._audio.find_clips(self._options.clip_timestamps) if self._audio else []
+        return sum(b - a for a, b in cut_spans(clips, Span(0, end)))
+
+    def _detect_language(self, audio: Recorded | Arriving) -> None:
+        """Detect the language where speech is, and leave audio whose windows begin anew."""
         clips = audio.find_clips(self._options.clip_timestamps)
         first = self._first_window(audio, clips)
         if first is None or self._is_stopped:
             return
-        windows = self._windows_to_hear(audio, clips, first)
+        windows = [first]  # which decides for what arrives
+        if isinstance(audio, Recorded):
+            windows = self._windows_to_hear(audio, clips, first)
         heard: list[Window] = []
 
         def read() -> Iterator[tuple[NDArray[np.float32], int]]:
@@ -293,7 +310,7 @@ class Transcription:
                 yield audio.window(window.start, window.end), window.start
 
         self._stages.detect_language(read())
-        if heard[-1].start > first.start:
+        if isinstance(audio, Recorded) and heard[-1].start > first.start:
             audio.rewind()
 
     def _windows_to_hear(
@@ -312,16 +329,14 @@ class Transcription:
         # It is encoded anyway, and has much of the speech that the first of the others has.
         return [first, *(window for window in windows if window.start >= first.end)]
 
-    def _first_window(self, audio: Recorded, clips: Sequence[Span]) -> Window | None:
+    def _first_window(self, audio: Recorded | Arriving, clips: Sequence[Span]) -> Window | None:
         """Return the window that is decoded first, if any is."""
         if self._long_form == "batched":
-            return next(audio.plan_windows(clips), None)
+            return next(filter(None, audio.plan_windows(clips)), None)
         for clip in clips:
-            start = clip.start
-            if self._options.vad_skip:
-                start = self._guide(audio).skip_silence(start, clip)
-            if start < clip.end:
-                return make_window(start, clip)
+            heard, start = skip_silence(audio, clip, clip.start, self._skipping(audio))
+            if start < heard.end:
+                return make_window(start, heard)
         return None
 
     @property
@@ -340,6 +355,9 @@ class Transcription:
 
     def _guide(self, audio: Recorded | Arriving) -> Guide:
         return Guide(audio.speech, self._options.vad.pad_frames, audio.faint)
+
+    def _skipping(self, audio: Recorded | Arriving) -> Guide | None:
+        return self._guide(audio) if self._options.vad_skip else None
 
     def _find_uncovered(self) -> tuple[tuple[float, float], ...]:
         """Return the speech within what is decided that has no text, in seconds."""

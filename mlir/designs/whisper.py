@@ -4,7 +4,9 @@ The array is the same for every operation; only the sequence, which moves data b
 memory and the array and sets the run-time parameters, differs. `spec.py` defines the
 operations and layouts, `mlir/README.md` draws this file.
 
-    python -m mlir.designs.whisper '{"op": "gemm", "m": 1536, ...}'   prints the MLIR of a stream
+    python -m mlir.designs.whisper '{"op": "gemm", "m": 1536, ...}' gemm attention layernorm
+
+prints the MLIR of a stream, for the array whose cores hold the operations named.
 
 Everything moves as 4-byte words: a DMA knows no bf16, and neither does the calling convention.
 """
@@ -13,14 +15,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from aie.iron import Buffer, Kernel, ObjectFifo, Program, Runtime, Worker, WorkerRuntimeBarrier
+from aie.iron import Buffer, Kernel, ObjectFifo, Program, Worker, WorkerRuntimeBarrier
 from aie.iron.controlflow import range_
 from aie.iron.device import NPU1, Tile
 
+from mlir.designs import sequence as sequences
 from mlir.designs.movement import ROWS, WORDS, Movement
+from mlir.designs.sequence import End
 from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
 
 # ---------------------------------------------------------------------------------- shapes
@@ -28,6 +33,8 @@ from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, Str
 STATE = 3 * 256  # fp32 words of attention: maxima, sums, one strip of scores
 STACK = 0x900  # bytes; the default of 1024 overflows silently
 IN_FLIGHT = 2  # output blocks; each has up to two pushes in a queue of four
+OPEN = 1  # what the sequence sets a barrier to once a core's parameters are written
+STEP = 2  # what a core adds after its wait: 3 if the wait leaves the value, 2 if it takes it
 
 
 def words(n: int, dtype: type = np.int32) -> Any:
@@ -117,23 +124,45 @@ KERNELS = {
 }
 
 
-class Core:
-    """What one core does between two waits for the barrier: `run` and its three operations."""
+OPERATIONS = {
+    "gemm": (
+        *("start_tile", "multiply_tile", "gelu_tile"),
+        *("add_residual", "store_f32", "store_operand"),
+    ),
+    "attention": (
+        *("copy_tile", "start_attention", "softmax_tile"),
+        *("multiply_tile", "finish_attention"),
+    ),
+    "layernorm": ("start_rows", "add_rows", "finish_rows", "normalise_rows"),
+}
 
-    def __init__(self, column: int, kernels: dict[str, Kernel]) -> None:
+
+class Core:
+    """What one core does between two waits for the barrier: `run` and its operations."""
+
+    def __init__(self, column: int, operations: Sequence[str], kernels: dict[str, Kernel]) -> None:
         self.column = column
+        self.operations = operations
         self.__dict__.update(kernels)
 
     def run(self, *arguments):
-        """Run the operations whose trip counts are not zero."""
+        """Run the operations whose trip counts are not zero.
+
+        The barrier is stepped off before the work: the sequence opens it again only after all
+        output has arrived, so not before this core is back at its wait.
+        """
         a, b, c, acc, state, rtp, barrier = arguments[:7]  # then the kernels, which it has
-        barrier.wait_for_value(1)
-        for _ in range_(rtp[TILES]):
-            self.gemm(a, b, c, acc, rtp)
-        for _ in range_(rtp[QUERIES]):
-            self.attention(a, b, c, acc, state, rtp)
-        for _ in range_(rtp[STRIPES]):
-            self.layernorm(a, b, c, acc, rtp)
+        barrier.wait_for_value(OPEN)
+        barrier.release_with_value(STEP)
+        if "gemm" in self.operations:
+            for _ in range_(rtp[TILES]):
+                self.gemm(a, b, c, acc, rtp)
+        if "attention" in self.operations:
+            for _ in range_(rtp[QUERIES]):
+                self.attention(a, b, c, acc, state, rtp)
+        if "layernorm" in self.operations:
+            for _ in range_(rtp[STRIPES]):
+                self.layernorm(a, b, c, acc, rtp)
 
     def gemm(self, a, b, c, acc, rtp):
         """Compute one output tile: bias, K, epilogue."""
@@ -246,10 +275,11 @@ def choose_parameters(spec: StreamSpec) -> dict[int, int]:
 
 
 def make_workers(
-    cores: dict[Any, Any],
+    cores: dict[Any, Any], operations: Sequence[str]
 ) -> tuple[list[Worker], list[Buffer], list[WorkerRuntimeBarrier]]:
     """Return the workers of `cores`, with their run-time parameters and their barriers."""
-    kernels = {name: Kernel(name, *rest) for name, rest in KERNELS.items()}
+    names = dict.fromkeys(name for operation in operations for name in OPERATIONS[operation])
+    kernels = {name: Kernel(name, *KERNELS[name]) for name in names}
     workers, rtps, barriers = [], [], []
     for (column, row), fifos in cores.items():
         where = f"{column}_{row}"
@@ -261,15 +291,15 @@ def make_workers(
         ]
         # kernels are arguments too: only what is an argument is declared in the module
         arguments = [*fifos, *buffers, rtps[-1], barriers[-1], *kernels.values()]
-        core = Core(column, kernels)
+        core = Core(column, operations, kernels)
         workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
     return workers, rtps, barriers
 
 
-def make_program(spec: StreamSpec) -> Program:
-    """Return the array with the sequence of `spec`."""
+def make_program(spec: StreamSpec, operations: Sequence[str] = tuple(OPERATIONS)) -> Program:
+    """Return the array with the sequence of `spec`; its cores hold `operations`."""
     a_in, b_in, c_out, cores = make_fifos()
-    workers, rtps, barriers = make_workers(cores)
+    workers, rtps, barriers = make_workers(cores, operations)
     values = choose_parameters(spec)
 
     def set_parameters(*all_rtps: Buffer) -> None:
@@ -278,34 +308,37 @@ def make_program(spec: StreamSpec) -> Program:
                 rtp[index] = value
 
     movement = Movement(spec)
-    runtime = Runtime()
-    types = [words(argument.size_bytes // 4) for argument in spec.arguments]
-    with runtime.sequence(*types) as handles:
+    a_ends = [End(fifo, Tile(row, 0), fills=True) for row, fifo in enumerate(a_in)]
+    b_ends = [End(fifo, Tile(column, 0), fills=True) for column, fifo in enumerate(b_in)]
+    c_ends = [End(fifo, Tile(column, 0), fills=False) for column, fifo in enumerate(c_out)]
+
+    def steps(sequence, *buffers):
         roles = (argument.role for argument in spec.arguments)
-        data = dict(zip(roles, handles, strict=True))
-        runtime.start(*workers)
-        runtime.inline_ops(set_parameters, rtps)
+        data = dict(zip(roles, buffers, strict=True))
+        sequence.write(set_parameters, rtps)
         for barrier in barriers:
-            runtime.set_barrier(barrier, 1)
+            sequence.set(barrier, OPEN)
         groups = []
         for i, j in movement.list_blocks():
-            group = runtime.task_group()
+            group = sequence.open_group()
             groups.append(group)
-            for row, fifo in enumerate(a_in):
+            for row, end in enumerate(a_ends):
                 for role, tap in movement.feed_a(i, j, row):
-                    runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(row, 0))
-            for column, fifo in enumerate(b_in):
+                    sequence.fill(end, data[role], tap, group)
+            for column, end in enumerate(b_ends):
                 role, tap = movement.feed_b(j, column)
-                runtime.fill(fifo.prod(), data[role], tap, group, tile=Tile(column, 0))
-            for column, fifo in enumerate(c_out):
+                sequence.fill(end, data[role], tap, group)
+            for column, end in enumerate(c_ends):
                 role, tap = movement.collect_c(i, j, column)
-                runtime.drain(fifo.cons(), data[role], tap, group, wait=True, tile=Tile(column, 0))
+                sequence.drain(end, data[role], tap, group)
             if len(groups) == IN_FLIGHT:
-                runtime.finish_task_group(groups.pop(0))
+                sequence.finish(groups.pop(0))
         for group in groups:
-            runtime.finish_task_group(group)
-    return Program(NPU1(), runtime)
+            sequence.finish(group)
+
+    types = [words(argument.size_bytes // 4) for argument in spec.arguments]
+    return sequences.make_program(NPU1(), workers, types, [*a_ends, *b_ends, *c_ends], steps)
 
 
 if __name__ == "__main__":
-    print(make_program(StreamSpec(**json.loads(sys.argv[1]))).resolve_program())
+    print(make_program(StreamSpec(**json.loads(sys.argv[1])), sys.argv[2:]).resolve_program())

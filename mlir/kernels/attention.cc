@@ -5,9 +5,9 @@
 // Only a strip of 4 queries x 64 keys is held at a time (1 KB): a whole tile of fp32 scores would
 // take 16 KB, and with A, B, C and the accumulators 56 of 64 KB are spoken for.
 //
-// Budget of softmax_tile, 64 queries x 64 keys: 2176 multiplications (scores and sums) and 3360
-// other vector operations, 13 for 16 probabilities; 12.8 k cycles predicted (simulate/cost.py),
-// beside 5.8 k of multiply_tile for the values.
+// Budget of softmax_tile, 64 queries x 64 keys: 2176 matrix multiplications (scores and sums) and
+// 4224 moves, integer operations and permutations, 13 for 16 probabilities; 14.6 k cycles predicted
+// (simulate/cost.py), beside 5.8 k of multiply_tile for the values.
 
 #include "tile.hpp"
 
@@ -21,38 +21,51 @@ constexpr unsigned SCORES = 2 * STRIPS * BLOCK;
 constexpr float LOWEST = -120.0f;  // exponent below which a probability counts as zero
 constexpr float START = -1e30f;
 
-// 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16
-Half exp2(const Block& x) {
-    const Block limited = aie::max(x, splat(LOWEST));
+// 2^x for x <= 0 in bf16, with bf16 factors throughout: 0.4 %, as much as rounding to bf16. The
+// integer part is added to the exponent of the rounded power, which stays a normal number.
+INLINE Half exp2(const Block& x) {
+    const Block limited = limit_below(x, LOWEST);
     const Rounded n(limited);
     const Half f = to_half(aie::sub(limited, n.value));
-    Block p = multiply_add(EXP2[2], f, to_half(splat(EXP2[3])));
+    Block p = multiply_add(EXP2[2], f, splat_half(EXP2[3]));
     p = multiply_add(EXP2[1], f, to_half(p));
     p = multiply_add(EXP2[0], f, to_half(p));
-    return to_half(
-        aie::add(p.cast_to<int32_t>(), aie::upshift(n.integer, 23)).cast_to<float>());
+    const auto exponent = aie::accum<acc64, BLOCK>(n.integer, 7).to_vector<int16_t>();
+    return aie::add(to_half(p).cast_to<int16_t>(), exponent).cast_to<bfloat16>();
 }
 
-void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
+INLINE void score_strip(const bfloat16* q, const bfloat16* k, float* scores) {
     for (unsigned j = 0; j < STRIPS; j += 4) {
         Mmul sums[4];
         for (unsigned step = 0; step < TILE / 8; ++step) {
             const auto left = aie::load_v<OPERAND>(q + step * OPERAND);
+#pragma GCC unroll 4
             for (unsigned x = 0; x < 4; ++x)
                 sums[x].mac(left, aie::load_v<OPERAND>(k + (step * STRIPS + j + x) * OPERAND));
         }
+#pragma GCC unroll 4
         for (unsigned x = 0; x < 4; ++x)
             aie::store_v(scores + (j + x) * BLOCK, sums[x].to_vector<float>());
     }
 }
 
-Block strip_maximum(const float* scores, unsigned blocks) {
-    Block top = aie::load_v<BLOCK>(scores);
-    for (unsigned j = 1; j < blocks; ++j) top = aie::max(top, aie::load_v<BLOCK>(scores + j * BLOCK));
-    return combine_rows(top, [](const auto& x, const auto& y) { return aie::max(x, y); });
+// The largest of `old` and the scores, by row. Of any that are not negative, the largest integer is
+// the largest number; of negative ones alone, the smallest unsigned integer is.
+INLINE Block strip_maximum(const Block& old, const float* scores, unsigned blocks) {
+    Bits top = bits_of(old);
+    Unsigned least = old.cast_to<uint32_t>();
+    for (unsigned j = 0; j < blocks; ++j) {
+        const Bits bits = aie::load_v<BLOCK>(as_integers(scores + j * BLOCK));
+        top = aie::max(top, bits);
+        least = aie::min(least, bits.cast_to<uint32_t>());
+    }
+    top = combine_rows(top, [](const auto& x, const auto& y) { return aie::max(x, y); });
+    least = combine_rows(least, [](const auto& x, const auto& y) { return aie::min(x, y); });
+    const auto negative = aie::lt(top, splat_bits(0));
+    return aie::select(top, least.cast_to<int32_t>(), negative).cast_to<float>();
 }
 
-void rescale(float* acc, float* sum, const Bits& n) {
+INLINE void rescale(float* acc, float* sum, const Bits& n) {
     if (aie::reduce_min(n) == 0) return;  // the usual case after the first few tiles of keys
     aie::store_v(sum, scale_exponent(aie::load_v<BLOCK>(sum), n));
     for (unsigned j = 0; j < STRIPS; ++j)
@@ -60,12 +73,13 @@ void rescale(float* acc, float* sum, const Bits& n) {
 }
 
 // probabilities of a strip in the order of A, zero beyond the valid keys; sums by a column of ones
-void probabilities(const float* scores, const Block& maximum, unsigned blocks, bfloat16* p,
+INLINE void probabilities(const float* scores, const Block& maximum, unsigned blocks, bfloat16* p,
                    float* sum) {
     const auto ones = aie::broadcast<bfloat16, OPERAND>(bfloat16(1.0f));
     Mmul total(aie::load_v<BLOCK>(sum));
     for (unsigned j = 0; j < STRIPS; j += 2) {
         Half pair[2];
+#pragma GCC unroll 2
         for (unsigned x = 0; x < 2; ++x)
             pair[x] = j + x < blocks
                           ? exp2(aie::sub(aie::load_v<BLOCK>(scores + (j + x) * BLOCK), maximum))
@@ -80,12 +94,12 @@ void probabilities(const float* scores, const Block& maximum, unsigned blocks, b
 
 extern "C" {
 
-void copy_tile(const bfloat16* from, bfloat16* to) {
+[[gnu::cold]] void copy_tile(const bfloat16* from, bfloat16* to) {
     for (unsigned at = 0; at < TILE * TILE; at += OPERAND)
         aie::store_v(to + at, aie::load_v<OPERAND>(from + at));
 }
 
-void start_attention(float* acc, float* state) {
+[[gnu::cold]] void start_attention(float* acc, float* state) {
     for (unsigned at = 0; at < TILE * TILE; at += BLOCK) aie::store_v(acc + at, splat(0.0f));
     for (unsigned at = 0; at < SUMS; at += BLOCK) {
         aie::store_v(state + at, splat(START));
@@ -103,15 +117,15 @@ void softmax_tile(const bfloat16* q, const bfloat16* k, bfloat16* p, float* acc,
     for (unsigned i = 0; i < STRIPS; ++i) {
         score_strip(q + i * TILE * 4, k, scores);
         const Block old = aie::load_v<BLOCK>(state + i * BLOCK);
-        const Block top = aie::max(old, ceil(strip_maximum(scores, blocks)));
+        const Block top = ceil(strip_maximum(old, scores, blocks));  // `old` is an integer
         aie::store_v(state + i * BLOCK, top);
-        const Rounded shift(aie::max(aie::sub(old, top), splat(LOWEST)));
+        const Rounded shift(limit_below(aie::sub(old, top), LOWEST));
         rescale(acc + i * STRIP, state + SUMS + i * BLOCK, shift.integer);
         probabilities(scores, top, blocks, p + i * TILE * 4, state + SUMS + i * BLOCK);
     }
 }
 
-void finish_attention(const float* acc, const float* state, bfloat16* out) {
+[[gnu::cold]] void finish_attention(const float* acc, const float* state, bfloat16* out) {
     aie::set_rounding(aie::rounding_mode::conv_even);
     for (unsigned i = 0; i < STRIPS; ++i) {
         const Split factor(reciprocal(aie::load_v<BLOCK>(state + SUMS + i * BLOCK)));

@@ -7,9 +7,9 @@
 namespace {
 
 // 2^f for |f| <= 1/2, to 16 bits: the last factor is exact to that, the others need less
-Block exp2_near_zero(const Block& f) {
+INLINE Block exp2_near_zero(const Block& f) {
     const Split split(f);
-    Block p = multiply_add(EXP2[2], split.high, to_half(splat(EXP2[3])));
+    Block p = multiply_add(EXP2[2], split.high, splat_half(EXP2[3]));
     p = multiply_add(EXP2[1], split.high, to_half(p));
     return aie::add(splat(EXP2[0]), multiply(split, Split(p)));
 }
@@ -18,30 +18,40 @@ struct Piece {
     Block centre, c[4];
 };
 
-Piece choose_piece(const Block& t) {
-    const auto first = aie::lt(t, splat(GELU_EDGES[0])), second = aie::lt(t, splat(GELU_EDGES[1]));
-    const auto pick = [&](float a, float b, float c) {
+INLINE Piece choose_piece(const Bits& t) {
+    const auto first = aie::lt(t, splat_bits(bits_of(GELU_EDGES[0])));
+    const auto second = aie::lt(t, splat_bits(bits_of(GELU_EDGES[1])));
+    const auto pick = [&](float a, float b, float c) __attribute__((always_inline)) {
         return aie::select(aie::select(splat(c), splat(b), second), splat(a), first);
     };
     Piece out;
     out.centre = pick(GELU_CENTRES[0], GELU_CENTRES[1], GELU_CENTRES[2]);
+#pragma GCC unroll 4
     for (unsigned i = 0; i < 4; ++i) out.c[i] = pick(GELU[0][i], GELU[1][i], GELU[2][i]);
     return out;
 }
 
-// max(x, 0) - t * Phi(-t) with t = |x|: 54 vector operations for 16 values, no table
-Block gelu(const Block& x) {
-    const Block magnitude = aie::bit_and(x.cast_to<int32_t>(), splat_bits(0x7fffffff)).cast_to<float>();
-    const Block t = aie::min(magnitude, splat(GELU_LIMIT));
-    const Piece piece = choose_piece(t);
+// 0 for x < 0, else x: -0 and what is not a number stay. Less 1, the bits of negative numbers are
+// those from the least integer to the bits of minus infinity.
+INLINE Block clamp_negative(const Bits& x) {
+    const auto negative = aie::lt(aie::sub(x, splat_bits(1)), splat_bits(bits_of(-__builtin_inff())));
+    return aie::select(x, splat_bits(0), negative).cast_to<float>();
+}
+
+// max(x, 0) - t * Phi(-t) with t = |x|, no table: 30 products and sums, and 52 moves, integer
+// operations and selections for 16 values
+INLINE Block gelu(const Bits& x) {
+    const Bits magnitude = aie::bit_and(x, splat_bits(0x7fffffff));
+    const Bits limited = aie::min(magnitude, splat_bits(bits_of(GELU_LIMIT)));
+    const Piece piece = choose_piece(limited);
+    const Block t = limited.cast_to<float>();
     const Split u(aie::sub(t, piece.centre));
     Block y = aie::mac(Accumulator(piece.c[2]), u.high, to_half(piece.c[3])).to_vector<float>();
     y = aie::add(piece.c[1], multiply(u, Split(y)));
     y = aie::add(piece.c[0], multiply(u, Split(y)));
     const Rounded n(y);
     const Block phi = scale_exponent(exp2_near_zero(aie::sub(y, n.value)), n.integer);
-    const Block positive = aie::select(x, splat(0.0f), aie::lt(x, splat(0.0f)));
-    return aie::sub(positive, multiply(Split(t), Split(phi)));
+    return aie::sub(clamp_negative(x), multiply(Split(t), Split(phi)));
 }
 
 // The next product reads this tile as A.
@@ -82,7 +92,7 @@ extern "C" {
 void gelu_tile(float* c) {
     aie::set_rounding(aie::rounding_mode::conv_even);
     for (unsigned at = 0; at < TILE * TILE; at += BLOCK)
-        aie::store_v(c + at, to_block(to_half(gelu(aie::load_v<BLOCK>(c + at)))));
+        aie::store_v(c + at, to_block(to_half(gelu(aie::load_v<BLOCK>(as_integers(c + at))))));
 }
 
 // half 0: the upper 32 rows, half 1: the lower; 8 KB of fp32 are one element of a fifo

@@ -10,7 +10,7 @@
 extern "C" {
 
 // bias: 64 fp32 values at the head of a tile
-void start_tile(const float* bias, float* c) {
+[[gnu::cold]] void start_tile(const float* bias, float* c) {
     for (unsigned j = 0; j < STRIPS; ++j) {
         const auto four = aie::load_v<4>(bias + 4 * j);
         const Block rows = aie::concat(four, four, four, four);
@@ -24,19 +24,26 @@ void multiply_tile(const bfloat16* a, const bfloat16* b, float* c) {
     for (unsigned i = 0; i < STRIPS; i += 4)
         for (unsigned j = 0; j < STRIPS; j += 4) {
             Mmul sums[4][4];  // 16 of the 18 accumulators of 512 bits
+#pragma GCC unroll 4
             for (unsigned y = 0; y < 4; ++y)
+#pragma GCC unroll 4
                 for (unsigned x = 0; x < 4; ++x)
                     sums[y][x] = Mmul(aie::load_v<BLOCK>(c + (i + y) * STRIP + (j + x) * BLOCK));
             for (unsigned k = 0; k < STEPS; ++k) {
                 aie::vector<bfloat16, OPERAND> left[4], right[4];
+#pragma GCC unroll 4
                 for (unsigned z = 0; z < 4; ++z) {
                     left[z] = aie::load_v<OPERAND>(a + ((i + z) * STEPS + k) * OPERAND);
                     right[z] = aie::load_v<OPERAND>(b + (k * STRIPS + j + z) * OPERAND);
                 }
+#pragma GCC unroll 4
                 for (unsigned y = 0; y < 4; ++y)
+#pragma GCC unroll 4
                     for (unsigned x = 0; x < 4; ++x) sums[y][x].mac(left[y], right[x]);
             }
+#pragma GCC unroll 4
             for (unsigned y = 0; y < 4; ++y)
+#pragma GCC unroll 4
                 for (unsigned x = 0; x < 4; ++x)
                     aie::store_v(c + (i + y) * STRIP + (j + x) * BLOCK,
                                  sums[y][x].to_vector<float>());

@@ -12,7 +12,7 @@ constexpr unsigned SUMS = STRIPS * BLOCK;
 constexpr unsigned SQUARES = 2 * STRIPS * BLOCK;
 constexpr float EPSILON = 1e-5f;
 
-inline Block add_four(const Block& x) {
+INLINE Block add_four(const Block& x) {
     return combine_rows(x, [](const auto& a, const auto& b) { return aie::add(a, b); });
 }
 
@@ -20,7 +20,7 @@ inline Block add_four(const Block& x) {
 
 extern "C" {
 
-void start_rows(const float* x, float* sums, int32_t half) {
+[[gnu::cold]] void start_rows(const float* x, float* sums, int32_t half) {
     for (unsigned i = 0; i < STRIPS / 2; ++i) {
         float* row = sums + (half * STRIPS / 2 + i) * BLOCK;
         const auto first = aie::transpose(aie::load_v<BLOCK>(x + i * STRIP), 4, 4).extract<4>(0);
@@ -51,7 +51,7 @@ void add_rows(const float* x, float* sums, int32_t half) {
 }
 
 // inverse: the bits of fp32 1 / columns. Sums become mean (about the first column) and scale.
-void finish_rows(float* sums, int32_t inverse) {
+[[gnu::cold]] void finish_rows(float* sums, int32_t inverse) {
     const Block factor = splat_bits(inverse).cast_to<float>();
     for (unsigned i = 0; i < STRIPS; ++i) {
         float* row = sums + i * BLOCK;
@@ -59,7 +59,7 @@ void finish_rows(float* sums, int32_t inverse) {
         const Block square =
             aie::mul(add_four(aie::load_v<BLOCK>(row + SQUARES)), factor).to_vector<float>();
         const Block spread = aie::sub(square, aie::mul(mean, mean).to_vector<float>());
-        const Block variance = aie::max(spread, splat(0.0f));
+        const Block variance = aie::max(bits_of(spread), splat_bits(0)).cast_to<float>();
         aie::store_v(row + SUMS, mean);
         aie::store_v(row + SQUARES, reciprocal_root(aie::add(variance, splat(EPSILON))));
     }

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -63,30 +62,50 @@ class CorePort:
 
 
 class BarrierPort:
-    """The lock that a core shares with the sequence."""
+    """The lock that a core shares with the sequence, under both readings of a wait at once.
+
+    mlir-aie's own designs take it that a wait leaves the value, xdna-emu takes it away. Where both
+    find the same at every wait, one run stands for two; a wait that only one passes is refused.
+    """
 
     def __init__(self, core: Core) -> None:
         self._core = core
-        self._values: deque[tuple[int, float]] = deque()
+        self._left = 0  # the value where waits leave it
+        self._taken = 0  # the value where waits take it away
+        self._set_at = 0.0
 
     def wait(self, value: int) -> None:
-        """Wait for `value`, and take it."""
+        """Wait for `value`."""
         for port in self._core.ports:
             port.check_released()
         self._core.at_barrier = True
         time = self._core.wait_until(
-            lambda: self._values[0][1] if self._values and self._values[0][0] == value else None,
-            lambda: f"{self._core.name} waits for its barrier",
+            lambda: self._find(value), lambda: f"{self._core.name} waits for its barrier"
         )
         self._core.at_barrier = False
-        self._values.popleft()
+        self._taken -= value
         self._core.time = max(self._core.time, time)
+
+    def _find(self, value: int) -> float | None:
+        if (self._left == value) != (self._taken == value):
+            how = "leaves" if self._left == value else "takes"
+            raise DesignError(
+                f"{self._core.name}: its barrier opens only if a wait {how} the value "
+                f"({self._left} or {self._taken}, waiting for {value})"
+            )
+        return self._set_at if self._left == value else None
+
+    def release(self, value: int) -> None:
+        """Add `value` in the core."""
+        self._left += value
+        self._taken += value
 
     def set(self, value: int, time: float) -> None:
         """Set the lock in the sequence."""
         if not self._core.at_barrier:
             raise DesignError(f"{self._core.name}: its barrier is set while it still runs")
-        self._values.append((value, time))
+        self._left = self._taken = value
+        self._set_at = time
         self._core.wake()
 
 

@@ -1,7 +1,8 @@
 """Cycles of the kernels, and what a run means in milliseconds. Everything here is predicted.
 
 The host build of the kernels counts how often a call uses each slot of the VLIW bundle: one
-vector operation, two loads of 256 bits, one store and one move a cycle. What Peano makes of it is
+multiplication or fp32 sum, two loads of 256 bits, one store or conversion to fewer bits, and one
+move, integer operation, comparison or permutation a cycle. What Peano makes of it is
 set by the one figure that was measured on this chip: AMD's bf16 loop of 64 x 64 x 64, whose
 structure `multiply_tile` has, takes 5712 cycles for 2048 multiplications (2477 GFLOPS on 16 cores
 at 1.8 GHz), and its inner loop is half dense. So a matrix multiplication counts 2.8 cycles, and
@@ -64,7 +65,7 @@ def predict_kernel_cycles(kernel: Kernel) -> float:
     """Return the predicted cycles of one call."""
     sizes = tuple(size_bytes(t) if hasattr(t, "__args__") else None for t in kernel.arg_types)
     slots = count(kernel.name, sizes)
-    rest = slots["vector"] - slots["matrix"]
+    rest = max(slots["vector"] - slots["matrix"], slots["move"])
     if not slots["matrix"]:  # else its loads and stores are part of the measured figure
-        rest = max(rest, slots["load"] // 2, slots["store"], slots["move"])
+        rest = max(rest, slots["load"] // 2, slots["store"])
     return slots["matrix"] * MATRIX_CYCLES + rest / DENSITY + CALL_CYCLES

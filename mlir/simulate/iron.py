@@ -1,13 +1,15 @@
 """The array's side of `aie.iron`: fifos, kernels, workers, as plain descriptions.
 
-Same names and rules as mlir-aie at commit 979629649 (23 April 2026), from reading it; what the
-real one refuses is refused here too. A description is checked by `limits.py` and run by
-`machine.py`, which binds the ends of fifos, buffers and kernels to a core; nothing runs here.
+Same names and rules as mlir-aie at commit 979629649 (23 April 2026), from reading it, and beside
+them what 1.4 has in the place of some; what the real one refuses is refused here too. A description
+is checked by `limits.py` and run by `machine.py`, which binds the ends of fifos, buffers and
+kernels to a core; nothing runs here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -49,6 +51,26 @@ def itemsize(array_type: Any) -> int:
     return int(np.dtype(array_type.__args__[1].__args__[0]).itemsize)
 
 
+_sequences: list[Any] = []  # the runtime whose callback runs, if one does
+
+
+@contextmanager
+def run_callback(runtime: Any) -> Iterator[None]:
+    """Let what is called meanwhile be the steps of `runtime`."""
+    _sequences.append(runtime)
+    try:
+        yield
+    finally:
+        _sequences.pop()
+
+
+def find_sequence() -> Any:
+    """Return the runtime whose callback runs."""
+    if not _sequences:
+        raise DesignError("only the function that Runtime was given moves data")
+    return _sequences[-1]
+
+
 class Handle:
     """One end of a fifo; `machine.py` binds it to the port of a core."""
 
@@ -70,6 +92,14 @@ class Handle:
     def release(self, num_elem: int) -> None:
         """Give back the oldest elements held."""
         self.port.release(num_elem)
+
+    def fill(self, source: Any, *, tap: Any, group: Any, wait: bool = False) -> None:
+        """Send words of a host buffer; since 1.4."""
+        find_sequence().fill(self, source, tap, group, wait=wait, tile=self.tile)
+
+    def drain(self, dest: Any, *, tap: Any, group: Any, wait: bool = False) -> None:
+        """Take words out into a host buffer; since 1.4."""
+        find_sequence().drain(self, dest, tap, group, wait=wait, tile=self.tile)
 
     def forward(self, tile: Tile, *, depth: int, name: str) -> ObjectFifo:
         """Send every element on from a memory tile."""
@@ -124,14 +154,16 @@ class ObjectFifo:
         self.producer: Handle | None = None
         self.consumers: list[Handle] = []
 
-    def prod(self) -> Handle:
-        """Return the one producer."""
+    def prod(self, *, tile: Tile | None = None) -> Handle:
+        """Return the one producer; `tile`, since 1.4, is that of the sequence's transfers."""
         self.producer = self.producer or Handle(self, True, self.depth)
+        self.producer.tile = tile or self.producer.tile
         return self.producer
 
-    def cons(self) -> Handle:
-        """Return a new consumer."""
+    def cons(self, *, tile: Tile | None = None) -> Handle:
+        """Return a new consumer; `tile` as for `prod`."""
         self.consumers.append(Handle(self, False, self.depth))
+        self.consumers[-1].tile = tile
         return self.consumers[-1]
 
 
@@ -149,6 +181,9 @@ class Buffer:
         return int(self.array[index])
 
     def __setitem__(self, index: int, value: int) -> None:
+        if _sequences:  # since 1.4 a callback writes, before a function that `inline_ops` takes
+            _sequences[-1].inline_ops(lambda buffer: buffer.__setitem__(index, value), [self])
+            return
         if self.on_write is None or not self.writable:
             raise DesignError(f"buffer {self.name}: written by neither sequence nor kernel")
         self.on_write()
@@ -182,6 +217,14 @@ class WorkerRuntimeBarrier:
     def wait_for_value(self, value: int) -> None:
         """Wait in a core."""
         self.port.wait(value)
+
+    def set(self, value: int) -> None:
+        """Set it in the sequence; since 1.4."""
+        find_sequence().set_barrier(self, value)
+
+    def release_with_value(self, value: int) -> None:
+        """Add to the lock in a core."""
+        self.port.release(value)
 
 
 class Worker:

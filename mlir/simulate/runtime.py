@@ -6,7 +6,7 @@ Same rules as in `iron.py`. `install` makes the designs import these classes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
@@ -23,6 +23,8 @@ from mlir.simulate.iron import (
     Tile,
     Worker,
     WorkerRuntimeBarrier,
+    find_sequence,
+    run_callback,
 )
 
 
@@ -53,6 +55,10 @@ class TaskGroup:
     """Transfers that end together."""
 
     finished: bool = False
+
+    def finish(self) -> None:
+        """Await what waits, then free the descriptors of all; since 1.4."""
+        find_sequence().finish_task_group(self)
 
 
 @dataclass(eq=False)
@@ -90,6 +96,9 @@ class Runtime:
         """Yield the host buffers: one alone, several as a tuple."""
         self.data = [Data(index, array_type) for index, array_type in enumerate(input_types)]
         yield self.data[0] if len(input_types) == 1 else tuple(self.data)
+        self._check_finished()
+
+    def _check_finished(self) -> None:
         if any(not group.finished for group in self.groups):
             raise DesignError("sequence: a task group is not finished")
 
@@ -155,12 +164,37 @@ class Runtime:
         self.steps.append(transfer)
 
 
+class CallbackRuntime(Runtime):
+    """The sequence as mlir-aie 1.4 has it: what a function does, called with its arguments."""
+
+    def __init__(self, seq_fn: Callable[..., None], fn_args: list[Any]) -> None:
+        super().__init__()
+        arguments = [self._declare(argument) for argument in fn_args]
+        with run_callback(self):
+            seq_fn(*arguments)
+        self._check_finished()
+
+    def _declare(self, argument: Any) -> Any:
+        """Return a host buffer for a type; what is no type is passed on."""
+        if not hasattr(argument, "__args__"):
+            return argument
+        self.data.append(Data(len(self.data), argument))
+        return self.data[-1]
+
+
+def make_group() -> TaskGroup:
+    """Open a group of the sequence whose callback runs: `TaskGroup()` of mlir-aie 1.4."""
+    group: TaskGroup = find_sequence().task_group()
+    return group
+
+
 class Program:
     """A design for a device."""
 
-    def __init__(self, device: NPU1, rt: Runtime) -> None:
+    def __init__(self, device: NPU1, rt: Runtime, workers: Sequence[Worker] = ()) -> None:
         self.device = device
         self.runtime = rt
+        rt.workers.extend(workers)  # since 1.4; before, the sequence starts them
 
     def find_fifos(self) -> list[ObjectFifo]:
         """Return every fifo that workers or the sequence reach, by name."""
@@ -215,9 +249,14 @@ MODULES: dict[str, dict[str, Any]] = {
 }
 
 
-def install() -> None:
-    """Let `import aie.iron` find this file; an installed mlir-aie is hidden in this process."""
-    for name, content in MODULES.items():
+def install(*, callback: bool = False) -> None:
+    """Let `import aie.iron` find this file; an installed mlir-aie is hidden in this process.
+
+    With `callback` it has what mlir-aie 1.4 has in the place of 1.3's.
+    """
+    changed = {"Runtime": CallbackRuntime, "TaskGroup": make_group} if callback else {}
+    modules = MODULES | {"aie.iron": MODULES["aie.iron"] | changed}
+    for name, content in modules.items():
         module = ModuleType(name)
         module.__dict__.update(content, __path__=[])
         sys.modules[name] = module

@@ -59,13 +59,12 @@ def hear(
             first = first or n_written
             heard.append(block)
             is_awaited = False
-        elif not is_awaited:
+            continue
+        is_awaited = not is_awaited
+        if is_awaited and n_written < len(data):
             n_written += writer.write(data[n_written : n_written + 20_000])
             if n_written == len(data):
                 source.end() if stays_open else writer.close()
-            is_awaited = True
-        else:
-            is_awaited = False
     return np.concatenate(heard), first
 
 

@@ -85,4 +85,4 @@ def test_failure_of_the_client_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     refuse(monkeypatch, OSError("unreachable\ndetails"))
     with pytest.raises(CheckpointError, match=r"\(OSError unreachable\)$") as caught:
         download("openai/whisper-tiny", "tiny")
-    assert "--model demo" in (caught.value.hint or "")
+    assert "models list" in (caught.value.hint or "")

@@ -54,12 +54,12 @@ def test_alias_wins_over_a_directory_of_that_name(
         resolve("base", offline=True)
 
 
-def test_offline_error_names_model_cache_and_demo(cache: Path) -> None:
+def test_offline_error_names_model_cache_and_a_way_out(cache: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         open_checkpoint("small", offline=True)
     assert "model small" in str(caught.value)
     assert str(cache) in str(caught.value)
-    assert "--model demo" in (caught.value.hint or "")
+    assert "models list" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["", "nope", "./nope", "/nope", "~/nope", "a/b/c", "a b/c", "a/"])

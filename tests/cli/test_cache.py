@@ -32,10 +32,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_what_is_stored_is_shown_and_deleted(folder: Path, cli: Cli) -> None:
     assert cli("transcribe", SAMPLE, "--model", "demo", "-q").status == 0
-    encoder, code = cli("cache", "--json").document["stored"]
-    assert encoder["what"] == "stored encoder"
-    assert encoder["model"] == "demo"
-    assert Path(encoder["path"]).stat().st_size == encoder["size_bytes"]
+    encoder, decoder, code = cli("cache", "--json").document["stored"]
+    assert (encoder["what"], decoder["what"]) == ("stored encoder", "stored decoder")
+    for one in (encoder, decoder):
+        assert one["model"] == "demo"
+        assert Path(one["path"]).stat().st_size == one["size_bytes"]
     assert code == {
         "what": "compiled code",
         "model": None,
@@ -46,17 +47,18 @@ def test_what_is_stored_is_shown_and_deleted(folder: Path, cli: Cli) -> None:
     assert code["last_use"].startswith(("1970-01-01", "1969-12-31"))
     assert cli("cache", "clear", "--compiled").stderr == "deleted: 3 MB\n"
     assert [path.name for path in (folder / "code").iterdir()] == ["kernels.cpython-311.pyc"]
-    assert [one["model"] for one in cli("cache", "--json").document["stored"]] == ["demo"]
-    cli("cache", "clear", "--encoders")
+    assert [one["model"] for one in cli("cache", "--json").document["stored"]] == ["demo"] * 2
+    cli("cache", "clear", "--models")
     assert not Path(encoder["path"]).exists()
+    assert not Path(decoder["path"]).exists()
     assert cli("cache").stderr == "nothing is stored\n"
     assert cli("cache", "clear").status == 0
 
 
 @pytest.mark.usefixtures("folder")
-def test_clear_deletes_both(cli: Cli) -> None:
+def test_clear_deletes_all(cli: Cli) -> None:
     cli("transcribe", SAMPLE, "--model", "demo", "-q")
-    assert len(cli("cache", "--json").document["stored"]) == 2
+    assert len(cli("cache", "--json").document["stored"]) == 3
     cli("cache", "clear")
     assert cli("cache", "--json").document["stored"] == []
 
@@ -88,7 +90,7 @@ def test_a_program_goes_on_without_its_files(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with Transcriber("demo") as transcriber:
         before = [segment.text for segment in transcriber.transcribe(str(SAMPLE))]
-        cli("cache", "clear", "--encoders")
+        cli("cache", "clear", "--models")
         assert not list(tmp_path.rglob("*.blob"))
         assert [segment.text for segment in transcriber.transcribe(str(SAMPLE))] == before
 
@@ -98,4 +100,4 @@ def test_names_of_one_models_weights_share_an_encoder(cli: Cli) -> None:
     for name in ("demo", ROOT / "whisper_npu_cli" / "demo"):
         cli("transcribe", SAMPLE, "--model", name, "-q")
     models = [one["model"] for one in cli("cache", "--json").document["stored"]]
-    assert models == ["demo", None]
+    assert models == ["demo", "demo", None]  # an encoder, a decoder, code

@@ -205,7 +205,7 @@ def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
     machine.env["HF_ENDPOINT"] = NOBODY
     failed = machine.run("pull", "base")
     assert failed.returncode == 1
-    for phrase in ("model base", str(machine.cache), "refused", "--model demo"):
+    for phrase in ("model base", str(machine.cache), "refused", "models list"):
         assert phrase in failed.stderr, failed.stderr
     assert len(failed.stderr.splitlines()) == 2  # the error and the hint
     assert hub.requests == []
@@ -214,7 +214,7 @@ def test_no_network_and_no_cache(machine: Machine, hub: HubServer) -> None:
 def test_offline_variable(machine: Machine, hub: HubServer) -> None:
     failed = machine.run("pull", "base", HF_HUB_OFFLINE="1")
     assert failed.returncode == 1
-    for phrase in ("model base", str(machine.cache), "--model demo", "unset HF_HUB_OFFLINE"):
+    for phrase in ("model base", str(machine.cache), "models list", "unset HF_HUB_OFFLINE"):
         assert phrase in failed.stderr, failed.stderr
     assert hub.requests == []
     absent = machine.run("path", "base")

@@ -15,6 +15,7 @@ from tests.support.places import SAMPLES
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.standin.faults import KINDS
+from whisper_npu_cli.engines.npu.trust import LIST_LENGTH
 from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 
 NUMBERS = sorted(SAMPLES.glob("*.wav"))[:2]
@@ -24,7 +25,7 @@ ARGUMENTS = ("transcribe", *NUMBERS, "--model", "demo", "--json")
 def find_second_window() -> int:
     """Return a command in the second window; the known answers and a window come before it."""
     plan = plan_encoder(open_checkpoint("demo", offline=True).dims)
-    return len(plan.specs) + len(plan.steps) + 5
+    return len(plan.specs) + LIST_LENGTH + len(plan.steps) + 5
 
 
 def find_leftovers() -> set[str]:
@@ -68,9 +69,9 @@ REASONS = {
     "no-device": "XRT sees no NPU",
     "no-context": "err=-22",
     "bank": "another memory bank",
-    "error": "runlist failed execution (ERT_CMD_STATE_ERROR)",
-    "hang": "runlist failed execution (ERT_CMD_STATE_TIMEOUT)",
-    "freeze": "gave no sign of life",
+    "error": "ended a command with ERT_CMD_STATE_ERROR",
+    "hang": "ended a command with ERT_CMD_STATE_TIMEOUT",
+    "freeze": "did not answer within",  # in the second worker, which submits no run lists
     "die": "worker process died",
     "zeros": "failed its known-answer test",
     "skip": "left part of its output unwritten",
@@ -93,7 +94,7 @@ def plan_fault(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
 
 
 def test_every_fault_is_tried() -> None:
-    assert {*REASONS, "suspend"} == set(KINDS)
+    assert {*REASONS, "chain", "suspend"} == set(KINDS)
 
 
 @pytest.mark.parametrize("kind", mark_faults("no-device", "die"))
@@ -150,6 +151,13 @@ def test_a_failed_selftest_leaves_nothing(
     result = cli("doctor", "--root", tmp_path, "--selftest", "--model", "demo", "--json")
     assert REASONS["error"] in result.document["checks"][-1]["detail"]
     assert find_leftovers() == before
+
+
+def test_where_run_lists_fail_it_says_so(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FAULTS_VARIABLE, "chain@1")
+    result = cli("transcribe", NUMBERS[0], "--model", "demo", "--device", "sim")
+    assert result.status == 0
+    assert "commands one by one, for run lists do not work here" in result.stderr
 
 
 @pytest.mark.slow

@@ -280,7 +280,7 @@ def test_absent_model_offline(
     assert (result.status, result.stdout) == (1, "")
     assert "model small is not in the cache" in result.stderr
     assert str(tmp_path) in result.stderr
-    assert "--model demo" in result.stderr
+    assert "models list" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -390,3 +390,12 @@ def test_quiet_prints_warnings_and_errors_alone(cli: Cli, sample: Path, tmp_path
     assert result.stdout.startswith(f"==> {cut_file} <==")
     kinds = [line.partition(": ")[0] for line in result.stderr.splitlines()]
     assert kinds == ["warning", "error", "hint", "failed", f"  {missing}"]
+
+
+def test_the_language_alone_is_told(cli: Cli) -> None:
+    samples = sorted(SAMPLES.glob("*.wav"))[:2]
+    model = ("--model", "demo", "--detect-language")
+    one, both = cli("transcribe", samples[0], *model), cli("transcribe", *samples, *model)
+    assert re.fullmatch(r"en \(\d\.\d\d\)\n", one.stdout)
+    assert re.fullmatch(rf"{samples[0]}: en \(.*\)\n{samples[1]}: en \(.*\)\n", both.stdout)
+    assert cli("transcribe", samples[0], *model, "-f", "srt").status == 2

@@ -22,8 +22,8 @@ SEGMENT = Segment(0, 0, 0.0, 1.0, " seven three", (1, 2), 0.0, -0.01, 0.8, 0.01,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--highlight-words"], "--highlight-words needs --word-timestamps"),
-        (["--max-line-width", 20], "--max-line-width needs --word-timestamps"),
+        (["--highlight-words"], "--highlight-words is for files with cues: srt, vtt and lrc"),
+        (["--max-line-width", 20, "-f", "txt"], "--max-line-width is for files with cues"),
         (["--hallucination-silence-threshold", 2], "--hallucination-silence-threshold needs"),
         (["--word-timestamps", "--max-line-count", 2], "--max-line-count needs --max-line-width"),
         (
@@ -42,6 +42,14 @@ def test_options_that_mean_nothing_are_refused(
     assert result.status == 2
     assert message in result.stderr
     assert result.stdout == ""
+
+
+def test_the_width_of_a_line_asks_for_words(cli: Cli, tmp_path: Path) -> None:
+    sample = min(SAMPLES.glob("*.wav"))
+    options = ("--max-line-width", 12, "-o", tmp_path / "narrow.srt")
+    assert cli("transcribe", sample, "--model", "demo", *options).status == 0
+    lines = (tmp_path / "narrow.srt").read_text().splitlines()
+    assert 2 < max(len(line) for line in lines if "-->" not in line) <= 12
 
 
 def test_words_are_in_the_document_and_in_the_subtitles(cli: Cli, tmp_path: Path) -> None:

@@ -54,6 +54,10 @@ class Scripted:
         return self.n_decided / len(self.times) if self.times else 1.0
 
     @property
+    def work_done(self) -> float:
+        return self.progress
+
+    @property
     def result(self) -> Result:
         return Result(
             transcript=Transcript(self.language, 9.0, (), self.probs),
@@ -101,7 +105,7 @@ def test_segments_come_before_all_is_decided() -> None:
     job = transcribe(left, right)
     assert next(iter(job)).start == 0.0
     assert (left.n_decided, right.n_decided) == (1, 1)
-    assert job.progress == pytest.approx(0.2)
+    assert job.progress == job.work_done == pytest.approx(0.2)
 
 
 def test_a_stop_stops_both_and_keeps_what_was_decided() -> None:

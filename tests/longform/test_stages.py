@@ -118,15 +118,6 @@ def test_of_unsure_windows_the_mean_tells_the_language() -> None:
     assert len(stages.windows) == 2
 
 
-def test_where_none_was_detected_before_the_first_window_tells_the_language() -> None:
-    stages, _ = listen({FR: 0.4, EN: 0.3, DE: 0.3}, {EN: 1.0})
-    encoded = [stages.encode(window(i), 3000 * i) for i in range(2)]
-    assert stages.decode(encoded[:1])[0].language == "fr"
-    assert stages.language_probs["fr"] == pytest.approx(0.4, abs=1e-3)
-    assert stages.decode(encoded[1:])[0].language == "en"  # in which it is doubtful
-    assert stages.language == "fr"
-
-
 def test_a_doubtful_window_is_decoded_in_its_own_language() -> None:
     stages, _ = listen({EN: 1.0}, {DE: 0.8, EN: 0.2}, {EN: 0.9, DE: 0.1})
     stages.detect_language([(window(0), 0)])

@@ -13,19 +13,35 @@ from typing import Any
 import pytest
 
 from mlir import build
-from mlir.toolchain import Toolchain, find_toolchain, read_toml
+from mlir.toolchain import Toolchain, ToolchainError, find_toolchain, list_options, read_toml
+from whisper_npu_cli.engines.npu.encoder import choose_overlays
 from whisper_npu_cli.engines.npu.manifest import load_manifest, verify
+from whisper_npu_cli.engines.npu.spec import StreamSpec
 
 ROW: dict[str, Any] = {
     "design": "mlir.designs.whisper",
     "device": "npu1",
     "columns": 4,
     "models": ["tiny"],
+    "operations": ["gemm", "attention", "layernorm"],
 }
+SPLIT = {**ROW, "splits": [["gemm attention layernorm"], ["gemm layernorm", "attention"]]}
+HELP = """OVERVIEW: stand-in
+OPTIONS:
+  --aie-generate-npu-insts  - Generate instructions
+  --aie-generate-xclbin     - Generate xclbin
+  --no-compile              - Disable compiling
+  --no-xchesscc             - Use Peano
+  --dynamic-objFifos=<x>    - Lower dynamically
+"""
 AIECC = """#!/bin/sh
+if [ "$1" = --help-hidden ]; then cat "$0.help"; exit; fi
 echo "$@" >> {log}
 for source; do :; done
 if grep -q FAIL "$source"; then echo "aiecc: no room" >&2; exit 1; fi
+if grep -q LONG "$source"; then
+  echo "{overflow}" >&2; exit 1
+fi
 for argument; do
   case $argument in
     --npu-insts-name=*|--xclbin-name=*) echo "$argument $source" > "${{argument#*=}}";;
@@ -52,12 +68,18 @@ class Tools:
         (folder / "bin").mkdir(parents=True)
         self.bin = folder / "bin"
         self.set_sizes()
-        self.write("aiecc", AIECC.format(log=self.log))
-        self.found = Toolchain(str(self.bin / "aiecc"), folder, folder, {"mlir-aie": "1.3.4"})
+        self.set_overflow("")
+        aiecc = str(self.bin / "aiecc")
+        options = list_options(aiecc)
+        self.found = Toolchain(aiecc, folder, folder, {"mlir-aie": "1.3.4"}, options)
 
     def set_sizes(self, stack: int = 256, text: int = 12_000) -> None:
         self.write("clang++", CLANG.format(stack=stack))
         self.write("llvm-size", SIZE.format(text=text))
+
+    def set_overflow(self, message: str) -> None:
+        self.write("aiecc.help", HELP)
+        self.write("aiecc", AIECC.format(log=self.log, overflow=message))
 
     def runs(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -83,7 +105,7 @@ def test_a_build_verifies_and_is_not_repeated(tools: Tools, target: Path) -> Non
     assert "built" in build.build(tools.found, "whisper", ROW, target)
     manifest = load_manifest(target / "manifest.json")
     verify(manifest)
-    specs = build.plan_streams(["tiny"])
+    specs = build.plan_streams(ROW)
     assert {stream.spec for stream in manifest.overlays[0].streams} == set(specs)
     assert sum("--aie-generate-xclbin" in run for run in tools.runs()) == 1
     assert len(tools.runs()) == len(specs)
@@ -152,6 +174,56 @@ def test_what_does_not_fit_a_core_is_refused(
     assert not target.exists()
 
 
+# What aiecc prints: mlir-aie issue 2426, and pull request 3618.
+OVERFLOWS = [
+    "[AIE ERROR] _XAie_LoadProgMemSection():231: Overflow of program memory",
+    "ld.lld: error: section '.text' will not fit in region 'program': overflowed by 224 bytes",
+]
+
+
+@pytest.mark.parametrize("message", OVERFLOWS)
+def test_a_program_that_is_too_long_is_explained(
+    tools: Tools, target: Path, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    tools.set_overflow(message)
+    monkeypatch.setattr(build, "print_mlir", lambda *_: "// LONG\n")
+    with pytest.raises(build.ProgramError, match=r"exceeds the 16384 bytes .*gemm\.o 12000"):
+        build.build(tools.found, "whisper", ROW, target)
+
+
+def test_what_no_core_holds_is_built_as_two_overlays(
+    tools: Tools, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.set_overflow(OVERFLOWS[0])
+
+    def print_mlir(spec: StreamSpec, row: dict[str, Any]) -> str:
+        return f"// {'LONG' if len(row['operations']) == 3 else spec.name}\n"
+
+    monkeypatch.setattr(build, "print_mlir", print_mlir)
+    done = build.build_first_that_fits(tools.found, "whisper", SPLIT, target)
+    assert done.splitlines() == [
+        "whisper-gemm-layernorm: built, 10 streams",
+        "whisper-attention: built, 1 streams",
+    ]
+    manifest = load_manifest(target / "manifest.json")
+    verify(manifest)
+    chosen = choose_overlays(manifest, tuple(build.plan_streams(ROW)))
+    names = {spec.op: overlay.name for spec, overlay in chosen.items()}
+    assert names == {
+        "gemm": "whisper-gemm-layernorm",
+        "layernorm": "whisper-gemm-layernorm",
+        "attention": "whisper-attention",
+    }
+
+
+def test_one_overlay_is_enough_where_a_core_holds_it(tools: Tools, target: Path) -> None:
+    assert "whisper: built" in build.build_first_that_fits(tools.found, "whisper", SPLIT, target)
+    assert "up to date" in build.build_first_that_fits(tools.found, "whisper", SPLIT, target)
+    tools.set_sizes(text=16_385)
+    with pytest.raises(build.ProgramError, match=r"core_0_2.elf: 16385 bytes"):
+        build.build_first_that_fits(tools.found, "other", SPLIT, target)
+
+
 def test_without_tools_it_says_what_to_install_and_builds_nothing(target: Path) -> None:
     environment = {**os.environ, "PATH": ""}
     command = [sys.executable, "-m", "mlir.build", "--xclbins", str(target)]
@@ -186,7 +258,7 @@ def aie_opt(tools: Tools) -> Path:
 
 def test_check_lowers_every_stream(aie_opt: Path, capsys: pytest.CaptureFixture[str]) -> None:
     build.check(aie_opt, ROW)
-    specs = build.plan_streams(["tiny"])
+    specs = build.plan_streams(ROW)
     assert capsys.readouterr().err.splitlines() == [f"lowered {spec.name}" for spec in specs]
 
 
@@ -217,3 +289,41 @@ def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlir.toolchain.version", lambda _: "0.0.1")
     with pytest.raises(Exception, match=r"mlir_aie is 0.0.1, the lock says 1.3.4"):
         find_toolchain()
+
+
+@pytest.mark.parametrize(
+    ("mlir_aie", "peano", "refusal"),
+    [
+        ("1.3.4", "21.0.0.2026062301+cb664e8c", ""),
+        ("1.4.2", "22.0.0.2026081401", ""),
+        ("1.3.4", "21.0.0.2026062401+fdf257de", "llvm-aie 21.0.0.2026062401 miscompiles calls"),
+        ("1.3.4", "21.0.0.2026070701", "llvm-aie 21.0.0.2026070701 miscompiles calls"),
+        ("1.4.0", "21.0.0.2026070801", ""),
+        ("1.3.3", "21.0.0.2026062301", "mlir_aie is 1.3.3, the lock says 1.3.4"),
+    ],
+)
+def test_compilers_that_are_known_to_be_bad_are_refused(
+    monkeypatch: pytest.MonkeyPatch, mlir_aie: str, peano: str, refusal: str
+) -> None:
+    found = {"mlir_aie": mlir_aie, "llvm-aie": peano}
+    monkeypatch.setattr("mlir.toolchain.version", found.__getitem__)
+    with pytest.raises(ToolchainError) as refused:  # at least xclbinutil is absent
+        monkeypatch.setenv("PATH", "")
+        find_toolchain()
+    assert refusal in str(refused.value)
+    assert str(refused.value).count("miscompiles") == ("miscompiles" in refusal)
+    assert ("the lock says" in str(refused.value)) == ("the lock says" in refusal)
+
+
+def test_aiecc_is_given_the_options_that_it_has(tools: Tools, target: Path) -> None:
+    build.build(tools.found, "whisper", ROW, target)
+    first, second, *_ = (set(run.split()) for run in tools.runs())
+    assert {"--aie-generate-xclbin", "--no-xchesscc", "--dynamic-objFifos"} <= first
+    assert "--no-compile" in second - first
+    assert "--no-xbridge" not in first  # not in its help
+    tools.log.unlink()
+    build.build(replace(tools.found, options=frozenset()), "newer", ROW, target)
+    first, second, *_ = (set(run.split()) for run in tools.runs())
+    assert {"--get-xclbin", "--get-npu-insts"} <= first
+    assert not {"--no-xchesscc", "--dynamic-objFifos", "--no-compile"} & (first | second)
+    assert "--get-xclbin" not in second

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +13,11 @@ import numpy as np
 import pytest
 
 from mlir.simulate import limits
-from mlir.simulate.iron import DesignError
+from mlir.simulate.iron import DesignError, Kernel
 from mlir.simulate.run import load_design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
+from tests.support.callback_sequence import run_on_noise
+from tests.support.places import ROOT
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, StreamSpec
 
@@ -98,6 +104,33 @@ def test_layernorm(valid: int) -> None:
     out = output(spec)
     run_stream(spec, [layout.pack_c(x), out])
     assert np.array_equal(unpack_a(out), numerics.layernorm(x, valid))
+
+
+@pytest.mark.parametrize("operations", [("gemm", "layernorm"), ("gemm",)])
+def test_cores_with_some_of_the_operations(operations: tuple[str, ...]) -> None:
+    spec = StreamSpec("gemm", M, K, 256, "gelu")
+    buffers, wanted = gemm_buffers(spec)
+    program = load_design().make_program(spec, operations)
+    run_program(program, buffers)
+    assert np.array_equal(unpack_a(buffers[-1]), wanted)
+    kernels = {kernel.name for kernel in program.runtime.workers[0].of(Kernel)}
+    assert "softmax_tile" not in kernels
+    assert ("add_rows" in kernels) == ("layernorm" in operations)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        StreamSpec("gemm", 2 * M, K, 256, "residual"),
+        StreamSpec("attention", M, M, 256, valid=220),
+        StreamSpec("layernorm", M, 0, N, valid=384),
+    ],
+    ids=lambda spec: spec.op,
+)
+def test_the_sequence_is_the_same_on_both_releases_of_iron(spec: StreamSpec) -> None:
+    command = [sys.executable, "-m", "tests.support.callback_sequence", json.dumps(asdict(spec))]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(ended.stdout) == run_on_noise(spec, load_design())
 
 
 def test_a_run_is_repeatable_to_the_cycle() -> None:

@@ -1,6 +1,7 @@
 """The stand-in accepts no call that the real `aie.iron` would understand otherwise.
 
-The signatures below are those of mlir-aie at commit 979629649 (23 April 2026), without `self`.
+The signatures below are those of mlir-aie at commit 979629649 (23 April 2026), without `self`. What
+1.4 (30 July 2026) has in the place of some is as `whole_array_dyn.py` calls it, by keyword.
 """
 
 from __future__ import annotations
@@ -19,9 +20,16 @@ REAL = {
     iron.Worker: "core_fn fn_args tile while_true stack_size allocation_scheme trace trace_events",
     iron.WorkerRuntimeBarrier: "initial_value",
     iron.WorkerRuntimeBarrier.wait_for_value: "value",
+    iron.WorkerRuntimeBarrier.release_with_value: "value",
     iron.ObjectFifo: "obj_type depth name dims_to_stream dims_from_stream_per_cons plio",
-    iron.ObjectFifo.prod: "depth",
-    iron.ObjectFifo.cons: "depth dims_from_stream",
+    iron.ObjectFifo.prod: "depth tile",
+    iron.ObjectFifo.cons: "depth dims_from_stream tile",
+    iron.Handle.fill: "source tap group wait",
+    iron.Handle.drain: "dest tap group wait",
+    iron.WorkerRuntimeBarrier.set: "value",
+    runtime.CallbackRuntime: "seq_fn fn_args",
+    runtime.make_group: "",
+    runtime.TaskGroup.finish: "",
     iron.Handle.acquire: "num_elem",
     iron.Handle.release: "num_elem",
     iron.Handle.join: f"offsets tile depths obj_types names {LAYOUT}",
@@ -29,7 +37,7 @@ REAL = {
     iron.Handle.forward: f"tile obj_type depth name {LAYOUT}",
     iron.Tile: "col row",
     runtime.TensorAccessPattern: "tensor_dims offset sizes strides",
-    runtime.Program: "device rt",
+    runtime.Program: "device rt workers",
     runtime.Runtime.sequence: "input_types",
     runtime.Runtime.start: "args",
     runtime.Runtime.inline_ops: "inline_func inline_args",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import log_ndtr
 
-from mlir.host.library import KernelLibrary, load
+from mlir.host.library import MLIR, KernelLibrary, load
 from mlir.simulate.pools import allocate
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import TILE
@@ -145,6 +145,19 @@ def test_gelu_bits(kernels: KernelLibrary, case: str) -> None:
     assert_same_bits(from_c(c), numerics.gelu(values))
 
 
+def test_gelu_bits_of_every_kind_of_number(kernels: KernelLibrary) -> None:
+    """Comparisons are made on the bits: the edges of the pieces, zeros, infinities, any NaN."""
+    edges = np.array([0, *numerics.GELU_EDGES, numerics.GELU_LIMIT, np.inf, LARGEST], F32)
+    near = [edges, np.nextafter(edges, F32(0)), np.nextafter(edges, F32(np.inf))]
+    kinds = np.concatenate([*near, *(-x for x in near), [1e-45, -1e-45]]).astype(F32)
+    bits = np.arange(0, 2**32, 1_048_573, dtype=np.uint64).astype(np.uint32)
+    values = np.concatenate([kinds, bits.view(F32)])[: TILE * TILE]
+    values = np.pad(values, (0, TILE * TILE - len(values))).reshape(TILE, TILE)
+    c = as_c(values)
+    kernels.call("gelu_tile", c)
+    assert_same_bits(from_c(c), numerics.gelu(values))
+
+
 def test_gelu_within_one_ulp(kernels: KernelLibrary) -> None:
     values = np.linspace(-10, 10, 64 * TILE * TILE, dtype=F32).reshape(64, TILE, TILE)
     found = []
@@ -196,6 +209,15 @@ def test_attention_bits(kernels: KernelLibrary, case: str, valid: int) -> None:
     rows = slice(0, (valid + TILE - 1) // TILE * TILE)
     found = attend(kernels, q, k[rows], v[rows], valid)
     assert_same_bits(found, numerics.attention(q, k[rows], v[rows], valid))
+
+
+@pytest.mark.parametrize("shift", [-40.0, -0.0, 0.0, 40.0])
+def test_attention_bits_whatever_the_signs_of_scores(kernels: KernelLibrary, shift: float) -> None:
+    """The maximum is taken on the bits: of negative scores alone, of zeros, of both signs."""
+    q, k, v = (matrix("normal", seed) for seed in (20, 21, 22))
+    q[:, 0], k[:, 0] = 1, shift
+    q[::2, 1:], k[::3] = 0, k[0]
+    assert_same_bits(attend(kernels, q, k, v, TILE), numerics.attention(q, k, v, TILE))
 
 
 def test_attention_to_values_that_are_not_finite(kernels: KernelLibrary) -> None:
@@ -272,6 +294,23 @@ def test_a_wrong_access_ends_with_its_line(call: str, message: str) -> None:
     assert ended.returncode < 0  # by a signal
     assert message in ended.stderr
     assert ".cc:" in ended.stderr or ".hpp:" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("expression", "compiles"),
+    [
+        ("aie::lt(bits_of(x), bits_of(x))", True),
+        ("aie::lt(x, x)", False),
+        ("aie::max(x, x)", False),
+        ("aie::min(x, x)", False),
+    ],
+)
+def test_what_is_emulated_without_need_does_not_compile(expression: str, compiles: bool) -> None:
+    source = f'#include "tile.hpp"\nvoid f(const Block& x) {{ (void){expression}; }}\n'
+    folders = [f"-I{MLIR / 'host'}", f"-I{MLIR / 'kernels'}"]
+    command = ["g++", "-std=c++20", "-fsyntax-only", *folders, "-x", "c++", "-"]
+    ended = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+    assert (ended.returncode == 0) == compiles, ended.stderr
 
 
 def test_without_a_compiler_the_message_says_what_to_install(

@@ -10,13 +10,19 @@ import pytest
 from mlir.simulate import limits
 from mlir.simulate.iron import Buffer, DesignError, Kernel, ObjectFifo, Tile
 from mlir.simulate.run import run_program
-from mlir.simulate.runtime import Runtime, TensorAccessPattern, install
-from tests.support.copy_design import WORDS, Copy, N, run, words
+from mlir.simulate.runtime import (
+    CallbackRuntime,
+    Runtime,
+    TensorAccessPattern,
+    install,
+    make_group,
+)
+from tests.support.copy_design import WORDS, Copy, N, pass_barrier, run, words
 
 
 def test_a_missing_release_names_core_and_fifo() -> None:
     def keep(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
+        pass_barrier(barrier)
         for _ in range(N):
             kernel(source.acquire(1), sink.acquire(1))
             sink.release(1)
@@ -40,7 +46,7 @@ def test_a_deadlock_names_tiles_and_fifos() -> None:
         source.acquire(1)
 
     def lazy(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
+        pass_barrier(barrier)
         kernel(source.acquire(1), sink.acquire(1))
         source.acquire(2)
         source.release(2)
@@ -56,7 +62,7 @@ def test_a_deadlock_names_tiles_and_fifos() -> None:
 
 def test_data_that_nobody_takes() -> None:
     def half(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
+        pass_barrier(barrier)
         for _ in range(N // 2):
             kernel(source.acquire(1), sink.acquire(1))
             source.release(1)
@@ -69,7 +75,7 @@ def test_data_that_nobody_takes() -> None:
 
 def test_acquire_beyond_the_depth() -> None:
     def hungry(*arguments: Any) -> None:
-        arguments[3].wait_for_value(1)
+        pass_barrier(arguments[3])
         arguments[0].acquire(3)
 
     with pytest.raises(DesignError, match=r"in_core: acquire\(3\) exceeds depth 2"):
@@ -78,7 +84,7 @@ def test_acquire_beyond_the_depth() -> None:
 
 def test_a_kernel_with_other_arguments() -> None:
     def short(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
+        pass_barrier(barrier)
         kernel(source.acquire(1)[:8], sink.acquire(1))
 
     with pytest.raises(DesignError, match="kernel copy_tile: an argument is not as declared"):
@@ -94,9 +100,29 @@ def test_a_barrier_set_while_its_core_runs() -> None:
         run_program(program, [x, x.copy()])
 
 
+@pytest.mark.parametrize(
+    ("step", "refusal"),
+    [
+        (0, r"only if a wait leaves the value \(1 or 0, waiting for 1\)"),
+        (1, r"only if a wait takes the value \(2 or 1, waiting for 1\)"),
+    ],
+)
+def test_a_barrier_that_is_right_under_one_reading_only(step: int, refusal: str) -> None:
+    def copy(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
+        barrier.wait_for_value(1)
+        barrier.release_with_value(step)
+        for _ in range(N):
+            kernel(source.acquire(1), sink.acquire(1))
+            source.release(1)
+            sink.release(1)
+
+    with pytest.raises(DesignError, match=r"core tile \(0, 2\): its barrier opens " + refusal):
+        run(core=copy)
+
+
 def test_an_element_held_at_the_barrier() -> None:
     def hold(source: Any, sink: Any, kernel: Kernel, barrier: Any) -> None:
-        barrier.wait_for_value(1)
+        pass_barrier(barrier)
         for _ in range(N):
             kernel(source.acquire(1), sink.acquire(1))
             source.release(1)
@@ -112,11 +138,11 @@ def test_a_core_uses_only_what_it_was_given() -> None:
     buffer = Buffer(words(4), name="own")
 
     def call(source: Any, sink: Any, *others: Any) -> None:
-        others[1].wait_for_value(1)
+        pass_barrier(others[1])
         stranger(source.acquire(1), sink.acquire(1))
 
     def write(*arguments: Any) -> None:
-        arguments[3].wait_for_value(1)
+        pass_barrier(arguments[3])
         arguments[4][0] = 1
 
     with pytest.raises(DesignError, match="copy_tile: not an argument of the worker that calls it"):
@@ -165,6 +191,17 @@ def test_branches_on_fifos_are_refused() -> None:
     install()
     with pytest.raises(ImportError, match="use range_ with 0 or 1 turns"):
         from aie.helpers.dialects.scf import if_  # noqa: F401
+
+
+def test_only_the_callback_moves_data() -> None:
+    """What mlir-aie 1.4 lets the function of a Runtime do, and nobody else."""
+    fifo, tap = ObjectFifo(words(4), 1, "f"), TensorAccessPattern([4], 0, [4], [1])
+    with pytest.raises(DesignError, match="only the function that Runtime was given"):
+        fifo.prod(tile=Tile(0, 0)).fill(None, tap=tap, group=None)
+    with pytest.raises(DesignError, match="only the function that Runtime was given"):
+        make_group()
+    with pytest.raises(DesignError, match="not finished"):
+        CallbackRuntime(lambda _: make_group(), [words(4)])
 
 
 def test_a_task_group_must_be_finished() -> None:

@@ -45,5 +45,5 @@ def test_the_array_encodes_what_the_standin_encodes(
 
 def test_exact_needs_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "CHECKOUT", tmp_path)
-    with pytest.raises(OverlayError, match="only a checkout has them"):
+    with pytest.raises(OverlayError, match="only a checkout has what"):
         RemoteNpuEncoder(random_checkpoint(DIMS), "sim", exact=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from whisper_npu_cli.bench.plot import draw_rect, draw_text
+from whisper_npu_cli.bench.plot import describe_machine, draw_rect, draw_text
 
 OURS = "whisper-npu"
 OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # Okabe and Ito's blue, and grey
@@ -37,6 +37,36 @@ def make_table(document: dict[str, Any]) -> str:
             f"| {row['program']} | {row['precision']} | {row['way']} "
             f"| {window_ms:.0f} | {speed:.1f} | {ratio} "
             f"| {row['peak_mb']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def make_real_table(document: dict[str, Any]) -> str:
+    """Return the comparison on real speech; ratios are medians of those within each round."""
+    ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
+    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
+    found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
+    minutes = document["duration_s"] / 60
+    lines = [
+        f"# Real speech: OpenAI's {document['model']}",
+        "",
+        f"{minutes:.1f} minutes of English in one file, with timestamps and the text before; "
+        f"{document['threads']} threads; {document['cpu']}; {document['date']}; median of "
+        f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
+        f"The machine in the same rounds: {rates}. {found}.",
+        "",
+        f"| program | precision | way | seconds | x realtime | {OURS} is faster | words wrong "
+        "| peak MB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in document["rows"]:
+        ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
+        ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
+        seconds = median(row["seconds"])
+        lines.append(
+            f"| {row['program']} | {row['precision']} | {row['way']} | {seconds:.1f} "
+            f"| {document['duration_s'] / seconds:.1f} | {ratio} "
+            f"| {row['word_error_rate']:.1%} | {row['peak_mb']:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -81,15 +111,16 @@ def draw_chart(document: dict[str, Any]) -> str:
     """Return bars of the times-realtime factor as SVG, the fastest first."""
     rows = sorted(document["rows"], key=lambda row: -_compute_speed(document, row))
     scale = _WIDTH / _compute_speed(document, rows[0])
-    height = 50 + len(rows) * _ROW
+    height = 64 + len(rows) * _ROW
     body = [
         draw_text(
             12,
             24,
-            f"{document['model']}, {document['threads']} CPU threads: times realtime "
+            f"{document['model']}: times realtime "
             f"({document['tokens_per_window']} tokens in every 30 s)",
             size=15,
-        )
+        ),
+        draw_text(12, height - 10, describe_machine(document), size=11),
     ]
     for i, row in enumerate(rows):
         y, speed = 40 + i * _ROW, _compute_speed(document, row)

@@ -24,16 +24,22 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+import soundfile
+
+from tests.support.edits import count_edits
 from tests.support.places import ROOT
+from tests.support.real_models import fetch_real_models
+from tests.support.real_speech import ENGLISH, LONG_ORDER, compose_long, split_words
 from tools.peers.fixed_length import make_fixed_length_checkpoint
 from tools.peers.programs import Ask
-from tools.peers.report import draw_chart, make_growth_tables, make_table
+from tools.peers.report import draw_chart, make_growth_tables, make_real_table, make_table
 from tools.peers.workers import Worker, convert
 from tools.speech.steady import write_speech
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead
 from whisper_npu_cli.checkpoints.save import save_checkpoint
-from whisper_npu_cli.dims import CHUNK_S
-from whisper_npu_cli.environment import collect_versions
+from whisper_npu_cli.dims import CHUNK_S, SAMPLE_RATE
+from whisper_npu_cli.environment import collect_versions, read_cpu_name
 
 OURS = "whisper-npu"
 GREEDY, BEAM, BATCHED = {"beam": 1}, {"beam": 5}, {"batch": 8}
@@ -79,6 +85,11 @@ TABLE = [
     Row("transformers", "float32", GREEDY),
     Row("transformers", "float32", BATCHED),
 ]
+REAL_TABLE = [
+    *(Row(OURS, "auto", ask) for ask in (GREEDY, BEAM, BATCHED)),
+    *(Row("faster-whisper", "int8", ask) for ask in (GREEDY, BEAM, BATCHED)),
+]
+REAL_REPEATS = 4  # of 2.7 minutes
 CPP_ROWS = [Row("whisper.cpp", "q8_0", GREEDY), Row("whisper.cpp", "q8_0", BEAM)]
 
 
@@ -190,6 +201,54 @@ def measure_table(
     }
 
 
+def measure_real(setup: Setup, n_rounds: int) -> dict[str, Any]:
+    """Measure OpenAI's base on 10 minutes of real speech, as people use it: with timestamps.
+
+    The programs share the model's folder; each row tells what of the words is wrong.
+    """
+    rows = REAL_TABLE
+    audio, said = (
+        setup.folder / "real.wav",
+        split_words(" ".join(ENGLISH[name] for name in LONG_ORDER)),
+    )
+    samples = np.tile(compose_long(), REAL_REPEATS)
+    soundfile.write(audio, samples, SAMPLE_RATE)
+    results: list[dict[str, Any]] = [
+        vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
+    ]
+    limits, found = Limits(setup.n_threads), collect_versions()
+    model = str(fetch_real_models()["base"])
+    with ExitStack() as stack:
+        workers = []
+        for row in rows:
+            python = sys.executable if row.program == OURS else setup.peers
+            worker = Worker(
+                python, row.program, model=model, n_threads=setup.n_threads, precision=row.precision
+            )
+            workers.append(stack.enter_context(worker))
+            found |= worker.versions
+            worker.transcribe(Ask(str(setup.window), **row.ask))
+        for _ in range(n_rounds):
+            limits.take()
+            for worker, row, result in zip(workers, rows, results, strict=True):
+                time.sleep(PAUSE_S)
+                reply = worker.transcribe(Ask(str(audio), **row.ask))
+                result["seconds"].append(reply["seconds"])
+                result["peak_mb"] = reply["peak_mb"]
+                heard = split_words(" ".join(one["text"] for one in reply["segments"]))
+                result["word_error_rate"] = count_edits(said * REAL_REPEATS, heard) / (
+                    len(said) * REAL_REPEATS
+                )
+                print(f"{row.program} {row.way}: {reply['seconds']:.1f} s", file=sys.stderr)
+    return {
+        "versions": found,
+        "machine": limits.medians(),
+        "model": "base",
+        "duration_s": samples.size / SAMPLE_RATE,
+        "rows": results,
+    }
+
+
 def measure_growth(setup: Setup, models: Models, plan: dict[str, Sequence[Any]]) -> dict[str, Any]:
     """Measure how cost grows with the length of the audio, the batch, and the model."""
     rows = [Row(OURS, "auto", BATCHED), Row("faster-whisper", "int8", BATCHED)]
@@ -252,7 +311,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--whisper-cpp", type=Path, metavar="CHECKOUT", help="with its build/")
-    parser.add_argument("--parts", nargs="+", choices=("table", "growth"))
+    parser.add_argument("--parts", nargs="+", choices=("table", "growth", "real"))
     parser.add_argument("--model", default="base", help="size of the table's model")
     parser.add_argument("--windows", type=int, default=8, help="of 30 s, in the table's audio")
     parser.add_argument("--rounds", type=int, default=2)
@@ -263,7 +322,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["tiny", "base", "small"])
     parser.add_argument("--output", type=Path, default=ROOT / "tools" / "peers" / "results")
     arguments = parser.parse_args()
-    parts = arguments.parts or ["table", "growth"]
+    parts = arguments.parts or ["table", "growth", "real"]
     with tempfile.TemporaryDirectory() as name:
         setup = Setup(
             folder=Path(name),
@@ -282,6 +341,9 @@ def main() -> None:
             )
             _write(arguments.output / "peers", measured, make_table)
             (arguments.output / "peers.svg").write_text(draw_chart(measured))
+        if "real" in parts:
+            measured = about | measure_real(setup, arguments.rounds)
+            _write(arguments.output / "real", measured, make_real_table)
         if "growth" in parts:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}
             measured = about | measure_growth(setup, models, plan)
@@ -296,10 +358,9 @@ def _read_commit(checkout: Path) -> str:
 def _describe_cpu() -> str:
     """Return the processor's name and those of its extensions that matter here."""
     text = Path("/proc/cpuinfo").read_text()
-    name = re.findall(r"model name\s*: (.*)", text)[0]
     flags = re.findall(r"flags\s*: (.*)", text)[0].split()
     known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16") if flag in flags]
-    return f"{name} ({', '.join(known)})"
+    return f"{read_cpu_name()} ({', '.join(known)})"
 
 
 def _write(path: Path, document: dict[str, Any], render: Any) -> None:

@@ -49,30 +49,37 @@ class BenchOptions:
 
 
 def bench_device(
-    options: BenchOptions, engine: EngineOptions, notice: Callable[[str], None]
+    options: BenchOptions,
+    engine: EngineOptions,
+    notice: Callable[[str], None],
+    step: Callable[[str], None],
 ) -> dict[str, Any]:
     """Return the machine's rates and the device's times, JSON-ready. Run it in a fresh process.
 
-    `notice` gets a line before anything slow. The peak of memory is that of the process, taken
-    before the reference engine checks the numbers. Raises CheckpointError or DeviceError
-    where the engine cannot be loaded.
+    `notice` gets what a user should know, `step` a line before each part of the work. The peak of
+    memory is that of the process, taken before the reference engine checks the numbers. Raises
+    CheckpointError or DeviceError where the engine cannot be loaded.
     """
+    step(f"{engine.device}: loading {options.model}")
     checkpoint = open_checkpoint(options.model, offline=False)
     engines = load_engines(checkpoint, engine, notice)
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
     mel = log_mel(samples, checkpoint.dims.n_mels)
     proofs: list[DeviceProof] = []  # one for each window that the NPU computed
     with engines.decoding():  # the limits are measured with as many threads
+        step(f"{engine.device}: warming up")
         timers = _make_timers(options, engines, samples, proofs)
         for timer in timers.values():
             timer()  # warm-up
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        limits = _make_limits(engine)
+        limits = _make_limits(engine, engines.encoder.name)
         measured = {name: np.empty(options.n_runs) for name in (*limits, *timers)}
         for run in range(options.n_runs):
+            step(f"{engine.device}: run {run + 1} of {options.n_runs}")
             for name, take in (limits | timers).items():
                 measured[name][run] = take()
         parts = _list_parts(options, engines, mel) if options.with_parts else {}
+    step(f"{engine.device}: comparing with the reference engine, which is slow")
     return {
         "machine": {name: median(measured[name]) for name in limits},
         "device": {
@@ -115,7 +122,7 @@ def _make_timers(
     return timers
 
 
-def _make_limits(engine: EngineOptions) -> dict[str, Timer]:
+def _make_limits(engine: EngineOptions, encoder_name: str) -> dict[str, Timer]:
     limits: dict[str, Timer] = {
         "gemm_fp32_gflops": Gemm("f32", engine.n_threads).measure_gflops,
         "memory_read_gb_s": MemoryRead().measure_gb_s,
@@ -123,7 +130,7 @@ def _make_limits(engine: EngineOptions) -> dict[str, Timer]:
     }
     if supports_bf16():
         limits["gemm_bf16_gflops"] = Gemm("bf16", engine.n_threads).measure_gflops
-    if engine.precision == "int8":
+    if "int8" in encoder_name:
         limits["gemm_int8_gflops"] = Gemm("int8", engine.n_threads).measure_gflops
     return limits
 
@@ -229,7 +236,9 @@ def _report_encode(
     dims, name = checkpoint.dims, engines.encoder.name
     is_bf16 = "gemm_bf16_gflops" in measured and not name.endswith("f32")
     attention = measured["gemm_bf16_gflops" if is_bf16 else "gemm_fp32_gflops"]
-    linear = measured["gemm_int8_gflops"] if name.endswith("int8") else attention
+    linear = measured["gemm_int8_gflops"] if "int8" in name else attention
+    if name.endswith("int8"):  # else attention is in another precision: "int8+bf16"
+        attention = linear
     limits = (count_linear_flop(dims) / linear + count_attention_flop(dims) / attention) / 1e6
     return row | _compare_with_limit(times, limits, "limit_ms")
 
@@ -268,15 +277,19 @@ def _report_decode(
 def _report_window(
     options: BenchOptions, measured: dict[str, NDArray[np.float64]]
 ) -> dict[str, float]:
-    """Return the time of a window by stage; a step serves all windows of the largest batch."""
+    """Return the time of a window by stage, and their sum.
+
+    A step serves all windows of the largest batch.
+    """
     batch, beam = max(options.shapes)
     stages = {
         "mel": measured["mel"],
         "encode": measured["encode"],
         "decode": measured[f"{batch}x{beam}"] * options.n_tokens / batch,
     }
+    medians = {f"{stage}_ms": float(median(times)) for stage, times in stages.items()}
     row = _summarise(sum(stages.values(), np.zeros(options.n_runs)), "ms_per_window")
-    row |= {f"{stage}_ms": float(median(times)) for stage, times in stages.items()}
+    row |= {"ms_per_window": sum(medians.values()), **medians}
     return row | {"batch": batch, "beam": beam, "speed": 1000 * CHUNK_S / row["ms_per_window"]}
 
 

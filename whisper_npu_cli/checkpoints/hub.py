@@ -158,5 +158,5 @@ def _explain(error: Exception, repository: str, name: str) -> CheckpointError:
 def _explain_failure(name: str, reason: str) -> CheckpointError:
     return CheckpointError(
         f"model {name} is not in the cache {cache_folder()} and cannot be downloaded ({reason})",
-        hint="check the network, or use --model demo",
+        hint="check the network; `whisper-npu models list` shows which models are here",
     )

@@ -12,7 +12,13 @@ from pathlib import Path
 from whisper_npu_cli.checkpoints import formats, hub
 from whisper_npu_cli.checkpoints.caches import ALIASES, find_copies
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.checkpoints.random import RANDOM_PREFIX, random_checkpoint, random_dims
+from whisper_npu_cli.checkpoints.random import (
+    RANDOM_PREFIX,
+    RANDOM_SIZES,
+    random_checkpoint,
+    random_dims,
+)
+from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.errors import CheckpointError, suggest
 
 DEMO = "demo"
@@ -28,6 +34,11 @@ def open_checkpoint(name: str, *, offline: bool) -> Checkpoint:
     return formats.load(resolve(name, offline=offline), name)
 
 
+def find_dims(name: str) -> ModelDims:
+    """Return a model's dimensions: those of a published size need no file, others no network."""
+    return random_dims(name) if name in RANDOM_SIZES else open_checkpoint(name, offline=True).dims
+
+
 def resolve(name: str, *, offline: bool) -> Path:
     """Return the directory or file of a model that has one, downloading it unless `offline`."""
     if name.startswith(RANDOM_PREFIX):
@@ -39,7 +50,8 @@ def resolve(name: str, *, offline: bool) -> Path:
         first = "unset HF_HUB_OFFLINE and " if hub.is_offline() else ""
         raise CheckpointError(
             f"model {name} is not in the cache {hub.cache_folder()}",
-            hint=f"{first}run `whisper-npu models pull {name}` online, or use --model {DEMO}",
+            hint=f"{first}run `whisper-npu models pull {name}` online; `whisper-npu models list` "
+            "shows which models are here",
         )
     return hub.download(repository_of(name), name)
 

@@ -9,16 +9,17 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, cache, config, doctor, models, overlays, transcribe
+from whisper_npu_cli.cli import bench, cache, config, doctor, models, overlays, topics, transcribe
 from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Group
 from whisper_npu_cli.cli.spelling import translate
-from whisper_npu_cli.errors import WhisperNpuError
+from whisper_npu_cli.cli.usage import TYPER_ERROR, explain, is_help
+from whisper_npu_cli.errors import UsageError, WhisperNpuError
 
 app = typer.Typer(
     name="whisper-npu",
@@ -32,12 +33,14 @@ app = typer.Typer(
     },
     cls=Group,
     help="Transcribe speech with Whisper on AMD XDNA1 NPUs, and on the CPU everywhere.",
-    epilog="Try: whisper-npu transcribe samples/*.wav --model demo",
+    epilog="Try: whisper-npu demo",
 )
 app.command("transcribe", cls=config.ConfiguredCommand)(transcribe.transcribe)
+app.command("demo")(transcribe.demo)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)
+app.command("help")(topics.show)
 app.add_typer(models.app, name="models")
 app.add_typer(cache.app, name="cache")
 app.add_typer(overlays.app, name="overlays")
@@ -62,7 +65,7 @@ def _common(
 def main() -> None:
     """Run the command line; the entry point of the distribution.
 
-    Typer turns Ctrl-C into exit status 130, and ends quietly when the reader of stdout is gone.
+    Typer returns exit status 130 for Ctrl-C, and ends quietly when the reader of stdout is gone.
     Characters that stdout's encoding lacks are escaped, as on stderr, because the name of a file
     may be any bytes.
     """
@@ -71,10 +74,21 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with stdout_errors():
-            app(list(translate(sys.argv[1:])))
+            arguments = list(translate(sys.argv[1:]))
+            status = app(arguments, prog_name="whisper-npu", standalone_mode=False)
     except WhisperNpuError as error:
-        print_error(error)
-        sys.exit(error.exit_code)
+        _end(error)
+    except TYPER_ERROR as error:
+        if not is_help(error):
+            _end(explain(error))
+        print(error, file=sys.stderr)
+        sys.exit(UsageError.exit_code)
+    sys.exit(status or 0)
+
+
+def _end(error: WhisperNpuError) -> NoReturn:
+    print_error(error)
+    sys.exit(error.exit_code)
 
 
 def _open_closed_streams() -> None:

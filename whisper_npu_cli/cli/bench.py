@@ -10,15 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whisper_npu_cli.cli.completion import complete_device, complete_model
-from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.console import print_notice, print_step
 from whisper_npu_cli.cli.fields import Only, from_fields
 from whisper_npu_cli.devices import list_devices
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from whisper_npu_cli.bench.measure import BenchOptions
+
+_RATES = {
+    "gemm_fp32_gflops": "products in fp32 at {:.0f} GFLOP/s",
+    "gemm_bf16_gflops": "products in bf16 at {:.0f} GFLOP/s",
+    "gemm_int8_gflops": "products in int8 at {:.0f} GOP/s",
+    "multiply_int8_int16_gmacs": "int8 by int16 at {:.0f} G multiply-adds/s",
+    "memory_read_gb_s": "memory read at {:.1f} GB/s",
+}
 
 
 @from_fields
@@ -66,11 +75,15 @@ def bench(
     from whisper_npu_cli.bench.plot import plot_svg
     from whisper_npu_cli.writers import write_atomically
 
+    if plot and plot.suffix != ".svg":
+        raise UsageError(
+            f"{plot}: charts are written as SVG", hint=f"name it {plot.with_suffix('.svg')}"
+        )
     shapes = {(n, 1) for n in batch or [1, 8]} | {(1, n) for n in beam or [1, 5]}
     options = BenchOptions(model, runs, tokens, tuple(sorted(shapes)), parts)
     engines = [replace(engine, device=name) for name in device or ["cpu"]]
     results = [_measure(options, engine) for engine in engines]
-    document = _make_document(options, results)
+    document = _make_document(options, engine, results)
     if as_json:
         print(json.dumps(document))
     else:
@@ -87,14 +100,17 @@ def _measure(options: BenchOptions, engine: EngineOptions) -> dict[str, Any]:
     from whisper_npu_cli.bench.measure import bench_device
 
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(bench_device, options, engine, print_notice).result()
+        return process.submit(bench_device, options, engine, print_notice, print_step).result()
 
 
-def _make_document(options: BenchOptions, results: list[dict[str, Any]]) -> dict[str, Any]:
+def _make_document(
+    options: BenchOptions, engine: EngineOptions, results: list[dict[str, Any]]
+) -> dict[str, Any]:
     """Return all results; the rates of the machine are the medians over the devices."""
+    from datetime import date
     from statistics import median
 
-    from whisper_npu_cli.environment import collect_versions
+    from whisper_npu_cli.environment import collect_versions, read_cpu_name
 
     machines = [result["machine"] for result in results]
     return {
@@ -102,6 +118,9 @@ def _make_document(options: BenchOptions, results: list[dict[str, Any]]) -> dict
         "model": options.model,
         "runs": options.n_runs,
         "tokens": options.n_tokens,
+        "date": f"{date.today():%Y-%m-%d}",
+        "cpu": read_cpu_name(),
+        "threads": engine.thread_count,
         "versions": collect_versions(),
         "machine": {name: median(rates[name] for rates in machines) for name in machines[0]},
         "devices": [result["device"] for result in results],
@@ -113,14 +132,15 @@ def _print_tables(document: dict[str, Any]) -> None:
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
-    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
-    console.print(f"{document['model']}, median of {document['runs']} runs; machine: {rates}")
+    rates = ", ".join(_RATES[name].format(rate) for name, rate in document["machine"].items())
+    console.print(f"{document['model']}, medians of {document['runs']} runs, {document['date']}")
+    console.print(f"{document['cpu']}, {document['threads']} threads: {rates}")
     for device in document["devices"]:
         engines, window, accuracy = device["engines"], device["window"], device["accuracy"]
         title = f"{device['name']}: {engines['encode']}, {engines['decode']}"
         table = Table(title=title, title_justify="left", box=None)
         table.add_column("stage", no_wrap=True)
-        for heading in ("ms", "min", "p95", "limit ms", "share of limit"):
+        for heading in ("ms", "min", "p95", "limit ms", "of limit"):
             table.add_column(heading, justify="right")
         table.add_row("mel, a window", *_format_cells(device["mel"], "ms_per_window"))
         encode = device["encode"]
@@ -141,8 +161,9 @@ def _print_tables(document: dict[str, Any]) -> None:
                 f"on the host beside it: {encode['host_ms']:.1f} ms of processor time (measured)"
             )
         console.print(
-            f"{window['speed']:.1f} x realtime; peak memory {device['peak_memory_mb']:.0f} MB; "
-            "distance from the reference engine: "
+            f"{window['speed']:.1f} times realtime; "
+            f"at most {device['peak_memory_mb']:.0f} MB of memory; "
+            "relative L2 distance from the reference engine: "
             f"states {accuracy['states_relative_l2']:.1e}, "
             f"logits {accuracy['logits_relative_l2']:.1e}\n"
         )

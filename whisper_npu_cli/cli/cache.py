@@ -12,16 +12,17 @@ from typing import Annotated
 
 import typer
 
-from whisper_npu_cli.cli.console import format_date, format_size, print_notice, print_table
+from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.tables import format_date, format_size, print_table
 from whisper_npu_cli.errors import OutputError
 
 app = typer.Typer(invoke_without_command=True)
-_ENCODER, _CODE = "stored encoder", "compiled code"
+_ENCODER, _DECODER, _CODE = "stored encoder", "stored decoder", "compiled code"
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """Files that belong together: an encoder of a model, or the code of all of them."""
+    """Files that belong together: an encoder or decoder of a model, or the code of all of them."""
 
     what: str
     model: str | None
@@ -36,15 +37,14 @@ def show(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show compiled code and stored encoders.
+    """Show compiled code, and encoders and decoders in the form in which they run.
 
     For which model, how large, when it was last used, and where it is. All of it is made anew when
-    it is needed. A stored encoder is as large as its model in fp32, and goes by itself when it was
-    not used for 30 days.
+    it is needed. What belongs to a model goes by itself when it was not used for 30 days.
 
     Example: whisper-npu cache
 
-    Example: whisper-npu cache clear --encoders
+    Example: whisper-npu cache clear --models
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -59,20 +59,20 @@ def show(
 
 @app.command()
 def clear(
-    encoders: Annotated[
-        bool, typer.Option("--encoders", help="Delete the stored encoders alone.")
+    models: Annotated[
+        bool, typer.Option("--models", help="Delete the stored encoders and decoders alone.")
     ] = False,
     compiled: Annotated[
         bool, typer.Option("--compiled", help="Delete the compiled code alone.")
     ] = False,
 ) -> None:
-    """Delete compiled code and stored encoders.
+    """Delete compiled code, stored encoders and stored decoders.
 
     The next run makes anew what it needs; programs that use them go on.
 
     Example: whisper-npu cache clear
     """
-    chosen = {_ENCODER: encoders, _CODE: compiled}
+    chosen = {_ENCODER: models, _DECODER: models, _CODE: compiled}
     whats = [what for what, is_chosen in chosen.items() if is_chosen] or list(chosen)
     gone = [one for one in _list_stored() if one.what in whats]
     for file in (file for one in gone for file in one.files):
@@ -84,15 +84,16 @@ def clear(
 
 
 def _list_stored() -> list[_Stored]:
-    from whisper_npu_cli.engines.numba_decoder import compiling, decoder
-    from whisper_npu_cli.engines.openvino_encoder import stored
+    from whisper_npu_cli.engines.numba_decoder import compiling, decoder, stored
+    from whisper_npu_cli.engines.openvino_encoder import stored as stored_encoder
     from whisper_npu_cli.options import EngineOptions
 
     found = []
-    for model, path in stored.list_stored():
-        with suppress(FileNotFoundError):  # another process was first
-            status = path.stat()
-            found.append(_Stored(_ENCODER, model, path, (path,), status.st_size, status.st_mtime))
+    for what, shelf in ((_ENCODER, stored_encoder.SHELF), (_DECODER, stored.SHELF)):
+        for model, path in shelf.list_files():
+            with suppress(FileNotFoundError):  # another process was first
+                status = path.stat()
+                found.append(_Stored(what, model, path, (path,), status.st_size, status.st_mtime))
     if files := compiling.list_stored(decoder.list_kernels(EngineOptions())):
         found.append(_sum_up(files))
     return found

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from whisper_npu_cli.cli.outputs import ALL, FORMATS
 from whisper_npu_cli.devices import list_devices
+
+FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc", "md")  # of written files
+ALL = "all"
 
 
 def complete_model() -> list[str]:

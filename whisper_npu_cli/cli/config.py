@@ -18,8 +18,8 @@ from typing import Annotated, Any, TypeGuard
 
 import typer
 
-from whisper_npu_cli.cli.console import print_table
 from whisper_npu_cli.cli.help import Command
+from whisper_npu_cli.cli.tables import print_table
 from whisper_npu_cli.environment import VARIABLES, find_config_folder
 from whisper_npu_cli.errors import CheckpointError, DeviceError, UsageError, suggest
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import date
-from math import ceil
-from shutil import get_terminal_size
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from whisper_npu_cli.errors import OutputError, WhisperNpuError
@@ -17,11 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from rich.console import JustifyMethod
+
     from whisper_npu_cli.timings import Timings
     from whisper_npu_cli.transcript import DeviceProof, Transcript
 
-_CELL_WIDTH = 33  # of a table on a terminal: the longest name of an option
-_BAR_WIDTH = 56  # characters of a bar of 40, its percentage and the time left
+_HEADINGS = ("stage", "engine", "seconds", "share", "calls", "rtf", "speed", "tokens", "ms/token")
+_NARROW_HEADINGS = ("stage", "seconds")
+_TABLE_WIDTH = 79  # characters of a table with all columns
 
 
 def print_error(error: WhisperNpuError) -> None:
@@ -34,6 +34,12 @@ def print_error(error: WhisperNpuError) -> None:
 def print_notice(text: str) -> None:
     """Print a line that is neither a result nor an error."""
     print(text, file=sys.stderr)
+
+
+def print_step(text: str) -> None:
+    """Print what is being done, if somebody may be waiting: stderr is a terminal."""
+    if sys.stderr.isatty():
+        print_notice(text)
 
 
 @contextmanager
@@ -56,34 +62,42 @@ def stdout_errors() -> Iterator[None]:
 
 
 def print_timings(timings: Timings) -> None:
-    """Print the table of stages with their realtime factors."""
+    """Print the table of stages with their realtime factors, or what a narrow terminal holds."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{timings.audio_s:.1f} s of audio", title_justify="left", box=None)
-    for heading in ("stage", "engine"):
-        table.add_column(heading)
-    for heading in ("seconds", "share", "calls", "rtf", "speed", "tokens", "ms/token"):
-        table.add_column(heading, justify="right")
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    is_wide = console.width >= _TABLE_WIDTH
+    table = Table(box=None, pad_edge=is_wide)
+    for heading in _HEADINGS if is_wide else _NARROW_HEADINGS:
+        justify: JustifyMethod = "left" if heading in ("stage", "engine") else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for cells, style in _list_cells(timings):
+        shown = (cells.get(str(column.header), "") for column in table.columns)
+        table.add_row(*shown, style=style)
+    console.print(f"{timings.audio_s:.1f} s of audio", style="italic")
+    console.print(table)
+
+
+def _list_cells(timings: Timings) -> Iterator[tuple[dict[str, str], str]]:
+    """Yield the cells of each row by their headings, and its style."""
     total_s = timings.total_s
     for row in timings.rows:
-        table.add_row(
-            row.stage,
-            row.engine,
-            f"{row.seconds:.3f}",
-            f"{row.seconds / total_s:.0%}" if total_s else "",
-            str(row.calls),
-            f"{row.rtf:.4f}" if row.rtf is not None else "",
-            _format_factor(row.speed) if row.speed is not None else "",
-            str(row.tokens or ""),
-            f"{1000 * row.seconds / row.tokens:.2f}" if row.tokens else "",
-        )
-    speed = timings.audio_s / total_s if total_s else 0.0
-    rtf_text = f"{total_s / timings.audio_s:.4f}" if timings.audio_s else ""
-    table.add_row(
-        "total", "", f"{total_s:.3f}", "", "", rtf_text, _format_factor(speed), style="bold"
-    )
-    Console(stderr=True, highlight=False).print(table)
+        cells = {"stage": row.stage, "engine": row.engine, "calls": str(row.calls)}
+        cells["seconds"] = f"{row.seconds:.3f}"
+        if total_s:
+            cells["share"] = f"{row.seconds / total_s:.0%}"
+        if row.rtf is not None and row.speed is not None:
+            cells |= {"rtf": f"{row.rtf:.4f}", "speed": _format_factor(row.speed)}
+        if row.tokens:
+            cells["tokens"] = str(row.tokens)
+            cells["ms/token"] = f"{1000 * row.seconds / row.tokens:.2f}"
+        yield cells, ""
+    total = {"stage": "total", "seconds": f"{total_s:.3f}"}
+    total["speed"] = _format_factor(timings.audio_s / total_s if total_s else 0.0)
+    if timings.audio_s:
+        total["rtf"] = f"{total_s / timings.audio_s:.4f}"
+    yield total, "bold"
 
 
 def _format_factor(speed: float) -> str:
@@ -99,9 +113,11 @@ def print_device_times(proofs: Sequence[DeviceProof | None]) -> None:
     if times:
         total_ms, (_, proof) = sum(ms for ms, _ in times), times[0]
         origin = "predicted, not measured" if proof.predicted else "measured"
+        single = proof.n_submissions == proof.n_commands
+        how = "; commands one by one, for run lists do not work here" * single
         print_notice(
             f"{proof.device}: {len(times)} of {len(proofs)} windows, "
-            f"{total_ms / len(times):.1f} ms each ({origin})"
+            f"{total_ms / len(times):.1f} ms each ({origin}){how}"
         )
 
 
@@ -133,55 +149,21 @@ def _describe_times(timings: Timings) -> list[str]:
     ]
 
 
-@contextmanager
-def show_progress(name: str, *, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Show a bar with the time left if stderr is a terminal; yield its setter (0 to 1)."""
+def show_progress(
+    name: str, read: Callable[[], float], *, quiet: bool
+) -> AbstractContextManager[object]:
+    """Show a bar with the time left, if stderr is a terminal; `read` gives the share, 0 to 1."""
     if quiet or not sys.stderr.isatty():
-        yield lambda _share: None
-        return
+        return nullcontext()
+    from whisper_npu_cli.cli.bar import Bar
+
+    return Bar(name, read)
+
+
+def show_status(text: str) -> AbstractContextManager[object]:
+    """Show what is being done, if stderr is a terminal; it vanishes at the end."""
+    if not sys.stderr.isatty():
+        return nullcontext()
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # lines on the same terminal go above the bar
-    ) as progress:
-        task = progress.add_task(shorten(name, console.width - _BAR_WIDTH), total=1.0)
-        yield lambda share: progress.update(task, completed=share)
-
-
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows below headings on stdout; a terminal gets columns that fit."""
-    table = [headings, *rows]
-    if sys.stdout.isatty():
-        table = [[*(shorten(cell, _CELL_WIDTH) for cell in cells), last] for *cells, last in table]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)][:-1]
-    rest = get_terminal_size().columns - sum(width + 2 for width in widths)
-    for *cells, last in table:
-        line = "".join(f"{cell:<{width + 2}}" for cell, width in zip(cells, widths, strict=True))
-        print(line + (shorten(last, rest) if sys.stdout.isatty() else last))
-
-
-def format_size(n_bytes: int) -> str:
-    """Return a size as `290 MB`; what is there has at least 1."""
-    return f"{ceil(n_bytes / 1e6)} MB"
-
-
-def format_date(seconds: float) -> str:
-    """Return the day of a time in seconds since 1970."""
-    return date.fromtimestamp(seconds).isoformat()
-
-
-def shorten(text: str, width: int) -> str:
-    """Return a text of at most `width` characters, but of at least 8: its middle goes."""
-    width = max(8, width)
-    if len(text) <= width:
-        return text
-    n_before = (width - 1) // 3
-    return f"{text[:n_before]}…{text[len(text) - (width - 1 - n_before) :]}"
+    return Console(stderr=True).status(text)

@@ -149,9 +149,16 @@ def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _
 
 def refuse_changed(group: Options, *, without: str) -> None:
     """Raise UsageError if an option of `group` was given that means nothing `without` another."""
+    if changed := find_changed(group):
+        raise UsageError(f"{changed.flag} needs {without}", hint=f"add {without}")
+
+
+def find_changed(group: Options) -> Leaf | None:
+    """Return the first option of `group` that has not its default; None where all have."""
     for leaf, named in zip(find_leaves(type(group)), fields(group), strict=True):
         if getattr(group, named.name) != leaf.default:
-            raise UsageError(f"{leaf.flag} needs {without}", hint=f"add {without}")
+            return leaf
+    return None
 
 
 def read_number(value: str | float) -> float | None:

@@ -16,9 +16,15 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Return the name of the command, the command, and its arguments."""
-        if self.get_command(ctx, args[0]) is None and (args[0] == "-" or Path(args[0]).exists()):
+        if self.get_command(ctx, args[0]) is None and _names_input(args[0]):
             args = [_DEFAULT, *args]
         return super().resolve_command(ctx, args)
+
+
+def _names_input(argument: str) -> bool:
+    """Return whether it can be an input alone: it is there, or named as files and addresses are."""
+    path = Path(argument)
+    return argument == "-" or path.exists() or "/" in argument or bool(path.suffix)
 
 
 class Command(TyperCommand):

@@ -10,12 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whisper_npu_cli.cli.completion import complete_model
-from whisper_npu_cli.cli.console import (
-    format_date,
-    format_size,
-    print_notice,
-    print_table,
-)
+from whisper_npu_cli.cli.console import print_notice
+from whisper_npu_cli.cli.tables import format_date, format_size, print_table
 from whisper_npu_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisper_npu_cli.cli.completion import ALL, FORMATS
+from whisper_npu_cli.cli.fields import find_changed
 from whisper_npu_cli.errors import OutputError, UsageError, suggest
 from whisper_npu_cli.fields import Options, option
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from whisper_npu_cli.transcript import Segment, Transcript
 
 _MAX_STEM_BYTES = 220  # file systems take 255, of which ".track12.partial.progress" has 25
-FORMATS = ("txt", "srt", "vtt", "tsv", "json", "lrc", "md")
-ALL = "all"
 _PARTIAL = ".partial"  # part of the name of a file whose input was interrupted
 _HINT = "name a folder that you can write to with --output-dir"
 _CUED = {"srt", "vtt", "lrc"}  # formats with cues
@@ -38,6 +38,7 @@ class OutputOptions(Options):
 
     as_json: bool = option(False, "Print one JSON document instead of text", flags=("--json",))
     as_text: bool = option(False, "Print the words alone, without times", flags=("--text",))
+    detect_language: bool = option(False, "Tell the language of each input, and no more")
     output_format: str | None = option(
         None,
         "Also write a file for each input; several with commas",
@@ -45,7 +46,11 @@ class OutputOptions(Options):
         metavar=f"{'|'.join(FORMATS)}|{ALL}",
     )
     output_dir: Path | None = option(
-        None, "Folder of the written files (default: here)", flags=("--output-dir", "-o")
+        None,
+        "Folder of the written files (default: here), or of one the name, or -: on stdout in place "
+        "of the segments",
+        flags=("--output-dir", "-o"),
+        metavar="FOLDER|FILE|-",
     )
     beside: bool = option(False, "Write the files beside each input")
     quiet: bool = option(
@@ -69,9 +74,24 @@ class OutputOptions(Options):
     def formats(self) -> tuple[str, ...]:
         """The formats of the written files."""
         if self.output_format is None:
+            if self.to_stdout:
+                return (FORMATS[0],)
+            if self.output_file:
+                return (self.output_file.suffix[1:],)
             return FORMATS if self.output_dir or self.beside else ()
         named = tuple(name.strip() for name in self.output_format.split(","))
         return FORMATS if ALL in named else tuple(dict.fromkeys(named))
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether what would be a file is printed."""
+        return self.output_dir == Path("-")
+
+    @property
+    def output_file(self) -> Path | None:
+        """The only file, where `output_dir` is the name of one rather than of a folder."""
+        path = self.output_dir
+        return path if path and path.suffix[1:] in FORMATS and not path.is_dir() else None
 
     def _refuse_contradictions(self) -> None:
         for name in self.formats:
@@ -82,9 +102,27 @@ class OutputOptions(Options):
                 )
         if self.as_text and self.as_json:
             raise UsageError("--text and --json exclude each other", hint="leave one out")
+        if self.detect_language and (self.as_json or self.as_text or self.formats):
+            raise UsageError("--detect-language writes no transcript", hint="leave the rest out")
         if self.beside and self.output_dir is not None:
             raise UsageError("--beside and --output-dir exclude each other", hint="leave one out")
-        if self.resume and not self.formats:
+        file = self.output_file
+        if (self.to_stdout or file) and len(self.formats) > 1:
+            raise UsageError(
+                f"{self.output_dir} can be in one format alone, not in {', '.join(self.formats)}",
+                hint="name a folder with --output-dir",
+            )
+        if file and self.formats != (file.suffix[1:],):
+            raise UsageError(
+                f"{file} is to be written as {self.formats[0]}",
+                hint="leave out --output-format, or name a folder with --output-dir",
+            )
+        if self.to_stdout and (self.as_json or self.as_text):
+            raise UsageError(
+                "--json and --text print on stdout, and so does --output-dir -",
+                hint="leave one out",
+            )
+        if self.resume and (self.to_stdout or not self.formats):
             raise UsageError(
                 "--resume finds out by the written files what is complete",
                 hint="name them with --output-format or --output-dir, as in the first run",
@@ -102,18 +140,26 @@ class Outputs:
         self.options = options
         self._folder = options.output_dir or Path()
         stems = _choose_stems({s.path: s for s in sources}, options.stdin_name)
+        if file := options.output_file:
+            if len(sources) > 1:
+                raise UsageError(
+                    f"{file} cannot be written for {len(sources)} inputs",
+                    hint="name a folder with --output-dir",
+                )
+            self._folder, stems = file.parent, dict.fromkeys(stems, file.stem)
         self._stems = {path: _shorten(stem) for path, stem in stems.items()}
         self._writers = make_writers(layout)
         self._suffixes = options.formats
-        if layout.subtitles and not _CUED & set(self._suffixes):
+        changed = find_changed(layout)
+        if changed and not _CUED & set(self._suffixes):
             raise UsageError(
-                "--subtitles is for files with cues: srt, vtt and lrc",
+                f"{changed.flag} is for files with cues: srt, vtt and lrc",
                 hint="add --output-format srt",
             )
 
     def check_folder(self) -> None:
         """Make the folder of the files, if any; OutputError where no file can be written there."""
-        if not self._suffixes or self.options.beside:
+        if not self._suffixes or self.options.beside or self.options.to_stdout:
             return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -148,6 +194,10 @@ class Outputs:
             path.unlink(missing_ok=True)
         return written
 
+    def print(self, transcript: Transcript) -> None:
+        """Print what would be the file, in place of the segments."""
+        print(self._writers[self._suffixes[0]](transcript), end="", flush=True)
+
     def write_partial(self, source: Input, transcript: Transcript, progress: str) -> list[Path]:
         """Write what an interrupted run has, to `NAME.partial.SUFFIX`, and its progress if any."""
         from whisper_npu_cli.writers import write_atomically
@@ -169,6 +219,8 @@ class Outputs:
         return list(paths)
 
     def _paths(self, source: Input, mark: str = "") -> list[Path]:
+        if self.options.to_stdout:
+            return []
         return [self._locate(source, f"{mark}.{suffix}") for suffix in self._suffixes]
 
     def _locate(self, source: Input, ending: str) -> Path:
@@ -264,7 +316,10 @@ def _print_coloured(head: str, segment: Segment) -> None:
     parts = [(word.word, word.probability) for word in segment.words or ()]
     parts = parts or [(segment.text, exp(segment.avg_logprob))]
     line = Text.assemble(head, *((text, choose_colour(probability)) for text, probability in parts))
-    Console(highlight=False).print(line, soft_wrap=True)
+    console = Console(highlight=False)
+    with console.capture() as captured:
+        console.print(line, soft_wrap=True)
+    print(captured.get(), end="", flush=True)  # above the bar, which rich itself would write into
 
 
 def choose_colour(probability: float) -> str:

@@ -1,4 +1,4 @@
-"""`whisper-npu overlays`: the overlays built for the NPU, their check, and the encoder's plan."""
+"""`whisper-npu overlays`: the NPU's overlays, built and checked, and the encoder's plan."""
 
 from __future__ import annotations
 
@@ -15,11 +15,35 @@ if TYPE_CHECKING:
     from whisper_npu_cli.engines.npu.manifest import Manifest
     from whisper_npu_cli.engines.npu.plan import Plan
 
-app = typer.Typer(no_args_is_help=True, help="Inspect the NPU's overlays and the encoder's plan.")
+app = typer.Typer(no_args_is_help=True, help="Build and inspect the NPU's overlays; show its plan.")
 
 _Xclbins = Annotated[EngineOptions, Only("xclbins")]
 _Model = Annotated[str, typer.Option("--model", "-m", help="Model whose encoder is planned.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+@from_fields
+def build(engine: _Xclbins) -> None:
+    """Build the overlay for this machine's NPU, or what of it is not built.
+
+    It says which tools are missing, and how they are installed; exit status 2 then.
+
+    Example: whisper-npu overlays build
+    """
+    import subprocess
+    import sys
+
+    from whisper_npu_cli.engines.npu.manifest import choose_folder
+    from whisper_npu_cli.environment import find_shipped
+    from whisper_npu_cli.errors import OutputError
+
+    folder = engine.xclbins or choose_folder()
+    if folder is None:
+        raise OutputError("this user has no home to build into", hint="name a folder: --xclbins")
+    command = [sys.executable, "-m", "mlir.build", "--xclbins", str(folder.absolute())]
+    done = subprocess.run(command, cwd=find_shipped("mlir").parent, check=False)
+    raise typer.Exit(done.returncode)
 
 
 @app.command()
@@ -76,14 +100,10 @@ def plan(
 
     Example: whisper-npu overlays plan --model base
     """
-    from whisper_npu_cli.checkpoints.names import open_checkpoint
-    from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_dims
+    from whisper_npu_cli.checkpoints.names import find_dims
     from whisper_npu_cli.engines.npu.plan import plan_encoder
 
-    dims = (
-        random_dims(model) if model in RANDOM_SIZES else open_checkpoint(model, offline=True).dims
-    )
-    planned = plan_encoder(dims)
+    planned = plan_encoder(find_dims(model))
     if as_json:
         typer.echo(json.dumps(_describe_plan(planned, clock_mhz)))
         return

@@ -173,6 +173,9 @@ class Run:
                 progress = self._find_progress(source)
                 job = transcriber.transcribe(source, self._options, progress)
                 interrupt.watch(job, source)
+                if self.outputs.options.detect_language:
+                    self._print_language(source, job)
+                    return
                 self._print_text(source, job, progress)
             try:
                 self._write(source, job)
@@ -212,17 +215,26 @@ class Run:
 
     def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
         """Transcribe, and print segments as they are decided."""
-        with show_progress(self._title(source), quiet=self.outputs.options.quiet) as show:
+        quiet = self.outputs.options.quiet
+        with show_progress(self._title(source), lambda: job.work_done, quiet=quiet):
             job.begin()  # in which an unreadable input fails, before its title is printed
             for notice in source.notices:
                 self.note(f"{source.name}: {notice}")
-            is_text = not self.outputs.options.as_json
+            is_text = not (self.outputs.options.as_json or self.outputs.options.to_stdout)
             if is_text and not self.outputs.options.as_text and len(self._sources) > 1:
                 self._say(lambda: print(f"==> {source.name} <==", flush=True))
             for segment in chain(progress.segments if progress else (), job):
                 if is_text:
                     self._say(partial(self._print_segment, segment))
-                show(job.progress)
+
+    def _print_language(self, source: Input, job: Job) -> None:
+        """Find the language of an input, and print it with its probability."""
+        from whisper_npu_cli.writers.remarks import describe_language
+
+        with show_progress(self._title(source), lambda: 0.0, quiet=self.outputs.options.quiet):
+            language = describe_language(job.begin())
+        name = f"{source.name}: " if len(self._sources) > 1 else ""
+        self._say(lambda: print(f"{name}{language or 'no speech'}", flush=True))
 
     def _title(self, source: Input) -> str:
         """Return the name of an input, after its number where there are several."""
@@ -252,7 +264,9 @@ class Run:
 
         result, written = job.result, list[Path]()
         with job.stopwatch.measure("write"):
-            if result.is_complete:
+            if self.outputs.options.to_stdout:
+                self._say(lambda: self.outputs.print(result.transcript))
+            elif result.is_complete:
                 written = self.outputs.write(source, result.transcript)
             elif job.progress:
                 self._write_partial(source, job)

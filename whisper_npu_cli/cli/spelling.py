@@ -1,7 +1,8 @@
-"""Arguments as openai-whisper's command line takes them: `--word_timestamps True`.
+"""Arguments as people spell them: `--word_timestamps True` of openai-whisper, `-f srt -f vtt`.
 
-Its flags want a value (`str2bool` in its `transcribe.py`); ours want none. What chooses its
-precision and what it prints has no effect here.
+openai-whisper's flags want a value (`str2bool` in its `transcribe.py`); ours want none. What
+chooses its precision and what it prints has no effect here. Formats that are named one after
+another are all meant.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ _FLAGS = (
     "--condition-on-previous-text",
 )
 _WITHOUT_EFFECT = ("--fp16", "--verbose")
+_FORMAT_OPTIONS = ("--output-format", "-f")
 _VALUES = {"true": True, "false": False}
 
 
 def translate(arguments: Sequence[str]) -> Iterator[str]:
     """Yield the arguments as this program takes them."""
-    rest = list(arguments)
+    rest = _join_formats(arguments)
     while rest:
         argument = rest.pop(0)
         name, _, value = argument.partition("=")
@@ -32,3 +34,22 @@ def translate(arguments: Sequence[str]) -> Iterator[str]:
             yield argument
         elif name in _FLAGS:
             yield name if _VALUES[value.lower()] else f"--no-{name[2:]}"
+
+
+def _join_formats(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with all formats in the first option that names one."""
+    kept, formats, place = list[str](), list[str](), 0
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        if argument == "--":  # names of inputs come after it
+            kept, rest = [*kept, argument, *rest], []
+        elif name.replace("_", "-") not in _FORMAT_OPTIONS or not (equals or rest):
+            kept.append(argument)
+        else:
+            place = place if formats else len(kept)
+            formats.append(value if equals else rest.pop(0))
+    if formats:
+        kept[place:place] = [_FORMAT_OPTIONS[0], ",".join(formats)]
+    return kept

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whisper_npu_cli.cli.completion import complete_model
-from whisper_npu_cli.cli.fields import from_fields, refuse_changed
+from whisper_npu_cli.cli.fields import from_fields
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
-from whisper_npu_cli.environment import collect_versions
+from whisper_npu_cli.environment import collect_versions, find_shipped
 from whisper_npu_cli.options import (
     EngineOptions,
     InputOptions,
@@ -23,6 +23,8 @@ from whisper_npu_cli.options import (
 if TYPE_CHECKING:
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.writers.document import Document
+
+_SAMPLE = "samples/lucas-1-6-1-8-0.wav"
 
 
 def _print_schema(value: bool) -> None:
@@ -90,14 +92,33 @@ def transcribe(
     from whisper_npu_cli.audio.find import find_audio
     from whisper_npu_cli.checkpoints.languages import language_code
 
-    if layout.subtitles:
+    if layout != SubtitleLayout():  # made of words
         options = replace(options, words=options.words or WordOptions())
-    if options.words is None:
-        refuse_changed(layout, without="--word-timestamps")
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
     sources = find_audio(paths, inputs)
     run = Run(sources, model, options, Outputs(sources, output, layout))
+    _finish(run, model, engine, offline=offline)
+
+
+def demo() -> None:
+    """Transcribe the recording that comes with the program, with the model that does.
+
+    Someone says four digits and another: no microphone, no network, no file is needed.
+
+    Example: whisper-npu demo
+    """
+    from whisper_npu_cli.audio.find import find_audio
+    from whisper_npu_cli.checkpoints.names import DEMO
+
+    sources = find_audio([str(find_shipped(_SAMPLE))])
+    outputs = Outputs(sources, OutputOptions(), SubtitleLayout())
+    run = Run(sources, DEMO, TranscribeOptions(), outputs)
+    _finish(run, DEMO, EngineOptions(), offline=True)
+
+
+def _finish(run: Run, model: str, engine: EngineOptions, *, offline: bool) -> None:
+    """Transcribe, and exit with the status."""
     _transcribe_all(run, model, engine, offline=offline)
     run.print_summary()
     if run.signal is not None:

@@ -34,6 +34,10 @@ class Job(Protocol):
         """Share of the audio that is decided, 0 to 1."""
 
     @property
+    def work_done(self) -> float:
+        """Share of the work that is done, 0 to 1."""
+
+    @property
     def checkpoint(self) -> Progress | None:
         """What has been decided so far, for a later one to go on from; None where none can."""
 
@@ -79,6 +83,11 @@ class ChannelTranscription:
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1."""
         return sum(job.progress for job in self._jobs.values()) / len(self._jobs)
+
+    @property
+    def work_done(self) -> float:
+        """Share of the work that is done, 0 to 1."""
+        return sum(job.work_done for job in self._jobs.values()) / len(self._jobs)
 
     @property
     def checkpoint(self) -> None:

@@ -43,14 +43,14 @@ def transcribe_sequential(
     last_speech_s = find_speech_end(earlier) or 0.0
     is_first = not earlier
     for clip in clips:
-        seek, cut, is_silent = clip.start, None, False
-        while seek < (heard := source.reach(clip, seek)).end:
-            if guide is not None:
-                start = guide.skip_silence(seek, heard, is_silent=is_silent)
-                if is_silent := start > seek:
-                    seek = min(start, source.n_heard)
-                    yield Decided([], seek)
-                    continue
+        seek, cut = clip.start, None
+        while True:
+            heard, start = skip_silence(source, clip, seek, guide)
+            if start > seek:
+                seek = start
+                yield Decided([], seek)
+            if seek >= heard.end:
+                break
             window = make_window(seek, heard, cut)
             encoded = stages.encode(source.window(window.start, window.end), seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first, language=language)
@@ -76,6 +76,22 @@ def transcribe_sequential(
             if not outcome.is_void:
                 history.add([t for s in segments for t in s.tokens], decoded.last_temperature)
             yield Decided(segments, seek)
+
+
+def skip_silence(source: MelSource, clip: Span, seek: int, guide: Guide | None) -> tuple[Span, int]:
+    """Hear on from frame `seek` to a window that may have speech.
+
+    Return the clip, cut at the end of the audio, and where that window begins: at the end if
+    there is none.
+    """
+    heard, is_silent = source.reach(clip, seek), False
+    while guide is not None and seek < heard.end:
+        start = min(guide.skip_silence(seek, heard, is_silent=is_silent), source.n_heard)
+        if start == seek:
+            break
+        seek, is_silent = start, True
+        heard = source.reach(clip, seek)
+    return heard, seek
 
 
 def _remember(stages: Stages, earlier: Sequence[Segment]) -> tuple[History, str | None]:

@@ -17,6 +17,7 @@ from whisper_npu_cli.decoding.align import Spoken, align_words
 from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.prompt import History, PromptBuilder
 from whisper_npu_cli.decoding.retry import DecodedWindow, PromptedWindow, WindowDecoder
+from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.errors import UsageError
@@ -24,6 +25,8 @@ from whisper_npu_cli.longform.words import add_words
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import EncodedBy, Segment
+
+_HALF_STEPS = 50  # a window of speech takes about 100 tokens
 
 
 class Stopped(Exception):  # noqa: N818, nothing is wrong
@@ -51,6 +54,7 @@ class Stages:
         self._engines = engines
         self._options = options
         self._stopwatch = stopwatch
+        self._n_steps = 0  # of the decoding in progress
         self._held: dict[int, CrossKV] = {}  # by their frames; kept after detect_language
         self._decoder = WindowDecoder(
             engines.decoder, tokenizer, options.decoding, self._before_step
@@ -125,16 +129,17 @@ class Stages:
                 if other != languages[i] and prob >= self._options.language_detection_threshold
             }
 
+        languages = self._choose_languages(windows, language)
+        is_guess = bool(self.language_probs) and not self._options.multilingual
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
-            languages = self._choose_languages(windows, language)
-            is_guess = bool(self.language_probs) and not self._options.multilingual
             prompted = [
                 prompt(window, code, previous)
                 for window, code in zip(windows, languages, strict=True)
             ]
             decoded = self._decoder.decode(prompted, find_others if is_guess else None)
             stage.tokens += sum(len(window.tokens) for window in decoded)
+        self._n_steps = 0
         return decoded
 
     def add_words(
@@ -177,15 +182,23 @@ class Stages:
                 heard = [probs]
                 break
         self._held = held
-        self._settle_language(heard)
-
-    def _settle_language(self, heard: Sequence[dict[str, float]]) -> None:
         means = {code: fmean(probs[code] for probs in heard) for code in heard[0]}
         self.language_probs = dict(sorted(means.items(), key=lambda item: -item[1]))
         self.language = next(iter(self.language_probs))
 
+    def estimate_done(self, n_decided: int, n_frames: int) -> int:
+        """Return the frame, at most `n_frames`, up to which the work is as good as done.
+
+        Eight windows of a large model are in the making for minutes: one that is encoded counts
+        half, and half of what is left then for every `_HALF_STEPS` steps of its decoding.
+        """
+        ends = [n_decided, *(window.seek + N_FRAMES for window in self.windows)]
+        share: float = 1 - 0.5 ** (1 + self._n_steps / _HALF_STEPS)
+        return n_decided + round(share * (min(n_frames, max(ends)) - n_decided))
+
     def _before_step(self, n_windows: int) -> None:
         """Raise Stopped where it is time to; a window alone is finished, in a second or two."""
+        self._n_steps += 1
         if self.is_stopped and n_windows > 1:
             raise Stopped
 
@@ -195,12 +208,9 @@ class Stages:
     def _choose_languages(self, windows: Sequence[CrossKV], language: str | None) -> list[str]:
         """Return the language of each window: its own if `multilingual`, else that of the audio.
 
-        A `language` that is given comes before that of the audio. Of audio that arrives, the first
-        window decides.
+        A `language` that is given comes before that of the audio.
         """
-        if self.language is None:
-            self._settle_language(self._rank_languages(windows[:1]))
-            assert self.language is not None
         if self._options.multilingual:
             return [next(iter(probs)) for probs in self._rank_languages(windows)]
+        assert self.language is not None, "detect_language() comes before"
         return [language or self.language] * len(windows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from whisper_npu_cli.transcript import Damage, Result, Transcript
+from whisper_npu_cli.transcript import Damage, Result, Transcript, TranscriptionInfo
 from whisper_npu_cli.writers.subtitles import format_timestamp
 
 _MAX_PLACES = 3
@@ -48,7 +48,7 @@ def list_notes(result: Result) -> list[str]:
     return notes
 
 
-def describe_language(transcript: Transcript) -> str:
+def describe_language(transcript: Transcript | TranscriptionInfo) -> str:
     """Return `fr (0.98)`, or `fr` where the language was given; nothing where none was heard."""
     code = transcript.language
     probability = transcript.language_probs.get(code)

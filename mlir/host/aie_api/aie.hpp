@@ -4,7 +4,8 @@
 // * Accesses are checked: a load or store that is misaligned or outside of the buffers of the call
 //   (`host_begin`) ends the process with file and line of the kernel.
 // * Operations are counted by the slot of the VLIW bundle they occupy (`host::counts`): that is
-//   where predicted cycles come from.
+//   where predicted cycles come from. What AIE2 emulates counts what llvm-aie's headers do instead;
+//   the comparisons of fp32 numbers, which have exact replacements, are absent.
 // * An fp32 addition rounds to nearest even. AIE2 adds on a grid of about 24 bits and flushes
 //   denormals; its last bits may differ.
 
@@ -13,6 +14,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -31,6 +33,7 @@ struct bfloat16 {
 };
 
 struct accfloat {};  // names the fp32 accumulator
+struct acc64 {};     // names the one of integers
 
 namespace aie {
 
@@ -66,8 +69,11 @@ template <typename T, unsigned N>
 struct vector {
     alignas(N * sizeof(T) < 64 ? N * sizeof(T) : 64) T data[N];
 
+    // fp32 numbers are computed in accumulators, integers in vector registers
     template <typename U>
     vector<U, N * sizeof(T) / sizeof(U)> cast_to() const {
+        if constexpr (std::is_floating_point_v<T> != std::is_floating_point_v<U>)
+            host::count(host::move);
         return std::bit_cast<vector<U, N * sizeof(T) / sizeof(U)>>(*this);
     }
 
@@ -92,6 +98,7 @@ struct accum {
     accum() = default;
     accum(const vector<float, N>& v) : lanes(v) {}
     accum(const vector<bfloat16, N>& v) {
+        host::count(host::move);
         for (unsigned i = 0; i < N; ++i) lanes.data[i] = static_cast<float>(v.data[i]);
     }
 
@@ -100,11 +107,29 @@ struct accum {
         if constexpr (std::is_same_v<T, float>) {
             return lanes;
         } else {
-            host::count(host::store);  // the conversion is the store unit's, or a move's
+            host::count(host::store);  // the store unit converts
             vector<bfloat16, N> out;
             for (unsigned i = 0; i < N; ++i) out.data[i] = to_bfloat16(lanes.data[i]);
             return out;
         }
+    }
+};
+
+template <unsigned N>
+struct accum<acc64, N> {
+    std::int64_t lanes[N];
+
+    accum(const vector<std::int32_t, N>& v, int shift) {
+        host::count(host::move);
+        for (unsigned i = 0; i < N; ++i) lanes[i] = static_cast<std::int64_t>(v.data[i]) << shift;
+    }
+
+    template <std::integral T>
+    vector<T, N> to_vector() const {
+        host::count(host::store);
+        vector<T, N> out;
+        for (unsigned i = 0; i < N; ++i) out.data[i] = static_cast<T>(lanes[i]);
+        return out;
     }
 };
 
@@ -137,9 +162,19 @@ vector<T, N> zeros() {
     return broadcast<T, N>(T{});
 }
 
+// fp32 sums are the multiplier's, integers that of the permutation unit
+template <typename T>
+constexpr host::Slot unit_of = std::is_floating_point_v<T> ? host::vector_unit : host::move;
+
+template <typename T>
+auto in_ring(T x) {  // integers wrap
+    if constexpr (std::integral<T>) return static_cast<std::make_unsigned_t<T>>(x);
+    else return x;
+}
+
 template <typename T, unsigned N, typename F>
 vector<T, N> map(const vector<T, N>& a, const vector<T, N>& b, F f) {
-    host::count(host::vector_unit);
+    host::count(unit_of<T>);
     vector<T, N> out;
     for (unsigned i = 0; i < N; ++i) out.data[i] = f(a.data[i], b.data[i]);
     return out;
@@ -147,42 +182,55 @@ vector<T, N> map(const vector<T, N>& a, const vector<T, N>& b, F f) {
 
 template <typename T, unsigned N>
 vector<T, N> add(const vector<T, N>& a, const vector<T, N>& b) {
-    return map(a, b, [](T x, T y) { return static_cast<T>(x + y); });
+    return map(a, b, [](T x, T y) { return static_cast<T>(in_ring(x) + in_ring(y)); });
 }
 
 template <typename T, unsigned N>
 vector<T, N> sub(const vector<T, N>& a, const vector<T, N>& b) {
-    return map(a, b, [](T x, T y) { return static_cast<T>(x - y); });
+    return map(a, b, [](T x, T y) { return static_cast<T>(in_ring(x) - in_ring(y)); });
 }
 
-template <typename T, unsigned N>
+template <std::integral T, unsigned N>
 vector<T, N> max(const vector<T, N>& a, const vector<T, N>& b) {
     return map(a, b, [](T x, T y) { return x > y ? x : y; });
 }
 
-template <typename T, unsigned N>
+template <std::integral T, unsigned N>
 vector<T, N> min(const vector<T, N>& a, const vector<T, N>& b) {
     return map(a, b, [](T x, T y) { return x < y ? x : y; });
 }
 
-template <typename T, unsigned N>
+template <std::integral T, unsigned N>
 vector<T, N> bit_and(const vector<T, N>& a, const vector<T, N>& b) {
     return map(a, b, [](T x, T y) { return static_cast<T>(x & y); });
 }
 
-template <typename T, unsigned N>
+// A shift is a move into 64-bit accumulators and a store out of them, which rounds.
+template <std::integral T, unsigned N>
 vector<T, N> upshift(const vector<T, N>& v, unsigned n) {
-    return map(v, v, [n](T x, T) { return static_cast<T>(x << n); });
+    host::count(host::store);
+    return map(v, v, [n](T x, T) { return static_cast<T>(in_ring(x) << n); });
 }
 
-template <typename T, unsigned N>
+template <std::integral T, unsigned N>
 vector<T, N> downshift(const vector<T, N>& v, unsigned n) {
-    return map(v, v, [n](T x, T) { return static_cast<T>(x >> n); });
+    host::count(host::store);
+    return map(v, v, [n](T x, T) {
+        const T kept = x >> n, rest = x & ((T{1} << n) - 1), half = T{1} << n >> 1;
+        bool up = false;
+        switch (rounding) {
+            case rounding_mode::floor: break;
+            case rounding_mode::ceil: up = rest > 0; break;
+            case rounding_mode::symmetric_inf: up = rest > half - (x >= 0); break;
+            case rounding_mode::conv_even: up = rest > half - (kept & 1); break;
+        }
+        return static_cast<T>(kept + up);
+    });
 }
 
-template <typename T, unsigned N>
+template <std::integral T, unsigned N>
 mask<N> lt(const vector<T, N>& a, const vector<T, N>& b) {
-    host::count(host::vector_unit);
+    host::count(host::move);
     mask<N> out;
     for (unsigned i = 0; i < N; ++i) out.data[i] = a.data[i] < b.data[i];
     return out;
@@ -191,15 +239,15 @@ mask<N> lt(const vector<T, N>& a, const vector<T, N>& b) {
 // b where the mask is set, else a
 template <typename T, unsigned N>
 vector<T, N> select(const vector<T, N>& a, const vector<T, N>& b, const mask<N>& m) {
-    host::count(host::vector_unit);
+    host::count(host::move);
     vector<T, N> out;
     for (unsigned i = 0; i < N; ++i) out.data[i] = m.data[i] ? b.data[i] : a.data[i];
     return out;
 }
 
-template <typename T, unsigned N>
+template <std::integral T, unsigned N>
 T reduce_min(const vector<T, N>& v) {
-    host::count(host::vector_unit, std::bit_width(N) - 1);
+    host::count(host::move, 2 * (std::bit_width(N) - 1) + 1);  // rotate, compare; then to a register
     T out = v.data[0];
     for (T lane : v.data) out = lane < out ? lane : out;
     return out;
@@ -207,6 +255,7 @@ T reduce_min(const vector<T, N>& v) {
 
 template <typename T, unsigned N, typename... Rest>
 vector<T, N*(1 + sizeof...(Rest))> concat(const vector<T, N>& first, const Rest&... rest) {
+    host::count(host::move, sizeof...(Rest));
     vector<T, N*(1 + sizeof...(Rest))> out;
     unsigned at = 0;
     const auto put = [&](const vector<T, N>& v) {
@@ -242,10 +291,12 @@ std::pair<vector<T, N>, vector<T, N>> interleave_zip(const vector<T, N>& a, cons
     return out;
 }
 
+// A product takes 32 numbers: zeros move beside the 16 of an operand that was not one before.
 template <unsigned N>
 accum<accfloat, N> mac(const accum<accfloat, N>& acc, const vector<bfloat16, N>& a,
                        const vector<bfloat16, N>& b) {
     host::count(host::vector_unit);
+    host::count(host::move);
     accum<accfloat, N> out;
     for (unsigned i = 0; i < N; ++i)
         out.lanes.data[i] =
@@ -256,16 +307,19 @@ accum<accfloat, N> mac(const accum<accfloat, N>& acc, const vector<bfloat16, N>&
 template <unsigned N>
 accum<accfloat, N> mul(const vector<bfloat16, N>& a, const vector<bfloat16, N>& b) {
     host::count(host::vector_unit);
+    host::count(host::move);
     accum<accfloat, N> out;
     for (unsigned i = 0; i < N; ++i)
         out.lanes.data[i] = static_cast<float>(a.data[i]) * static_cast<float>(b.data[i]);
     return out;
 }
 
-// fp32 by fp32: AIE2 emulates it with nine bf16 multiplications after splitting both in three
+// fp32 by fp32, emulated: both are split in three bf16 by two products each, then multiplied in nine
 template <unsigned N>
 accum<accfloat, N> mul(const vector<float, N>& a, const vector<float, N>& b) {
-    host::count(host::vector_unit, 9 + 8);
+    host::count(host::vector_unit, 2 * 2 + 9);
+    host::count(host::store, 2 * 3);
+    host::count(host::move, 2 * 3);
     accum<accfloat, N> out;
     for (unsigned i = 0; i < N; ++i) out.lanes.data[i] = a.data[i] * b.data[i];
     return out;

@@ -17,8 +17,9 @@ struct Range {
 inline thread_local Range ranges[8];
 inline thread_local unsigned n_ranges = 0;
 
-// Slots of AIE2's VLIW bundle that vector code competes for.
-// `matrix` counts those of vector_unit that multiply matrices.
+// Slots of AIE2's VLIW bundle that vector code competes for, as Peano assigns them (llvm-aie's
+// test TanhTemplated-swp.ll): products and fp32 sums; loads; stores, and conversions that round;
+// moves, integers, comparisons and permutations. `matrix` counts the matrix products of vector_unit.
 enum Slot { vector_unit, load, store, move, matrix, n_slots };
 inline thread_local std::uint64_t counts[n_slots];
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support import machines
 from whisper_npu_cli.check import Check
+from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.manifest import Manifest
@@ -39,7 +41,7 @@ def test_a_healthy_machine_lacks_the_overlay_alone(tmp_path: Path) -> None:
     assert {check.id for check in checks if check.status != "ok"} == {"npu.overlay"}
     overlay = checks[-1]
     assert overlay.status == "absent"
-    assert "make xclbins" in (overlay.hint or "")
+    assert "whisper-npu overlays build" in (overlay.hint or "")
 
 
 def test_ids_are_the_same_on_every_machine(tmp_path: Path) -> None:
@@ -74,6 +76,35 @@ def test_who_may_lock_memory_has_no_limit(tmp_path: Path) -> None:
     assert Machine(tmp_path).memlock_bytes == 65536
     machines.put("proc/self/status", "CapEff:\t000001ffffffffff\n")(tmp_path)
     assert Machine(tmp_path).memlock_bytes is None
+
+
+@pytest.mark.parametrize(
+    ("size", "mebibytes", "status"),
+    [
+        ("base", 178, "failed"),
+        ("base", 179, "ok"),
+        ("large-v3", 512, "failed"),  # 2.0 GiB of weights and buffers
+        ("large-v3", 2085, "ok"),
+    ],
+)
+def test_memory_that_may_be_locked_is_judged_by_the_model(
+    tmp_path: Path, size: str, mebibytes: int, status: str
+) -> None:
+    machines.make_healthy(tmp_path)
+    limit = f"Max locked memory         {mebibytes << 20}  {mebibytes << 20}  bytes\n"
+    machines.put("proc/self/limits", limit)(tmp_path)
+    checks = npu_checks(Machine(tmp_path), dims=random_dims(size))
+    found = next(check for check in checks if check.id == "npu.memlock")
+    assert found.status == status
+
+
+def test_a_model_that_no_overlay_computes(tmp_path: Path) -> None:
+    machines.make_healthy(tmp_path)
+    dims = replace(random_dims("base"), n_audio_head=4)
+    checks = {check.id: check for check in npu_checks(Machine(tmp_path), dims=dims)}
+    assert checks["npu.model"].status == "failed"
+    assert "512 with 128" in checks["npu.model"].detail
+    assert checks["npu.memlock"].status == "skipped"
 
 
 def spoil_xclbin(folder: Path) -> None:

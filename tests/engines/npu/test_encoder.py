@@ -16,10 +16,13 @@ from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint, random_dims
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.plan import plan_encoder
-from whisper_npu_cli.engines.npu.standin import chip
+from whisper_npu_cli.engines.npu.standin import build, chip, pyxrt
 from whisper_npu_cli.engines.npu.standin.faults import Fault
 from whisper_npu_cli.engines.npu.standin.open import open_standin
+from whisper_npu_cli.engines.npu.timing_model import SWITCH_MS
+from whisper_npu_cli.engines.npu.xrt import XrtRuntime
 from whisper_npu_cli.engines.reference import ReferenceEncoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
 
@@ -52,9 +55,33 @@ def test_spoilt_results_are_noticed(encoder: NpuEncoder, step: str, kind: str) -
     encoder.encode(MEL)
 
 
+def test_two_overlays_encode_what_one_does(tmp_path: Path) -> None:
+    """What is built where a core cannot hold all operations."""
+    parts = []
+    for name, ops in (("rows", ("gemm", "layernorm")), ("heads", ("attention",))):
+        (tmp_path / name).mkdir()
+        specs = [spec for spec in plan_encoder(SHALLOW).specs if spec.op in ops]
+        (built,) = build.build_overlay(tmp_path / name, specs).overlays
+        streams = tuple(replace(stream, insts=f"{name}/{stream.insts}") for stream in built.streams)
+        parts.append(replace(built, name=name, xclbin=f"{name}/{built.xclbin}", streams=streams))
+    manifest = Manifest(tmp_path / "manifest.json", "", {}, tuple(parts))
+    machine = chip.plug_in(chip.Chip(build.make_operators(manifest)))
+    runtime = XrtRuntime(pyxrt, lambda: machine.elapsed_ms / 1000)
+    two = NpuEncoder(random_checkpoint(SHALLOW), runtime, manifest)
+    assert len(machine.contexts) == 2
+    window = two.encode(MEL)
+    (tmp_path / "one").mkdir()
+    expected = open_encoder(tmp_path / "one", SHALLOW).encode(MEL)
+    assert np.array_equal(window.cross_keys, expected.cross_keys)
+    assert window.proof is not None
+    assert expected.proof is not None
+    assert window.proof.n_submissions == expected.proof.n_submissions + 2  # around attention
+    assert window.proof.device_ms > expected.proof.device_ms + 2 * SWITCH_MS
+
+
 def test_a_missing_stream_is_named(tmp_path: Path) -> None:
     specs = plan_encoder(SHALLOW).specs
-    with pytest.raises(OverlayError, match=f"no stream {specs[-1].name}"):
+    with pytest.raises(OverlayError, match=f"has stream {specs[-1].name}"):
         NpuEncoder(random_checkpoint(SHALLOW), *open_standin(tmp_path, specs[:-1]))
 
 

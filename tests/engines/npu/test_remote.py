@@ -22,17 +22,19 @@ from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.loading import load_engines
+from whisper_npu_cli.engines.npu import remote as remote_module
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.remote import RemoteNpuEncoder
 from whisper_npu_cli.engines.npu.standin.build import build_overlay
 from whisper_npu_cli.engines.npu.standin.open import open_standin
+from whisper_npu_cli.engines.npu.trust import LIST_LENGTH
 from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 from whisper_npu_cli.errors import CheckpointError, DeviceError, OverlayError
 from whisper_npu_cli.options import EngineOptions
 
 DIMS = replace(TINY_DIMS, n_audio_layer=1, n_text_layer=1)
-FIRST = len(plan_encoder(DIMS).specs)  # commands of the known-answer tests come first
+FIRST = len(plan_encoder(DIMS).specs) + LIST_LENGTH  # known-answer tests come first
 MEL = np.random.default_rng(3).uniform(-1, 1, (DIMS.n_mels, N_FRAMES)).astype(np.float32)
 
 
@@ -107,6 +109,41 @@ def test_a_worker_that_fails_once_is_replaced(
     assert np.isfinite(window.cross_keys).all()
     assert window.cross_keys.any()
     remote.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "chain@1+",  # the firmware drops what is behind the first command of a list
+        "chain@24+",  # the second submission of a list
+        f"error@{FIRST - LIST_LENGTH}",  # the first command of the first list
+        f"freeze@{FIRST - LIST_LENGTH}",  # and XRT waits for it without a deadline
+    ],
+)
+def test_where_run_lists_fail_commands_go_one_by_one(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    remote = open_remote(checkpoint, monkeypatch, fault)
+    proof = remote.encode(MEL).proof
+    remote.close()
+    assert proof is not None
+    assert proof.n_submissions == proof.n_commands == len(plan_encoder(DIMS).steps)
+
+
+def test_a_window_has_a_deadline_though_the_worker_beats(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XRT's newest binding lets other threads run while it waits for a run list."""
+    monkeypatch.setitem(remote_module.WINDOW_S, "sim", 0.1)
+    monkeypatch.setattr(
+        remote_module, "_choose_module", lambda _: ("tests.support.stalled_worker", ROOT)
+    )
+    before = children()
+    remote = RemoteNpuEncoder(checkpoint, "sim")
+    with pytest.raises(DeviceError, match=r"did not encode a window within 0\.1 s"):
+        remote.encode(MEL)
+    remote.close()
+    assert children() == before
 
 
 def test_a_worker_that_fails_twice_is_given_up(

@@ -16,7 +16,7 @@ from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.runtime import Command
 from whisper_npu_cli.engines.npu.spec import StreamSpec
 from whisper_npu_cli.engines.npu.standin import chip, pyxrt
-from whisper_npu_cli.engines.npu.standin.faults import Fault
+from whisper_npu_cli.engines.npu.standin.faults import Fault, parse_faults
 from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
 from whisper_npu_cli.errors import DeviceError, OverlayError
 
@@ -82,11 +82,16 @@ def test_stale_instructions_are_not_trusted(machine: chip.Chip, manifest: Manife
         check(machine, manifest, SMALL)
 
 
+def test_streams_of_other_models_are_not_loaded(machine: chip.Chip, manifest: Manifest) -> None:
+    (manifest.path.parent / manifest.overlays[0].find_stream(NORM).insts).unlink()
+    assert check(machine, manifest, SMALL) > 0
+
+
 @pytest.mark.parametrize(
     ("kind", "reason", "hint"),
     [
-        ("error", "runlist failed execution", None),
-        ("hang", "runlist failed execution", None),
+        ("error", "ended a command with ERT_CMD_STATE_ERROR", None),
+        ("hang", "ended a command with ERT_CMD_STATE_TIMEOUT", None),
         ("bank", "another memory bank", "do not fit together"),
         ("no-context", "err=-22", "six hardware contexts"),
         ("no-device", "XRT sees no NPU", "doctor"),
@@ -99,6 +104,21 @@ def test_failures_become_device_errors_with_a_hint(
     with pytest.raises(DeviceError, match=reason) as raised:
         check(machine, manifest)
     assert hint is None or hint in str(raised.value.hint)
+
+
+@pytest.mark.parametrize("drops", ["", "chain@1", "chain@24"])
+def test_a_list_is_trusted_where_every_command_of_it_ran(
+    machine: chip.Chip, manifest: Manifest, drops: str
+) -> None:
+    machine.faults = parse_faults(drops, 0)
+    runtime = open_runtime(machine)
+    program = runtime.load(manifest.path.parent, manifest.overlays[0])
+    if drops:
+        with pytest.raises(OverlayError, match="left part of its output unwritten"):
+            trust.check_list(runtime, program, SPECS)
+    else:
+        assert trust.check_list(runtime, program, SPECS) > 0
+        assert machine.n_commands == trust.LIST_LENGTH > 24
 
 
 class WithoutRunLists:
@@ -121,7 +141,7 @@ def test_without_run_lists_commands_go_one_by_one(
     rows = np.random.default_rng(0).random((256, 256)).astype(np.float32)
     buffers[0].host[:] = layout.pack_c(rows).reshape(-1).view(np.uint8)
     buffers[0].to_device()
-    run_list = program.run_list([Command(NORM.name, buffers)] * 2)
+    run_list = program.run_list([Command(NORM.name, buffers)] * 2, chained=True)
     if kind:
         reason = {"error": "ended a command with ERT_CMD_STATE_ERROR", "freeze": "did not answer"}
         with pytest.raises(DeviceError, match=reason[kind]):

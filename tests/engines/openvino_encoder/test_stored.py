@@ -9,8 +9,10 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from time import time
 
 import numpy as np
+import openvino
 import pytest
 from numpy.typing import NDArray
 
@@ -68,13 +70,24 @@ def test_all_that_it_depends_on_is_in_its_name(
 ) -> None:
     encode(CHECKPOINT)
     if what == "version":
-        monkeypatch.setattr(stored, "__version__", "another")
+        monkeypatch.setattr("whisper_npu_cli.engines.stored.__version__", "another")
         encode(CHECKPOINT)
     elif what == "seed":
         encode(random_checkpoint(TINY_DIMS, TINY_SEED + 1))
     else:
         OpenVinoEncoder(CHECKPOINT, precision="int8").close()
     assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.skipif(
+    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="this CPU does not compute in bf16",
+)
+def test_weights_that_run_in_bf16_take_less_room(folder: Path) -> None:
+    encode(CHECKPOINT)
+    OpenVinoEncoder(CHECKPOINT, precision="bf16").close()
+    smaller, larger = sorted(path.stat().st_size for path in folder.iterdir())
+    assert smaller < 0.7 * larger  # half, and the description of the graph
 
 
 DAMAGES = {
@@ -119,7 +132,7 @@ def test_weights_of_unknown_origin_are_not_stored(folder: Path) -> None:
 def test_what_is_not_used_for_long_is_deleted(folder: Path) -> None:
     def touch(path: Path, days: int) -> None:
         path.touch()
-        then = stored.time() - days * 24 * 3600
+        then = time() - days * 24 * 3600
         os.utime(path, (then, then))
 
     encode(CHECKPOINT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from tools.peers.report import draw_chart, make_growth_tables, make_table
+from tools.peers.report import draw_chart, make_growth_tables, make_real_table, make_table
 
 
 def document() -> dict[str, Any]:
@@ -45,7 +45,8 @@ def test_ratios_are_taken_within_a_round() -> None:
 def test_chart_shows_the_fastest_first() -> None:
     root = ElementTree.fromstring(draw_chart(document()))
     texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts[1:] == ["whisper-npu greedy", "30.0 x", "peer & co int8 greedy", "12.0 x"]
+    assert texts[1] == "some CPU, 2 threads, 1 January 2026"
+    assert texts[2:] == ["whisper-npu greedy", "30.0 x", "peer & co int8 greedy", "12.0 x"]
 
 
 def test_growth_compares_pairs() -> None:
@@ -56,3 +57,12 @@ def test_growth_compares_pairs() -> None:
     found = document() | {"minutes": rows, "batches": [], "sizes": []}
     found["batches"] = found["sizes"] = rows
     assert "| 1 | 500 | 10 | 1500 | 10 | 3.00 x |" in make_growth_tables(found)
+
+
+def test_real_speech_is_compared_within_rounds_too() -> None:
+    found = document() | {"duration_s": 120.0}
+    for row in found["rows"]:
+        row["word_error_rate"] = 0.125
+    rows = make_real_table(found).splitlines()[-2:]
+    assert rows[0] == "| whisper-npu | auto | greedy | 2.0 | 60.0 |  | 12.5% | 100 |"
+    assert rows[1] == "| peer & co | int8 | greedy | 5.0 | 24.0 | 2.00 x | 12.5% | 100 |"

@@ -14,9 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from whisper_npu_cli.check import ABSENT, FAILED, OK, SKIPPED, WARNING, Check
+from whisper_npu_cli.checkpoints.random import random_dims
+from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.engines.npu.locate import find_pyxrt
 from whisper_npu_cli.engines.npu.machine import ACCEL, AMD, Machine, PciDevice
 from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
+from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.xclbin import check_overlay
 from whisper_npu_cli.errors import OverlayError
 
@@ -28,13 +31,18 @@ XDNA2 = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
 }
 WITH_XDNA1 = re.compile(r"Ryzen [3579] (PRO )?(7[6-9]40|8[6-9]4[05]|8[67]00G|2[3-7]0\b)")
 IN_KERNEL = (6, 14)  # the release that took the driver in
-MEMLOCK = 256 << 20  # whisper-base has 119 MB of buffers; the usual limit is 8 MB
 N_CONTEXTS = 6
+WHISPER_BASE = random_dims("base")
 Judge = Callable[[Machine], Check]
 
 
-def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]:
-    """Yield a finding for every known cause; those that an earlier one hides are skipped."""
+def npu_checks(
+    machine: Machine, xclbins: Path | None = None, dims: ModelDims = WHISPER_BASE
+) -> Iterator[Check]:
+    """Yield a finding for every known cause; those that an earlier one hides are skipped.
+
+    `dims` are those of the model that is to run.
+    """
     judges: list[tuple[str, Judge]] = [
         ("npu.pci", _check_pci),
         ("npu.generation", _check_generation),
@@ -47,7 +55,8 @@ def npu_checks(machine: Machine, xclbins: Path | None = None) -> Iterator[Check]
         ("npu.kernel_log", _check_kernel_log),
         ("npu.node", _check_node),
         ("npu.permission", _check_permission),
-        ("npu.memlock", _check_memlock),
+        ("npu.model", lambda _: _check_model(dims)),
+        ("npu.memlock", lambda found: _check_memlock(found, dims)),
         ("npu.contexts", _check_contexts),
         ("npu.xrt", _check_xrt),
         ("npu.xrt_plugin", _check_xrt_plugin),
@@ -252,14 +261,24 @@ def _check_permission(machine: Machine) -> Check:
     )
 
 
-def _check_memlock(machine: Machine) -> Check:
-    limit = machine.memlock_bytes
-    if limit is None or limit >= MEMLOCK:
+def _check_model(dims: ModelDims) -> Check:
+    try:
+        plan = plan_encoder(dims)
+    except OverlayError as error:
+        return _fail("npu.model", str(error), "no overlay computes this model", "use --device cpu")
+    detail = f"{len(plan.steps)} commands a window, {plan.locked_bytes >> 20} MiB of memory"
+    return Check("npu.model", OK, detail)
+
+
+def _check_memlock(machine: Machine, dims: ModelDims) -> Check:
+    """Judge the limit by what the model needs: 178 MiB for base, 2.0 GiB for large-v3."""
+    limit, needed = machine.memlock_bytes, plan_encoder(dims).locked_bytes
+    if limit is None or limit >= needed:
         size = "unlimited" if limit is None else f"{limit >> 20} MiB"
-        return Check("npu.memlock", OK, size)
+        return Check("npu.memlock", OK, f"{size}, {needed >> 20} MiB are needed")
     return _fail(
         "npu.memlock",
-        f"at most {limit >> 10} KiB of memory may be locked",
+        f"at most {limit >> 10} KiB of memory may be locked, {needed >> 10} KiB are needed",
         "every buffer of the NPU is locked memory",
         "raise memlock: /etc/security/limits.d (@render - memlock unlimited), LimitMEMLOCK=infinity"
         " in a systemd unit, --ulimit memlock=-1 in Docker",

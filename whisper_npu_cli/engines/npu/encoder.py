@@ -7,7 +7,10 @@ process while the device works, so `worker.py` gives it one of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from itertools import groupby
 from time import thread_time
 
 import numpy as np
@@ -17,18 +20,19 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu import layout
-from whisper_npu_cli.engines.npu.manifest import Manifest, Overlay
+from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, Manifest, Overlay
 from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
     CROSS,
     PATCHES,
     STATES,
+    Step,
     plan_encoder,
 )
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime
 from whisper_npu_cli.engines.npu.spec import TILE, StreamSpec
-from whisper_npu_cli.engines.npu.trust import SENTINEL, check_streams
+from whisper_npu_cli.engines.npu.trust import SENTINEL, check_list, check_streams
 from whisper_npu_cli.engines.npu.weights import pack_encoder
 from whisper_npu_cli.errors import DeviceError, OverlayError
 from whisper_npu_cli.transcript import DeviceProof
@@ -47,15 +51,33 @@ class NpuEncoder:
 
     leaves_cpu = False  # pyxrt holds the interpreter lock while the device works
 
-    def __init__(self, checkpoint: Checkpoint, runtime: DeviceRuntime, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        runtime: DeviceRuntime,
+        manifest: Manifest,
+        *,
+        chained: bool = True,
+    ) -> None:
         self.dims = checkpoint.dims
         origin = "simulated " if runtime.predicted else ""
         self.name = f"{origin}{runtime.name} bf16"
         self._plan = plan_encoder(checkpoint.dims)
-        self._overlay = _choose_overlay(manifest, self._plan.specs)
+        self._overlays = choose_overlays(manifest, self._plan.specs)
         self._runtime = runtime
-        program = runtime.load(manifest.path.parent, self._overlay)
-        self.known_answer_ms = check_streams(runtime, program, self._plan.specs)
+        self.known_answer_ms = 0.0
+        programs = {}
+        for overlay in dict.fromkeys(self._overlays.values()):
+            specs = [spec for spec, one in self._overlays.items() if one is overlay]
+            program = runtime.load(manifest.path.parent, overlay)
+            self.known_answer_ms += check_streams(runtime, program, specs)
+            if chained:
+                try:
+                    self.known_answer_ms += check_list(runtime, program, specs)
+                except DeviceError:  # its context may have failed with it
+                    chained = False
+                    program = runtime.load(manifest.path.parent, overlay)
+            programs[overlay.name] = program
         self._buffers = {
             name: runtime.alloc(argument.size_bytes)
             for name, argument in self._plan.buffers.items()
@@ -64,14 +86,13 @@ class NpuEncoder:
         self._load_weights(checkpoint)
         self.clock_mhz = runtime.clock_mhz
         self._lists = [
-            program.run_list(
-                [
-                    Command(step.spec.name, tuple(map(self._buffers.__getitem__, step.buffers)))
-                    for step in steps
-                ]
-            )
+            programs[name].run_list([self._bind(step) for step in group], chained=chained)
             for steps in self._plan.lists
+            for name, group in groupby(steps, key=lambda step: self._overlays[step.spec].name)
         ]
+
+    def _bind(self, step: Step) -> Command:
+        return Command(step.spec.name, tuple(self._buffers[name] for name in step.buffers))
 
     def _load_weights(self, checkpoint: Checkpoint) -> None:
         for name, packed in pack_encoder(self._plan, checkpoint):
@@ -104,12 +125,11 @@ class NpuEncoder:
         for buffer in (self._buffers[STATES], *results):
             _collect(buffer)
         self._read_cross(self._read_states(window.states), window)
-        n_commands = sum(run_list.n_commands for run_list in self._lists)
         return DeviceProof(
             self._runtime.name,
-            self._overlay.sha256,
-            len(self._lists),
-            n_commands,
+            combine_hashes(self._overlays.values()),
+            sum(run_list.n_submissions for run_list in self._lists),
+            sum(run_list.n_commands for run_list in self._lists),
             device_ms,
             self._runtime.predicted,
             1000 * (thread_time() - start - lists_s),
@@ -202,18 +222,27 @@ def extract_patches(mel: F32, rows: int, cols: int) -> layout.U16:
     return layout.pack_a(operand.reshape(rows, cols)).reshape(-1)
 
 
-def _choose_overlay(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> Overlay:
-    """Return the first overlay that has every stream; OverlayError names a missing one."""
-    refusal: OverlayError | None = None
+def choose_overlays(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> dict[StreamSpec, Overlay]:
+    """Return the overlay of each stream: one for all where there is one.
+
+    OverlayError names a stream that none has. A change of overlays is one of contexts.
+    """
     for overlay in manifest.overlays:
-        try:
-            for spec in specs:
-                overlay.find_stream(spec)
-        except OverlayError as error:
-            refusal = error
-        else:
-            return overlay
-    raise refusal or OverlayError(f"{manifest.path}: no overlay in it")
+        if all(overlay.find_stream(spec) for spec in specs):
+            return dict.fromkeys(specs, overlay)
+    chosen = {}
+    for spec in specs:
+        holders = [overlay for overlay in manifest.overlays if overlay.find_stream(spec)]
+        if not holders:
+            raise OverlayError(f"no overlay has stream {spec.name}", hint=HINT_BUILD)
+        chosen[spec] = holders[0]
+    return chosen
+
+
+def combine_hashes(overlays: Iterable[Overlay]) -> str:
+    """Return the hash of one overlay, or that of the hashes of several."""
+    hashes = sorted({overlay.sha256 for overlay in overlays})
+    return hashes[0] if len(hashes) == 1 else sha256("".join(hashes).encode()).hexdigest()
 
 
 def _arm(buffer: Buffer) -> None:

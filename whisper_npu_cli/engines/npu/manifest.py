@@ -1,4 +1,4 @@
-"""The overlay's manifest: what `make xclbins` built, found, parsed and verified.
+"""The overlay's manifest: what `overlays build` built, found, parsed and verified.
 
 `xclbins/manifest.json` in, a `Manifest` out. `spec.py` says what a stream computes.
 """
@@ -15,12 +15,12 @@ from typing import Any
 
 from whisper_npu_cli.engines.npu import spec as contract
 from whisper_npu_cli.engines.npu.spec import COLUMNS, DEVICE, KERNEL, StreamSpec
-from whisper_npu_cli.environment import XCLBINS_VARIABLE
+from whisper_npu_cli.environment import XCLBINS_VARIABLE, find_data_folder, find_shipped
 from whisper_npu_cli.errors import OverlayError
 
 SCHEMA_VERSION = 1
 SOURCES = ("designs/*.py", "kernels/*", "build.py", "overlays.toml", "toolchain.lock")
-HINT_BUILD = "build the overlay with `make xclbins`; docs/npu.md tells how"
+HINT_BUILD = "`whisper-npu overlays build` builds it; `whisper-npu help npu` tells what that needs"
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,14 @@ class Overlay:
     sha256: str
     streams: tuple[Stream, ...]
 
-    def find_stream(self, spec: StreamSpec) -> Stream:
-        """Return the stream of `spec`; OverlayError if it was not built."""
-        for stream in self.streams:
-            if stream.spec == spec:
-                return stream
-        raise OverlayError(f"overlay {self.name} has no stream {spec.name}", hint=HINT_BUILD)
+    def find_stream(self, spec: StreamSpec) -> Stream | None:
+        """Return the stream of `spec`; None if it was not built."""
+        return next((stream for stream in self.streams if stream.spec == spec), None)
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `make xclbins` built, from sources of hash `source_sha256`, with which tools."""
+    """What `overlays build` built, from sources of hash `source_sha256`, with which tools."""
 
     path: Path
     source_sha256: str
@@ -72,20 +69,26 @@ class Manifest:
 
 
 def find_manifest(explicit: Path | None = None) -> Path | None:
-    """Return the first manifest.json of --xclbins, environment, package, checkout.
+    """Return the manifest.json of --xclbins, of the environment's folder, or of `choose_folder`.
 
     None means that none is built, an ordinary state. OverlayError where a named folder has none.
     """
-    package = Path(__file__).resolve().parents[2]
     variable = os.environ.get(XCLBINS_VARIABLE)
     named = explicit or (Path(variable) if variable else None)
-    folders = [named] if named else [package / "xclbins", package.parent / "xclbins"]
-    for folder in folders:
-        if (folder / "manifest.json").is_file():
-            return folder / "manifest.json"
+    folder = named or choose_folder()
+    if folder and (folder / "manifest.json").is_file():
+        return folder / "manifest.json"
     if named:
         raise OverlayError(f"no manifest.json in {named}", hint=HINT_BUILD)
     return None
+
+
+def choose_folder() -> Path | None:
+    """Return where overlays are built: in the checkout, else with the user's data, if any."""
+    checkout, data = find_shipped("xclbins"), find_data_folder()
+    if checkout.is_dir():
+        return checkout
+    return data / "whisper-npu" / "xclbins" if data else None
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -102,9 +105,13 @@ def load_manifest(path: Path) -> Manifest:
 
 
 def verify(manifest: Manifest) -> None:
-    """Check device, kernel, hashes, and in a checkout the sources; OverlayError with the reason."""
-    checkout = manifest.path.parent.parent / "mlir"
-    if checkout.is_dir() and hash_sources(checkout) != manifest.source_sha256:
+    """Check device, kernel, hashes, and the sources if they are known; OverlayError with why not.
+
+    They are in the checkout of the manifest, or this program's, where it is in their folder.
+    """
+    folder = manifest.path.parent
+    sources = find_shipped("mlir") if folder == choose_folder() else folder.parent / "mlir"
+    if sources.is_dir() and hash_sources(sources) != manifest.source_sha256:
         raise OverlayError(f"{manifest.path}: built from other sources", hint=HINT_BUILD)
     for overlay in manifest.overlays:
         for what, found, wanted in (

@@ -28,6 +28,8 @@ BIAS_COLUMNS = 2  # conv1's bias as high and low bf16 parts, see `Plan`
 MEL_SPLITS = 3  # products of high and low parts that keep quiet bins above the rounding noise
 HOST_MEL_MS = 9.4  # mel.py computes a window twice, first for the peak: one Zen 3 core, measured
 HOST_FRAMING_MS = 9.0  # framing, splitting, packing and adding squares for the device, measured
+PAGE_BYTES = 4096
+HEAP_BYTES = 64 << 20  # what the driver's library locks for instruction streams (xdna-driver)
 CROSS = "cross."  # prefix of the names of cross-attention buffers
 PATCHES = "patches"  # the host's input: im2col of the mel window
 STATES = "states"  # normalised; in a buffer that nothing else uses, to notice it left unwritten
@@ -98,6 +100,12 @@ class Plan:
             for step in self.steps
             for name, argument in zip(step.buffers, step.spec.arguments, strict=True)
         }
+
+    @property
+    def locked_bytes(self) -> int:
+        """The memory that a process with these buffers on the device has locked."""
+        buffers = sum(round_up(row.size_bytes, PAGE_BYTES) for row in self.buffers.values())
+        return HEAP_BYTES + buffers
 
     def predict_ms(self, clock_mhz: float) -> float:
         """Return the predicted device time of one window, dispatch included."""

@@ -1,7 +1,9 @@
 """The NPU encoder as the pipeline sees it: a worker process behind the encoder seam.
 
-Waiting for the worker lets this process's other threads run. A worker that dies, stops beating
-or reports a device error is replaced once and the window encoded again; then the error is raised.
+Waiting for the worker lets this process's other threads run. A worker that dies, stops beating,
+takes too long for a window or reports a device error is replaced once and the window encoded again;
+then the error is raised. Waiting for a run list has no deadline in XRT: this process holds it, and
+where one passes, the next worker submits its commands one by one.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import socket
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from math import inf
 from pathlib import Path
 from tempfile import gettempdir
-from time import thread_time
+from time import monotonic, thread_time
 from typing import Any
 
 import numpy as np
@@ -35,9 +38,16 @@ from whisper_npu_cli.transcript import DeviceProof
 
 PATIENCE_S = 4.0  # beats come twice a second
 START_S = 30.0  # until the first message: interpreter and imports on a busy machine
+# Of the NPU, a window of large-v3 takes 4 s at the slowest clock (predicted); simulated ones take
+# what the host takes.
+WINDOW_S = {"npu": 30.0, "sim": inf}
 END_S = 2.0  # a worker has so long to end by itself
 CHECKOUT = Path(__file__).parents[3]
 HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
+
+
+class _BlockedError(DeviceError):
+    """A worker that was heard before is stuck: it waits for a run list."""
 
 
 class RemoteNpuEncoder:
@@ -56,9 +66,12 @@ class RemoteNpuEncoder:
         self.dims = checkpoint.dims
         # a worker of mlir/ has another working directory, so a relative folder would not be found
         model = str(checkpoint.path.absolute()) if checkpoint.path else checkpoint.name
-        self._options = WorkerOptions(model, device, 0, xclbins, exact)
+        self._options = WorkerOptions(model, device, 0, xclbins, exact, chained=True)
         self._pool = WindowPool(checkpoint.dims)
-        self._worker = _Worker(self._options)
+        try:
+            self._worker = _Worker(self._options)
+        except _BlockedError:
+            self._start_next_worker(chained=False)
         self.name = self._worker.name
         self.clock_mhz = self._worker.clock_mhz
         self.known_answer_ms = self._worker.known_answer_ms
@@ -73,17 +86,18 @@ class RemoteNpuEncoder:
             proof = self._worker.encode(number, file)
         except OverlayError:
             raise
-        except DeviceError:
+        except DeviceError as error:
             if self._options.attempt:
                 raise
-            self._replace_worker()
+            self._worker.close()
+            self._start_next_worker(chained=not isinstance(error, _BlockedError))
             proof = self._worker.encode(number, file)
         host_ms = proof.host_ms + 1000 * (thread_time() - start)
         return replace(window.encoded, proof=replace(proof, host_ms=host_ms))
 
-    def _replace_worker(self) -> None:
-        self._worker.close()
-        self._options = replace(self._options, attempt=self._options.attempt + 1)
+    def _start_next_worker(self, *, chained: bool) -> None:
+        attempt = self._options.attempt + 1
+        self._options = replace(self._options, attempt=attempt, chained=chained)
         self._worker = _Worker(self._options)
 
     def close(self) -> None:
@@ -99,7 +113,7 @@ def load_npu(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder
     """
     if os.environ.get(STANDIN_VARIABLE):
         return load_standin(checkpoint, options)
-    for check in npu_checks(Machine(), options.xclbins):
+    for check in npu_checks(Machine(), options.xclbins, checkpoint.dims):
         if not check.passed:
             why = f"{check.cause} ({check.detail})" if check.cause else check.detail
             raise DeviceError(why, hint=check.hint)
@@ -123,9 +137,11 @@ class _Worker:
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=cwd
             )
         self._known: set[int] = set()  # windows whose file the worker has
+        self._window_s = WINDOW_S[options.device]
+        self._heard = False
         try:
             self._channel.send(json.dumps(asdict(options)).encode())
-            ready = self._receive("ready", START_S)
+            ready = self._receive("ready", START_S, inf)
         except BaseException:
             self.close()
             raise
@@ -141,17 +157,22 @@ class _Worker:
             socket.send_fds(self._channel, [json.dumps({"window": number}).encode()], files)
         except OSError as error:
             raise DeviceError("the NPU's worker process died", hint=HINT_GONE) from error
-        return DeviceProof(**self._receive("done", PATIENCE_S)["proof"])
+        return DeviceProof(**self._receive("done", PATIENCE_S, self._window_s)["proof"])
 
-    def _receive(self, kind: str, patience_s: float) -> dict[str, Any]:
-        """Wait for a message of `kind`; every beat renews the patience."""
+    def _receive(self, kind: str, patience_s: float, limit_s: float) -> dict[str, Any]:
+        """Wait for a message of `kind` for `limit_s` in all; every beat renews the patience."""
+        end = monotonic() + limit_s
         while True:
+            if monotonic() > end:
+                message = f"the NPU did not encode a window within {limit_s:g} s"
+                raise _BlockedError(message, hint=HINT_GONE)
             self._channel.settimeout(patience_s)
             try:
                 data = self._channel.recv(MAX_MESSAGE)
             except TimeoutError:
                 message = f"the NPU's worker process gave no sign of life for {patience_s:g} s"
-                raise DeviceError(message, hint=HINT_GONE) from None
+                failure = _BlockedError if self._heard else DeviceError
+                raise failure(message, hint=HINT_GONE) from None
             except OSError:
                 data = b""
             if not data:
@@ -161,7 +182,7 @@ class _Worker:
                 raise _rebuild_error(message)
             if message["kind"] == kind:
                 return dict(message)
-            patience_s = PATIENCE_S
+            patience_s, self._heard = PATIENCE_S, True
 
     def close(self) -> None:
         """Hang up, await the process, and remove the folders that a killed one leaves behind."""
@@ -180,7 +201,9 @@ def _choose_module(options: WorkerOptions) -> tuple[str, Path | None]:
     if not options.exact:
         return "whisper_npu_cli.engines.npu.worker", None
     if not (CHECKOUT / "mlir" / "simulate").is_dir():
-        raise OverlayError("--exact runs the overlay's sources: only a checkout has them")
+        raise OverlayError(
+            "--exact runs the overlay's sources: only a checkout has what simulates them"
+        )
     return "mlir.simulate.worker", CHECKOUT
 
 

@@ -43,6 +43,7 @@ class RunList(Protocol):
     """Commands that the device runs in order, without the host in between."""
 
     n_commands: int
+    n_submissions: int
 
     def run(self, timeout_s: float) -> float:
         """Run all commands; return device milliseconds. DeviceError where one fails.
@@ -56,8 +57,11 @@ class RunList(Protocol):
 class Program(Protocol):
     """A loaded overlay. XRT gives its context back when nothing refers to it any more."""
 
-    def run_list(self, commands: Sequence[Command]) -> RunList:
-        """Bind `commands` for repeated execution; DeviceError where XRT warns of a bank."""
+    def run_list(self, commands: Sequence[Command], *, chained: bool) -> RunList:
+        """Bind `commands` for repeated execution; DeviceError where XRT warns of a bank.
+
+        `chained` ones are submitted together, where XRT can do that; others one by one.
+        """
         ...
 
 

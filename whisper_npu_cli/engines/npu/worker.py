@@ -47,6 +47,7 @@ class WorkerOptions:
     attempt: int  # how many workers of this run came before
     xclbins: str | None  # folder with the manifest; None: where it is looked for
     exact: bool  # with sim: run the overlay's own designs and kernels
+    chained: bool  # submit commands in run lists, if these work
 
 
 def send(channel: socket.socket, kind: str, **fields: Any) -> None:
@@ -91,7 +92,8 @@ def open_encoder(options: WorkerOptions) -> NpuEncoder:
         raise OverlayError("the NPU overlay is not built", hint=HINT_BUILD)
     manifest = load_manifest(path)
     verify(manifest)
-    return NpuEncoder(checkpoint, XrtRuntime(import_pyxrt()), manifest)
+    runtime = XrtRuntime(import_pyxrt())
+    return NpuEncoder(checkpoint, runtime, manifest, chained=options.chained)
 
 
 def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
@@ -102,7 +104,7 @@ def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
     specs = plan_encoder(checkpoint.dims).specs
     with TemporaryDirectory(prefix=make_prefix(os.getpid())) as folder:
         standin = open_standin(Path(folder), specs, options.attempt, operators)
-        return NpuEncoder(checkpoint, *standin)
+        return NpuEncoder(checkpoint, *standin, chained=options.chained)
 
 
 def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:

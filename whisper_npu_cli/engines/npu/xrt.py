@@ -101,17 +101,16 @@ class _Mapping:
 
 
 class XrtRunList:
-    """Bound commands, submitted together where XRT has run lists, else one by one."""
+    """Bound commands, submitted together as `runlist`, or one by one without one."""
 
-    def __init__(self, runtime: XrtRuntime, context: Any, runs: Sequence[Any]) -> None:
+    def __init__(self, runtime: XrtRuntime, runs: Sequence[Any], runlist: Any) -> None:
         self.n_commands = len(runs)
+        self.n_submissions = 1 if runlist else len(runs)
         self._runtime = runtime
         self._runs = runs
-        self._list = None
-        if hasattr(runtime.pyxrt, "runlist"):
-            self._list = runtime.pyxrt.runlist(context)
-            for run in runs:
-                self._list.add(run)
+        self._list = runlist
+        for run in runs if runlist else ():
+            runlist.add(run)
 
     def run(self, timeout_s: float) -> float:
         """Run all commands; return device milliseconds."""
@@ -141,7 +140,10 @@ class XrtRunList:
 
 
 class XrtProgram:
-    """A loaded overlay: context, kernel and resident instruction streams."""
+    """A loaded overlay: context, kernel, and the instruction streams that were ever commanded.
+
+    An overlay has 59 streams for seven models; one model runs 11 of them.
+    """
 
     def __init__(self, runtime: XrtRuntime, folder: Path, overlay: Overlay) -> None:
         pyxrt = runtime.pyxrt
@@ -150,10 +152,14 @@ class XrtProgram:
         self._runtime = runtime
         self._context = pyxrt.hw_context(runtime.device, uuid)
         self._kernel = pyxrt.kernel(self._context, overlay.kernel)
-        self._streams = {
-            stream.spec.name: self._upload((folder / stream.insts).read_bytes())
-            for stream in overlay.streams
-        }
+        self._files = {stream.spec.name: folder / stream.insts for stream in overlay.streams}
+        self._streams: dict[str, XrtBuffer] = {}
+
+    def _find_stream(self, name: str) -> XrtBuffer:
+        """Return the instructions of a stream, uploaded when it is first commanded."""
+        if name not in self._streams:
+            self._streams[name] = self._upload(self._files[name].read_bytes())
+        return self._streams[name]
 
     def _upload(self, instructions: bytes) -> XrtBuffer:
         pyxrt, group = self._runtime.pyxrt, self._kernel.group_id(1)
@@ -163,15 +169,16 @@ class XrtProgram:
         buffer.to_device()
         return buffer
 
-    def run_list(self, commands: Sequence[Command]) -> XrtRunList:
-        """Bind `commands` for repeated execution."""
+    def run_list(self, commands: Sequence[Command], *, chained: bool) -> XrtRunList:
+        """Bind `commands` for repeated execution, together if `chained` and XRT has run lists."""
+        make_list = getattr(self._runtime.pyxrt, "runlist", None) if chained else None
         with _translate_errors("XRT refused a command"), _raise_bank_warnings():
             runs = [self._bind(command) for command in commands]
-            return XrtRunList(self._runtime, self._context, runs)
+            return XrtRunList(self._runtime, runs, make_list and make_list(self._context))
 
     def _bind(self, command: Command) -> Any:
         """Make a run; the types are checked here, for pyxrt skips what it cannot convert."""
-        stream = self._streams[command.stream]
+        stream = self._find_stream(command.stream)
         run = self._runtime.pyxrt.run(self._kernel)
         run.set_arg(0, TRANSACTION)
         run.set_arg(1, stream.bo)
@@ -206,7 +213,7 @@ class XrtRuntime:
         return str(self.device.get_info(getattr(self.pyxrt.xrt_info_device, key)))
 
     def load(self, folder: Path, overlay: Overlay) -> XrtProgram:
-        """Open the overlay's hardware context and upload its instruction streams."""
+        """Open the overlay's hardware context."""
         with _translate_errors(f"the NPU refused overlay {overlay.name}"):
             return XrtProgram(self, folder, overlay)
 

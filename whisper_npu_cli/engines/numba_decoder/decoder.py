@@ -30,7 +30,8 @@ from whisper_npu_cli.engines.numba_decoder.forward import (
 )
 from whisper_npu_cli.engines.numba_decoder.logits import list_kernels as list_passes
 from whisper_npu_cli.engines.numba_decoder.products import LANES
-from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_decoder
+from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross
+from whisper_npu_cli.engines.numba_decoder.stored import load_quantized
 from whisper_npu_cli.engines.numba_decoder.team import BEGAN, make_team
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.options import EngineOptions
@@ -65,7 +66,7 @@ class NumbaDecoder:
                 f" is no multiple of {LANES}",
                 hint="use --device reference",
             )
-        self.weights = quantize_decoder(checkpoint)
+        self.weights = load_quantized(checkpoint)
         self._cross_dtype = np.dtype(np.int8 if cross_kv == "int8" else np.float32)
         self._heads = checkpoint.generation.alignment_heads
         self._n_padded = -(-self.dims.n_audio_ctx // LANES) * LANES

@@ -7,6 +7,8 @@ this module imports OpenVINO (0.15 s).
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.devices import OPENVINO
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
-from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS
+from whisper_npu_cli.engines.openvino_encoder.graph import INT8_STEPS, Int8
 from whisper_npu_cli.engines.openvino_encoder.stored import (
     CompiledEncoder,
     Target,
@@ -30,8 +32,9 @@ AUTO = "AUTO"  # OpenVINO chooses among its devices
 class OpenVinoEncoder:
     """Whisper's encoder, compiled by OpenVINO for one device.
 
-    `precision` "auto" takes bf16 where the CPU computes in it, else f32; other devices choose
-    their own. "int8" is the same but for products with weights, whose operands are int8.
+    `precision` "auto" takes bf16 where the CPU computes in it, else int8 where it has instructions
+    for it, else f32; other devices choose their own. "int8" leaves to bf16 or f32 what gains
+    nothing from it, see `Int8`.
     `n_threads` None leaves the number of threads to OpenVINO (all cores). `device` is a name of
     `find_openvino_devices()`. `encode` is not re-entrant.
     """
@@ -49,9 +52,10 @@ class OpenVinoEncoder:
         _check_device(core, device)
         self.dims = checkpoint.dims
         self._device = device
-        self._is_int8 = precision == "int8"
-        int8_steps = _choose_int8_steps(device) if self._is_int8 else None
-        target = Target(device, _make_config(core, device, precision, n_threads), int8_steps)
+        has_bf16 = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        self._int8 = choose_int8(device, precision, read_cpu_features(), has_bf16=has_bf16)
+        config = _make_config(device, precision, n_threads, has_bf16=has_bf16)
+        target = Target(device, config, self._int8)
         try:
             self._compiled: CompiledEncoder | None = load_compiled(core, checkpoint, target)
         except RuntimeError as error:
@@ -87,7 +91,7 @@ class OpenVinoEncoder:
 
     def _note_devices(self, compiled: ov.CompiledModel) -> None:
         """Set `name` and `leaves_cpu`: AUTO may change the device at any window."""
-        self.name = _make_name(compiled, self._device, self._is_int8)
+        self.name = _make_name(compiled, self._device, self._int8)
         self.leaves_cpu = not any("CPU" in name for name in _find_devices(compiled, self._device))
 
 
@@ -114,12 +118,28 @@ def _check_device(core: ov.Core, device: str) -> None:
         )
 
 
+def choose_int8(device: str, precision: str, features: Set[str], *, has_bf16: bool) -> Int8 | None:
+    """Return which products of the encoder are of int8 operands; None where none are.
+
+    The CPU's `features` are words of /proc/cpuinfo. Attention in int8 gains 0.2 of the time where
+    the rest is f32, nothing beside bf16, and loses 0.1 without VNNI, which also adds two products
+    of 8 bits in 16: with the largest weights at 127 whisper-base's states were off by 0.3 of their
+    deviation there, with 63 by 0.02.
+    """
+    has_vnni = not features.isdisjoint({"avx512_vnni", "avx_vnni"})
+    is_fast = device == "CPU" and has_vnni and not has_bf16
+    if precision != "int8" and not (precision == "auto" and is_fast):
+        return None
+    overflows = device in ("CPU", AUTO) and "avx2" in features and not has_vnni
+    return Int8(INT8_STEPS // 2 if overflows else INT8_STEPS, attention=is_fast)
+
+
 def _make_config(
-    core: ov.Core, device: str, precision: str, n_threads: int | None
+    device: str, precision: str, n_threads: int | None, *, has_bf16: bool
 ) -> dict[str, str | int]:
     """Return OpenVINO's properties; DeviceError where `device` lacks the asked precision."""
     config: dict[str, str | int] = {"PERFORMANCE_HINT": "LATENCY"}
-    hint = _choose_precision(core, device, precision)
+    hint = _choose_precision(device, precision, has_bf16=has_bf16)
     if hint:
         config["INFERENCE_PRECISION_HINT"] = hint
     if n_threads is not None and device in ("CPU", AUTO):
@@ -130,11 +150,10 @@ def _make_config(
     return config
 
 
-def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
+def _choose_precision(device: str, precision: str, *, has_bf16: bool) -> str | None:
     """Return "bf16", "f32", or None for what a device other than the CPU prefers."""
     if precision in ("auto", "int8") and device != "CPU":
         return None
-    has_bf16 = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
     # Without the instructions OpenVINO would emulate bf16, slower than f32.
     if precision == "bf16" and not has_bf16:
         raise DeviceError(
@@ -143,28 +162,21 @@ def _choose_precision(core: ov.Core, device: str, precision: str) -> str | None:
     return "bf16" if precision != "f32" and has_bf16 else "f32"
 
 
-def _choose_int8_steps(device: str) -> int:
-    """Return the magnitude that the largest int8 weights get: 63 where 127 could overflow.
-
-    AVX2 adds two products of 8 bits in 16; VNNI does not. With 127, whisper-base's states were
-    off by 0.3 of their deviation without VNNI, by 0.02 with 63.
-    """
-    features = read_cpu_features()
-    overflows = "avx2" in features and not features & {"avx512_vnni", "avx_vnni"}
-    return INT8_STEPS // 2 if overflows and device in ("CPU", AUTO) else INT8_STEPS
-
-
 def _find_devices(compiled: ov.CompiledModel, device: str) -> list[str]:
     """Return the devices that compute; AUTO begins on the CPU while its choice is prepared."""
     return list(compiled.get_property("EXECUTION_DEVICES")) if device == AUTO else [device]
 
 
-def _make_name(compiled: ov.CompiledModel, device: str, is_int8: bool) -> str:
-    """Return "openvino f32", "openvino GPU f16" or, where AUTO has taken the CPU, "… AUTO: CPU"."""
-    if device == AUTO:  # AUTO does not tell its precision
+def _make_name(compiled: ov.CompiledModel, device: str, int8: Int8 | None) -> str:
+    """Return "openvino f32", "openvino int8+bf16" where attention is in bf16, "openvino GPU f16".
+
+    Where AUTO has taken the CPU, it is "openvino AUTO: CPU"; AUTO does not tell its precision.
+    """
+    if device == AUTO:
         return f"openvino {AUTO}: {', '.join(_find_devices(compiled, device))}"
-    hint = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    precision = "int8" if is_int8 else hint
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if int8:
+        precision = "int8" if int8.attention else f"int8+{precision}"
     return f"openvino {precision}" if device == "CPU" else f"openvino {device} {precision}"
 
 

@@ -55,6 +55,10 @@ class Chip:
         """Say whether a fault of `kind` that needs no command is planned."""
         return any(fault.kind == kind for fault in self.faults)
 
+    def drops(self, index: int) -> bool:
+        """Say whether member number `index` of a run list is dropped without a word."""
+        return any(fault.kind == "chain" and index >= fault.at for fault in self.faults)
+
     def open_context(self, xclbin: str) -> int:
         """Reserve a context slot; RuntimeError in the driver's words where all are taken."""
         if len(self.contexts) >= N_CONTEXTS or self.has("no-context"):

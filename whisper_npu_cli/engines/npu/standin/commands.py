@@ -156,6 +156,8 @@ class runlist:  # noqa: N801
         if not self._executing:
             return
         for index, member in enumerate(self._runs):
+            if chips.get_current().drops(index):
+                continue
             before = member._state
             member._execute(LIST_MS)
             if member._state is ert_cmd_state.ERT_CMD_STATE_SUBMITTED:

@@ -24,6 +24,7 @@ KINDS = {
     "skip": "the command completes and writes nothing",
     "garbage": "the command completes with noise, like a stale instruction stream",
     "nan": "the command completes and its output is not a number",
+    "chain": "of a run list, commands from number `n` on complete and write nothing",
     "suspend": "the device was suspended: the command takes 20 ms longer",
 }
 

@@ -1,0 +1,1 @@
+"""How much program memory the kernels take, estimated without Peano."""
