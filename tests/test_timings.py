@@ -24,6 +24,32 @@ def test_nested_stage_is_not_counted_twice() -> None:
     assert timings.read().total_s == pytest.approx(audio.seconds + mel.seconds)
 
 
+def test_a_wait_counts_for_no_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("whisper_npu_cli.timings.perf_counter", lambda: now[0])
+
+    def work(seconds: float) -> None:
+        now[0] += seconds
+
+    timings = Stopwatch()
+    with timings.measure("mel"):
+        work(1)
+        with timings.measure("audio"):
+            work(2)
+            with timings.pause():
+                work(100)
+                with timings.measure("vad"):
+                    work(4)
+                work(100)
+            work(8)
+        work(16)
+    with timings.pause():
+        work(100)
+    rows = {row.stage: row.seconds for row in timings.read().rows}
+    assert rows == {"audio": 10, "vad": 4, "mel": 17}
+    assert timings.read().total_s == 31
+
+
 def test_stages_of_two_threads_count_for_both_and_once_in_total() -> None:
     timings, both = Stopwatch(), Barrier(2)
 

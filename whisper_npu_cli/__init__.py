@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from whisper_npu_cli import environment as environment
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.audio.sources import FileSource as FileSource
+    from whisper_npu_cli.audio.encoded import FileSource as FileSource
     from whisper_npu_cli.audio.sources import Source as Source
     from whisper_npu_cli.errors import WhisperNpuError as WhisperNpuError
     from whisper_npu_cli.longform.channels import ChannelTranscription as ChannelTranscription
@@ -35,7 +35,7 @@ _MODULES = {
     "ChannelTranscription": "longform.channels",
     "DecodingOptions": "options",
     "EngineOptions": "options",
-    "FileSource": "audio.sources",
+    "FileSource": "audio.encoded",
     "Progress": "transcript",
     "Result": "transcript",
     "Segment": "transcript",

@@ -1,31 +1,35 @@
 """The arrows of the data flow in order: audio → speech, mel → encode → decode → segments, timed.
 
-Knows every stage by its seam and none by its engine. Audio is read twice. openai/whisper clamps
-the log-mel against the maximum over the whole audio, and batched mode chooses its windows by all
-of the speech: the first pass finds both, and every fault of the input, so that the second holds
-no more than a few windows in memory. A source that can be read only once keeps its samples
-meanwhile (`make_rereadable`).
+Knows every stage by its seam and none by its engine. A recording is read twice. openai/whisper
+clamps the log-mel against the maximum over the whole audio, and batched mode chooses its windows
+by all of the speech: the first pass finds both, and every fault of the input, so that the second
+holds no more than a few windows in memory. What arrives and goes on is heard once, and decided
+while it arrives (`longform/hearing.py`); if it is short, it is a recording. A source that can be
+read only once keeps its samples meanwhile (`make_rereadable`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import dropwhile
 from math import log10
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import (
     Audio,
     Source,
+    listen,
     make_rereadable,
     open_source,
     split_channels,
 )
 from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.dims import CHUNK_S
 from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.longform.batched import transcribe_batched
@@ -37,19 +41,13 @@ from whisper_npu_cli.longform.guide import (
     is_sparse,
     move_start,
 )
+from whisper_npu_cli.longform.hearing import Arriving, Ears, Recorded
 from whisper_npu_cli.longform.segments import order_times
-from whisper_npu_cli.longform.sequential import transcribe_sequential
+from whisper_npu_cli.longform.sequential import skip_silence, transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages, Stopped
-from whisper_npu_cli.longform.windows import (
-    Decided,
-    Window,
-    make_window,
-    plan_clips,
-    plan_windows,
-)
-from whisper_npu_cli.options import EngineOptions, LongForm, TranscribeOptions
+from whisper_npu_cli.longform.windows import Decided, Window, make_window
+from whisper_npu_cli.options import BATCHED_FROM_S, EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
-from whisper_npu_cli.speech.detect import SpeechFinder
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import (
     Damage,
@@ -132,34 +130,29 @@ class Transcription:
         self.stopwatch = stopwatch  # of its stages; who writes the result adds that
         self._source = source
         self._options = options
-        self._n_mels = transcriber.dims.n_mels
         self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, self.stopwatch)
-        self._stats = MelStats(self._n_mels, n_samples=0, peak=0.0)  # nothing is read yet
-        self._windows: TimedWindows | None = None
-        self._speech: list[Span] = []
-        self._faint: list[Span] = []  # what may be speech too
+        self._ears = Ears(transcriber.dims.n_mels, options.vad, self.stopwatch)
+        self._audio: Recorded | Arriving | None = None
         self._earlier = progress
         self._segments = list(progress.segments)
         self._n_decided = progress.end_frame
-        self._peak = 0.0  # of the samples
         self._is_iterated = self._is_stopped = self._is_complete = False
 
     def begin(self) -> TranscriptionInfo:
         """Read the audio once and find its language; iterating does so where nobody did.
 
-        Raises AudioError for an input that cannot be transcribed.
+        Of audio that arrives, it hears the beginning. Raises AudioError for an input that cannot
+        be transcribed.
         """
-        if self._windows is None:
-            self._stats = self._scan()
-            self._refuse()
-            self._windows = self._open_windows()
+        if self._audio is None:
+            self._audio = self._listen() or self._read()
             if self._earlier.language is not None:
                 self._stages.language = self._earlier.language
                 self._stages.language_probs = dict(self._earlier.language_probs)
             elif self._stages.language is None:
-                self._detect_language(self._windows)
+                self._detect_language(self._audio)
         return TranscriptionInfo(
-            duration_s=self._stats.duration_s,
+            duration_s=self._duration_s,
             language=self._stages.language or "",
             language_probs=self._stages.language_probs,
             long_form=self._long_form,
@@ -167,6 +160,8 @@ class Transcription:
 
     def __iter__(self) -> Iterator[Segment]:
         """Yield segments as they are decided. Raises AudioError before the first one, or never.
+
+        A source of the caller's that fails later, while its audio arrives, raises what it raises.
 
         RuntimeError the second time: what was decided is in `result`.
         """
@@ -181,14 +176,14 @@ class Transcription:
 
     @property
     def progress(self) -> float:
-        """Share of the audio that is decided, 0 to 1."""
-        n_frames = self._stats.n_frames
+        """Share of the audio that is decided, 0 to 1; while it arrives, of what was heard."""
+        n_frames = self._audio.stats.n_frames if self._audio is not None else 0
         return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
 
     @property
     def work_done(self) -> float:
         """Share of this transcription's work that is done, 0 to 1, with windows in the making."""
-        n_frames = self._stats.n_frames
+        n_frames = self._audio.stats.n_frames if self._audio is not None else 0
         done = self._stages.estimate_done(self._n_decided, n_frames)
         ends = self._earlier.end_frame, done, n_frames
         earlier, done, total = (self._count_frames(end) for end in ends)
@@ -205,10 +200,11 @@ class Transcription:
         """What has been decided so far: all of it once the iteration has ended."""
         transcript = Transcript(
             language=self._stages.language or "",
-            duration_s=self._stats.duration_s,
+            duration_s=self._duration_s,
             segments=tuple(self._segments),
             language_probs=self._stages.language_probs,
         )
+        peak = self._audio.peak if self._audio is not None else 0.0
         return Result(
             transcript=transcript,
             timings=self.stopwatch.read(),
@@ -217,12 +213,13 @@ class Transcription:
             long_form=self._long_form,
             is_complete=self._is_complete,
             damage=self._damage,
-            peak_dbfs=20 * log10(self._peak) if self._peak else None,
+            peak_dbfs=20 * log10(peak) if peak else None,
         )
 
     def _decide(self) -> Iterator[Segment]:
-        info = self.begin()
-        decided_windows = self._decided_windows()
+        self.begin()
+        assert self._audio is not None
+        decided_windows = self._decided_windows(self._audio)
         end_s = self._segments[-1].end if self._segments else 0.0
         while not self._is_stopped:
             try:
@@ -230,111 +227,122 @@ class Transcription:
             except Stopped:
                 return
             if decided is None:
-                self._n_decided = self._stats.n_frames
+                self._n_decided = self._audio.stats.n_frames
                 self._is_complete = True
                 return
             n_before = len(self._segments)
             for segment in decided.segments:
-                (ordered,) = order_times([segment], end_s, info.duration_s)
+                (ordered,) = order_times([segment], end_s, self._duration_s)
                 if self._options.vad_starts and self._options.words is None:
-                    ordered = move_start(ordered, self._speech)
+                    ordered = move_start(ordered, self._audio.speech)
                 self._segments.append(replace(ordered, id=len(self._segments)))
                 end_s = ordered.end
             self._n_decided = decided.end_frame
             yield from self._segments[n_before:]
 
-    def _refuse(self) -> None:
+    def _listen(self) -> Arriving | None:
+        """Return what arrives, if it is still arriving once it is long enough to begin with.
+
+        Until then `auto` does not know how it is decoded. None where all of it is needed before.
+        """
+        options = self._options
+        blocks = None if options.strict or options.clip_timestamps else listen(self._source)
+        if blocks is None:
+            return None
+        arriving = Arriving(blocks, self._ears)
+        least_s = BATCHED_FROM_S if options.long_form == "auto" else CHUNK_S
+        while arriving.stats.duration_s <= least_s and not (arriving.is_ended or self._is_stopped):
+            arriving.hear()
+        return None if arriving.is_ended else arriving
+
+    def _read(self) -> Recorded:
+        """Return all of a recording."""
+        recorded = Recorded(self._source, self._ears, lambda: self._is_stopped)
+        self._refuse(recorded)
+        return recorded
+
+    def _refuse(self, recorded: Recorded) -> None:
         """Raise AudioError where the audio is not what the options ask for."""
         if self._options.strict and self._damage:
             raise AudioError(
                 f"{self._source.name}: {describe_damage(self._damage)}",
                 hint="copy or download it again, or leave out --strict",
             )
-        starts, duration_s = self._options.clip_timestamps[::2], self._stats.duration_s
+        starts, duration_s = self._options.clip_timestamps[::2], recorded.stats.duration_s
         if starts and max(starts) >= duration_s and not self._is_stopped:
             raise AudioError(
                 f"{self._source.name}: the part from {max(starts):g} s on is beyond its end",
                 hint=f"it has {duration_s:.1f} s",
             )
 
-    def _decided_windows(self) -> Iterator[Decided]:
-        assert self._windows is not None, "begin() comes before"
+    def _decided_windows(self, audio: Recorded | Arriving) -> Iterator[Decided]:
+        clips = audio.find_clips(self._options.clip_timestamps)
         if self._long_form == "sequential":
-            guide = self._guide if self._options.vad_skip else None
-            left = cut_spans(self._clips(), (self._n_decided, self._stats.n_frames))
-            earlier = self._earlier.segments
-            return transcribe_sequential(self._windows, self._stages, left, guide, earlier)
-        windows, size = self._speech_windows(), self._options.batch_size
-        windows = [window for window in windows if window.start >= self._n_decided]
-        return transcribe_batched(self._windows, self._stages, windows, size, self._guide)
+            left = cut_spans(clips, (self._n_decided, sys.maxsize))
+            guide, earlier = self._skipping(audio), self._earlier.segments
+            return transcribe_sequential(audio, self._stages, left, guide, earlier)
+        windows = dropwhile(
+            lambda window: window is not None and window.start < self._earlier.end_frame,
+            audio.plan_windows(clips),
+        )
+        size = self._options.batch_size
+        return transcribe_batched(audio, self._stages, windows, size, self._guide(audio))
 
-    def _detect_language(self, source: TimedWindows) -> None:
-        """Detect the language where speech is, and leave a source that can begin anew."""
-        first = self._first_window()
+    def _count_frames(self, end: int) -> int:
+        """Return how many frames of the clips come before `end`."""
+        clips = self._audio.find_clips(self._options.clip_timestamps) if self._audio else []
+        return sum(b - a for a, b in cut_spans(clips, Span(0, end)))
+
+    def _detect_language(self, audio: Recorded | Arriving) -> None:
+        """Detect the language where speech is, and leave audio whose windows begin anew."""
+        clips = audio.find_clips(self._options.clip_timestamps)
+        first = self._first_window(audio, clips)
         if first is None or self._is_stopped:
             return
-        windows = self._windows_to_hear(first)
+        windows = [first]  # which decides for what arrives
+        if isinstance(audio, Recorded):
+            windows = self._windows_to_hear(audio, clips, first)
         heard: list[Window] = []
 
         def read() -> Iterator[tuple[NDArray[np.float32], int]]:
             for window in windows:
                 heard.append(window)
-                yield source.window(window.start, window.end), window.start
+                yield audio.window(window.start, window.end), window.start
 
         self._stages.detect_language(read())
-        if heard[-1].start > first.start:
-            self._windows = self._open_windows()
+        if isinstance(audio, Recorded) and heard[-1].start > first.start:
+            audio.rewind()
 
-    def _windows_to_hear(self, first: Window) -> list[Window]:
+    def _windows_to_hear(
+        self, audio: Recorded, clips: Sequence[Span], first: Window
+    ) -> list[Window]:
         """Return the windows that tell the language; `first` is the one that is decoded first."""
         if self._long_form == "batched":
-            return self._speech_windows()
-        vad, windows = self._options.vad, []
-        for clip in self._clips():
-            planned = plan_windows(self._speech, clip, vad)
-            windows += [make_window(window.start, clip) for window in planned]
-        if windows and 2 * self._count_speech(first) < self._count_speech(windows[0]):
+            return list(audio.plan_windows(clips))
+        windows = [
+            make_window(window.start, clip)
+            for clip in clips
+            for window in audio.plan_windows([clip])
+        ]
+        if windows and 2 * _count(audio, first) < _count(audio, windows[0]):
             return windows
         # It is encoded anyway, and has much of the speech that the first of the others has.
         return [first, *(window for window in windows if window.start >= first.end)]
 
-    def _first_window(self) -> Window | None:
+    def _first_window(self, audio: Recorded | Arriving, clips: Sequence[Span]) -> Window | None:
         """Return the window that is decoded first, if any is."""
         if self._long_form == "batched":
-            return next(iter(self._speech_windows()), None)
-        for clip in self._clips():
-            start = clip.start
-            if self._options.vad_skip:
-                start = self._guide.skip_silence(start, clip)
-            if start < clip.end:
-                return make_window(start, clip)
+            return next(filter(None, audio.plan_windows(clips)), None)
+        for clip in clips:
+            heard, start = skip_silence(audio, clip, clip.start, self._skipping(audio))
+            if start < heard.end:
+                return make_window(start, heard)
         return None
 
-    def _count_speech(self, window: Window) -> int:
-        return count_speech(self._speech, Span(window.start, window.end))
-
-    def _open_windows(self) -> TimedWindows:
-        return TimedWindows(MelStream(self._timed_blocks(), self._stats), self.stopwatch)
-
-    def _scan(self) -> MelStats:
-        """Read the audio once: its length, its peak and its speech."""
-        finder = SpeechFinder(self._options.vad)
-
-        def watched() -> Iterator[NDArray[np.float32]]:
-            for block in self._timed_blocks():
-                if self._is_stopped:
-                    return
-                with self.stopwatch.measure("vad", "silero"):
-                    finder.add(block)
-                self._peak = max(self._peak, float(np.abs(block).max(initial=0)))
-                yield block
-
-        with self.stopwatch.measure("mel"):
-            stats = scan(watched(), self._n_mels)
-        with self.stopwatch.measure("vad", "silero"):
-            self._speech, self._faint = finder.finish(), finder.find_faint()
-        self.stopwatch.audio_s = stats.duration_s
-        return stats
+    @property
+    def _duration_s(self) -> float:
+        """Length of what was heard."""
+        return self._audio.stats.duration_s if self._audio is not None else 0.0
 
     @property
     def _damage(self) -> tuple[Damage, ...]:
@@ -343,53 +351,29 @@ class Transcription:
 
     @property
     def _long_form(self) -> LongForm:
-        return self._options.long_form_of(self._stats.duration_s)
+        return self._options.long_form_of(self._duration_s)
 
-    @property
-    def _guide(self) -> Guide:
-        return Guide(self._speech, self._options.vad.pad_frames, self._faint)
+    def _guide(self, audio: Recorded | Arriving) -> Guide:
+        return Guide(audio.speech, self._options.vad.pad_frames, audio.faint)
 
-    def _clips(self) -> list[Span]:
-        return plan_clips(self._options.clip_timestamps, self._stats.n_frames)
-
-    def _count_frames(self, end: int) -> int:
-        """Return how many frames of the clips come before `end`."""
-        return sum(b - a for a, b in cut_spans(self._clips(), Span(0, end)))
-
-    def _speech_windows(self) -> list[Window]:
-        vad = self._options.vad
-        return [w for clip in self._clips() for w in plan_windows(self._speech, clip, vad)]
+    def _skipping(self, audio: Recorded | Arriving) -> Guide | None:
+        return self._guide(audio) if self._options.vad_skip else None
 
     def _find_uncovered(self) -> tuple[tuple[float, float], ...]:
         """Return the speech within what is decided that has no text, in seconds."""
-        clips = cut_spans(self._clips(), Span(0, self._n_decided))
-        heard = [*self._speech, *self._faint]
+        if self._audio is None:
+            return ()
+        clips = self._audio.find_clips(self._options.clip_timestamps)
+        heard = [*self._audio.speech, *self._audio.faint]
         speech = [span for clip in clips for span in cut_spans(heard, clip)]
+        decided = cut_spans(speech, (0, self._n_decided))
         text = [
             round_span(segment.start, segment.end)
             for segment in self._segments
-            if not is_sparse(segment, self._speech)
+            if not is_sparse(segment, self._audio.speech)
         ]
-        return tuple(span.seconds for span in find_uncovered(speech, text, UNCOVERED_FRAMES))
-
-    def _timed_blocks(self) -> Iterator[NDArray[np.float32]]:
-        blocks = self._source.blocks()
-        while True:
-            with self.stopwatch.measure("audio"):
-                block = next(blocks, None)
-            if block is None:
-                return
-            yield block
+        return tuple(span.seconds for span in find_uncovered(decided, text, UNCOVERED_FRAMES))
 
 
-class TimedWindows:
-    """The windows of one audio, timed as stage `mel`."""
-
-    def __init__(self, stream: MelStream, stopwatch: Stopwatch) -> None:
-        self._stream = stream
-        self._stopwatch = stopwatch
-
-    def window(self, start: int, end: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
-        with self._stopwatch.measure("mel"):
-            return self._stream.window(start, end)
+def _count(audio: Recorded, window: Window) -> int:
+    return count_speech(audio.speech, Span(window.start, window.end))

@@ -122,6 +122,19 @@ class Stopwatch:
             self._running.stages.pop()
             measured.calls += 1
 
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Count the enclosed block in no stage of this thread, nor in the total: it only waits."""
+        running = self._running
+        stages = running.stages
+        self._change(-len(stages))
+        running.stages = []
+        try:
+            yield
+        finally:
+            self._change(+len(stages))
+            running.stages = stages
+
     def _change(self, count: int) -> None:
         """Give the time since the last change to this thread's innermost stage."""
         with self._lock:

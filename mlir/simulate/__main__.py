@@ -19,8 +19,8 @@ import numpy as np
 from mlir.simulate import report
 from mlir.simulate.operators import make_operators
 from mlir.simulate.run import load_design, run_stream
+from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.audio.mel import log_mel
-from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.dims import N_SAMPLES

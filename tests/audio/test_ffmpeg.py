@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tests.support.bad_audio import RATE, cut, tone
 from tools.recordings.encode import Coding, make_pause, write, write_tracks
 from whisper_npu_cli.audio import clock
-from whisper_npu_cli.audio.sources import FileSource
+from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.errors import AudioError
 
 TONE = tone()[:, 0]

@@ -14,9 +14,9 @@ import soundfile
 from tests.support.bad_audio import RATE, tone
 from tests.support.inputs import read_samples
 from whisper_npu_cli.audio import isolated
+from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.audio.isolated import prepare, read_isolated
 from whisper_npu_cli.audio.recording import Request
-from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.transcript import Damage
 

@@ -94,7 +94,7 @@ def test_windows_are_slices_of_the_whole_and_zero_beyond(steps: list[int]) -> No
     samples = noise(1_300_000)
     whole = log_mel(samples, 80)
     stream = MelStream([samples], scan([samples], 80))
-    assert stream.n_frames == whole.shape[1] == 8125
+    assert stream.stats.n_frames == whole.shape[1] == 8125
     for seek in np.cumsum(steps).tolist():
         expected = whole[:, seek : seek + N_FRAMES]
         window = stream.window(seek, seek + N_FRAMES)

@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 
 from tests.support.bad_audio import RATE, tone
 from tests.support.inputs import Breaking, Pipe, read_samples
+from whisper_npu_cli.audio.encoded import FileSource, StreamSource
 from whisper_npu_cli.audio.sources import (
-    FileSource,
     KeptSource,
     SamplesSource,
     Source,
-    StreamSource,
     make_rereadable,
     open_source,
 )

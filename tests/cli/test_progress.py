@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from whisper_npu_cli.audio.sources import FileSource
+from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.cli.progress import describe_progress, read_progress
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.transcript import Progress, Segment, Word

@@ -117,7 +117,7 @@ def test_a_growing_file_is_read_once_it_rests(
         waits.append(seconds)
         growing.write_bytes(data[: len(data) // 2 + 1000 * len(waits)])
 
-    monkeypatch.setattr("whisper_npu_cli.audio.sources.sleep", wait)
+    monkeypatch.setattr("whisper_npu_cli.audio.encoded.sleep", wait)
     result = cli("transcribe", growing, *DEMO, "--follow", "--json")
     assert result.status == 0
     assert growing.read_bytes() == data

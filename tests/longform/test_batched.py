@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,8 +29,13 @@ NO_GUIDE = Guide([], 0)
 class Frames:
     """Windows whose only mel band is the number of the frame, from 1; zero is silence."""
 
+    is_ended, n_heard = True, sys.maxsize
+
     def __init__(self) -> None:
         self._last = 0
+
+    def reach(self, clip: Span, _start: int) -> Span:
+        return clip
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
         assert start >= self._last, "a stream cannot go back"
@@ -111,7 +117,9 @@ def said(
     model: Model, spans: Sequence[tuple[int, int]], batch_size: int, guide: Guide = NO_GUIDE
 ) -> list[str]:
     windows = [Window(start, end, end) for start, end in spans]
-    decided = list(transcribe_batched(Frames(), cast(Stages, model), windows, batch_size, guide))
+    decided = list(
+        transcribe_batched(Frames(), cast(Stages, model), iter(windows), batch_size, guide)
+    )
     assert [one.end_frame for one in decided][-1:] == [end for _, end in spans][-1:]
     segments = [segment for one in decided for segment in one.segments]
     assert all(a.end <= b.start + 1e-9 for a, b in pairwise(segments))  # sums of floats
@@ -191,6 +199,22 @@ def test_windows_are_decoded_together() -> None:
     assert model.firsts == [True, False]
 
 
+def test_a_window_that_is_there_does_not_wait_for_the_next() -> None:
+    words = [0, 1000, 2000, 3000]
+    model, decided_before = Model(words, 1), []
+
+    def arrive() -> Iterator[Window | None]:
+        for word in words:
+            yield Window(word, word + 50, word + 50)
+            if word in (1000, 2000):
+                yield None
+            decided_before.append(sum(model.batches))
+
+    list(transcribe_batched(Frames(), cast(Stages, model), arrive(), 8, NO_GUIDE))
+    assert model.batches == [2, 1, 1]
+    assert decided_before == [0, 2, 3, 3]
+
+
 def test_the_prefix_is_for_the_first_window_alone() -> None:
     model = Model([0, 1000, 2000], 1, prefix=True)
     said(model, [(0, 50), (1000, 1050), (2000, 2050)], 8)
@@ -203,6 +227,6 @@ def test_what_is_decoded_together_is_yielded_together() -> None:
     words = [0, 3000, 6000]
     windows = [Window(word, word + 50, word + 50) for word in words]
     model = cast(Stages, Model(words, n_said=1))
-    decided = list(transcribe_batched(Frames(), model, windows, 2, NO_GUIDE))
+    decided = list(transcribe_batched(Frames(), model, iter(windows), 2, NO_GUIDE))
     assert [[s.text for s in one.segments] for one in decided] == [["0", "1"], ["2"]]
     assert [one.end_frame for one in decided] == [3050, 6050]

@@ -50,6 +50,13 @@ def test_what_may_be_speech_is_not_skipped() -> None:
     ]
 
 
+def test_speech_behind_silence_begins_its_window() -> None:
+    guide = Guide([Span(3500, 4000)], pad_frames=40)  # of audio whose 20 s before were heard first
+    assert guide.skip_silence(2000, CLIP) == 2000
+    assert guide.skip_silence(2000, CLIP, is_silent=True) == 3460
+    assert guide.skip_silence(3480, CLIP, is_silent=True) == 3480
+
+
 def test_silence_is_not_skipped_backwards() -> None:
     assert Guide([Span(3010, 3400)], pad_frames=40).skip_silence(3005, Span(3005, 3040)) == 3005
 

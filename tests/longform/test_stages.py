@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, cast
 
 import numpy as np
@@ -87,6 +88,11 @@ def window(number: int) -> NDArray[np.float32]:
 
 class Windows:
     """A source whose windows are numbered by 30 s."""
+
+    is_ended, n_heard = True, sys.maxsize
+
+    def reach(self, clip: Span, _start: int) -> Span:
+        return clip
 
     def window(self, start: int, _end: int) -> NDArray[np.float32]:
         return window(start // N_FRAMES)

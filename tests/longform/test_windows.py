@@ -1,13 +1,27 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.speech_spans import options, probabilities, track_frames
+from tests.support.speech_spans import (
+    listen,
+    options,
+    probabilities,
+    shortest,
+    to_frames,
+    track_frames,
+)
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.longform.windows import Window, make_window, plan_clips, plan_windows
+from whisper_npu_cli.longform.windows import (
+    Window,
+    make_window,
+    plan_ahead,
+    plan_clips,
+    plan_windows,
+)
 from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.spans import Span, cut_spans, find_uncovered
 
@@ -42,6 +56,23 @@ def test_windows_cover_all_speech_and_are_never_too_long(
     assert all(b - a <= options.max_frames <= N_FRAMES for a, b in windows)
     assert all(a[1] <= b[0] for a, b in pairwise(windows))
     assert all(any(a <= start and end <= b for a, b in windows) for start, end in speech)
+
+
+@given(probabilities, options, shortest, st.integers(0, 3000))
+def test_windows_that_later_speech_cannot_change_are_those_of_the_whole(
+    values: list[float], options: VadOptions, shortest_ms: int, n_heard: int
+) -> None:
+    options = replace(options, min_speech_duration_ms=shortest_ms)
+    tracker = listen(values, options, n_heard)
+    (next_start, _), *settled = to_frames([(tracker.start, 0), *tracker.spans, *tracker.settled])
+    clip, is_speaking = Span(0, 10**9), bool(tracker.settled)
+    final, open_ = plan_ahead(settled, next_start, clip, options, is_speaking=is_speaking)
+    whole = plan_windows(track_frames(values, options), clip, options)
+    assert final == whole[: len(final)]
+    starts = [window.start for window in whole[len(final) :]]
+    assert [window.start for window in open_] == starts[: len(open_)]
+    assert len(open_) <= 1
+    assert all(start >= next_start - options.pad_frames for start in starts[len(open_) :])
 
 
 @given(probabilities, options, st.integers(0, 500), st.integers(0, 2000))

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.digits import compose_clips, compose_recording
 from tests.support.long_files import NO_SPEECH
-from tests.support.speech_spans import options, probabilities, track
+from tests.support.speech_spans import listen, options, probabilities, shortest, track
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.spans import Span, cut_spans
@@ -24,6 +26,23 @@ def test_spans_cover_all_speech_in_order(values: list[float], options: VadOption
     assert covered <= set(range(len(values)))
     assert all(start < end for start, end in spans)
     assert all(a[1] <= b[0] for a, b in pairwise(spans))
+
+
+@given(probabilities, options, shortest, st.integers(0, 3000))
+def test_what_is_known_of_speech_that_goes_on_stays(
+    values: list[float], options: VadOptions, shortest_ms: int, n_heard: int
+) -> None:
+    options = replace(options, min_speech_duration_ms=shortest_ms)
+    tracker = listen(values, options, n_heard)
+    so_far, whole = tracker.spans + tracker.present, track(values, options)
+    known, final = (
+        {i for start, end in spans for i in range(start, min(end, tracker.n_known))}
+        for spans in (so_far, whole)
+    )
+    assert known == final
+    assert tracker.spans == whole[: len(tracker.spans)]
+    for start, end in tracker.settled:
+        assert any(a == start and end <= b for a, b in whole)
 
 
 def test_speech_without_a_pause_is_cut_where_it_is_least_likely() -> None:
@@ -150,5 +169,5 @@ def test_faint_speech_is_what_is_speech_at_half_of_the_threshold() -> None:
     sure = finder.finish()
     half = SpeechFinder(VadOptions(threshold=0.25))
     half.add(samples)
-    assert finder.find_faint() == half.finish()
-    assert sum(b - a for a, b in finder.find_faint()) > sum(b - a for a, b in sure)
+    assert finder.faint == half.finish()
+    assert sum(b - a for a, b in finder.faint) > sum(b - a for a, b in sure)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.mel import MelStream, scan
+from whisper_npu_cli.audio.sources import SamplesSource
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.engines.loading import Engines
+from whisper_npu_cli.longform.hearing import Ears, Recorded
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.windows import make_window, plan_clips
+from whisper_npu_cli.longform.windows import make_window
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import Segment
@@ -23,12 +24,13 @@ def transcribe_samples(
     options: TranscribeOptions,
 ) -> list[Segment]:
     """Return the segments, numbered within each window."""
-    stats = scan([samples], engines.encoder.dims.n_mels)
-    stages = Stages(engines, tokenizer, options, Stopwatch())
-    clips = plan_clips(options.clip_timestamps, stats.n_frames)
-    stream = MelStream([samples], stats)
+    stopwatch = Stopwatch()
+    stages = Stages(engines, tokenizer, options, stopwatch)
+    ears = Ears(engines.encoder.dims.n_mels, options.vad, stopwatch)
+    audio = Recorded(SamplesSource(samples), ears)
+    clips = audio.find_clips(options.clip_timestamps)
     if stages.language is None:
         first = make_window(clips[0].start, clips[0])
-        stages.detect_language([(stream.window(first.start, first.end), first.start)])
-    windows = transcribe_sequential(stream, stages, clips)
+        stages.detect_language([(audio.window(first.start, first.end), first.start)])
+    windows = transcribe_sequential(audio, stages, clips)
     return [segment for decided in windows for segment in decided.segments]

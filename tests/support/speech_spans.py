@@ -20,6 +20,7 @@ options = st.builds(
     min_silence_duration_ms=st.sampled_from([0, 160, 2000]),
     speech_pad_ms=st.sampled_from([0, 30, 400]),
 )
+shortest = st.sampled_from([0, 100, 1000])  # milliseconds that are speech
 
 
 def track(probabilities: list[float], options: VadOptions) -> list[tuple[int, int]]:
@@ -29,7 +30,18 @@ def track(probabilities: list[float], options: VadOptions) -> list[tuple[int, in
     return tracker.spans
 
 
-def track_frames(probabilities: list[float], options: VadOptions) -> list[Span]:
-    """Return the spans in mel frames; 5 chunks of 32 ms are 16 frames."""
-    spans = track(probabilities, options)
+def listen(probabilities: list[float], options: VadOptions, n_heard: int) -> SpeechTracker:
+    """Return the tracker after some of the probabilities."""
+    tracker = SpeechTracker(options)
+    tracker.add(probabilities[:n_heard])
+    return tracker
+
+
+def to_frames(spans: list[tuple[int, int]]) -> list[Span]:
+    """Return spans of chunks in mel frames; 5 chunks of 32 ms are 16 frames."""
     return [Span(start * 16 // 5, end * 16 // 5) for start, end in spans]
+
+
+def track_frames(probabilities: list[float], options: VadOptions) -> list[Span]:
+    """Return the spans in mel frames."""
+    return to_frames(track(probabilities, options))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfilt
 
 from tools.recordings.encode import Samples
-from whisper_npu_cli.audio.sources import FileSource
+from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.transcript import Damage

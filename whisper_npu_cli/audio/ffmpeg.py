@@ -37,6 +37,11 @@ _STATED_LENGTH = (_MP4, "matroska,webm", "asf", "flv", "flac")
 # A stream is searched for so far: its first packet may come late. Seconds, bytes.
 _PROBE = {"analyzeduration": "60000000", "probesize": "50000000"}
 _RIFF = ("wav", "avi")
+# What is made to be read from its first byte to its last. Others have an index, often at their end.
+_STREAMS = (
+    *("wav", "w64", "au", "flac", "ogg", "mp3", "aac", "ac3", "eac3", "amr", "mpegts", "flv"),
+    "matroska,webm",
+)
 _UNITS = {"mp3": "a frame", "aac": "a frame", "ogg": "a page", "mpegts": "a packet"}
 _SOUND_WITHIN_S = 60.0
 _SILENCE = 1e-4  # -80 dBFS
@@ -80,6 +85,31 @@ def read_ffmpeg(file: FileIO, track: int | str | None) -> Iterator[Piece]:
                 if index is None:
                     raise _unreadable(file) from error
                 yield make_damage(now_s, None, "cannot be opened")
+
+
+def read_ffmpeg_stream(file: FileIO, track: int | str | None) -> Iterator[Piece]:
+    """Yield what an audio track holds while a file arrives that cannot seek.
+
+    AudioError where all of the file must be there: to open it, or to choose a track.
+    """
+    with _listen() as complaints:
+        try:
+            allowed = {"format_whitelist": ",".join(_STREAMS)}  # no playlist among them
+            container = av.open(file, options=allowed, metadata_errors="replace")
+        except av.FFmpegError as error:
+            raise _unreadable(file) from error
+        with container:
+            names = _describe_tracks(container)
+            index = choose_track(container.streams.audio, track)
+            if index is None:
+                raise AudioError("which track has sound is known at its end")
+            yield from _name_others(names, index, track)
+            part = Part(container, index, complaints, 0.0)
+            yield from part.read()
+            if part.has_more:
+                yield make_damage(part.clock.now_s, None, "another stream begins")
+            else:
+                yield from part.end(*_describe_end(container, file, 0, part))
 
 
 def list_ffmpeg_tracks(file: FileIO) -> list[str]:
@@ -136,10 +166,15 @@ def _choose_track(
         with _open(file, *part) as once_more:
             index = _find_sound(once_more, once_more.streams.audio)
         file.seek(position)
-    if len(tracks) == 1 or wanted is not None:
-        return index, []
+    return index, _name_others(names, index, wanted)
+
+
+def _name_others(names: list[str], index: int, wanted: int | str | None) -> list[Notice]:
+    """Return a notice where there are other tracks and none was asked for."""
+    if len(names) == 1 or wanted is not None:
+        return []
     others = ", ".join(name for i, name in enumerate(names) if i != index)
-    return index, [Notice(f"{names[index]} is read; --track reads another: {others}")]
+    return [Notice(f"{names[index]} is read; --track reads another: {others}")]
 
 
 def _find_sound(container: Any, tracks: Any) -> int:

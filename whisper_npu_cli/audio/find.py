@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from whisper_npu_cli.audio.sources import FileSource, StreamSource
+from whisper_npu_cli.audio.encoded import FileSource, StreamSource
 from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.options import InputOptions
 
@@ -44,7 +44,7 @@ class StandardInput(StreamSource):
 class _Folder(FileSource):
     """A folder without audio files, or one that cannot be listed."""
 
-    def _is_pipe(self) -> bool:
+    def _check(self) -> None:
         next(Path(self.path).iterdir(), None)  # PermissionError where that is why
         raise AudioError(
             "no audio files in this directory",

@@ -24,6 +24,7 @@ from whisper_npu_cli.audio.recording import (
     CLOSE,
     NEXT,
     Heard,
+    More,
     Notice,
     Request,
     make_damage,
@@ -39,6 +40,9 @@ _MAIN = "from whisper_npu_cli.audio.child import main; main()"
 
 def read_isolated(request: Request) -> Generator[Heard]:
     """Yield what `mono.read_mono` does.
+
+    Of a file that still grows, `More` is yielded where it ends; if no more is there when the next
+    piece is asked for, that was all of it.
 
     AudioError where nothing can be decoded; OSError where the file cannot be opened.
     """
@@ -164,6 +168,8 @@ def _parse(content: dict[str, Any], data: bytes) -> Heard | None:
         return Damage(**content)
     if kind == "Notice":
         return Notice(**content)
+    if kind == "More":
+        return More(**content)
     if kind == "AudioError":
         raise AudioError(content["message"], hint=content["hint"])
     if kind == "OSError":

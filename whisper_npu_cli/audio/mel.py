@@ -2,7 +2,8 @@
 
 The values are those of openai-whisper's `log_mel_spectrogram` over the whole audio followed by
 30 s of silence, as its `transcribe` computes them. They depend on the loudest moment of the
-audio, so the samples are read twice: `scan` finds that peak, `MelStream` delivers windows.
+audio, so the samples are read twice: `scan` finds that peak, `MelStream` delivers windows. Of audio
+that arrives nobody knows that moment: `ArrivingMel` takes the loudest so far.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, SAMPLE_RATE
 
+_OVERLAP = N_FFT - HOP_LENGTH  # samples that a frame shares with the next
 _PAD = N_FFT // 2  # frame t is centred on sample t * HOP_LENGTH, so it begins 200 samples earlier
 _CHUNK_FRAMES = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
 _FLOOR = 1e-10  # smallest mel power, as in openai-whisper
@@ -88,9 +90,8 @@ class MelStream:
     """
 
     def __init__(self, blocks: Iterable[NDArray[np.float32]], stats: MelStats) -> None:
-        self.n_frames = stats.n_frames
-        self._n_mels = stats.n_mels
-        self._source = _log_mel_chunks(blocks, stats)
+        self.stats = stats
+        self._chunks = _mel_power(blocks, stats.n_mels)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
         self._start = 0
         self._end = 0  # frames computed so far
@@ -100,103 +101,159 @@ class MelStream:
 
         `start` must not decrease from call to call: ValueError, because those frames are gone.
         """
-        if start < self._start:
-            raise ValueError(f"window at frame {start} after one at {self._start}")
-        self._start = start
-        end = min(start + N_FRAMES, end, self.n_frames)
-        self._drop()
+        self.forget(start)
+        end = min(start + N_FRAMES, end, self.stats.n_frames)
         while self._end < end:
             self._pull()
-        window = np.zeros((self._n_mels, N_FRAMES), np.float32)
+        window = np.zeros((self.stats.n_mels, N_FRAMES), np.float32)
         for first, chunk in self._held:
             a, b = max(first, start), min(first + chunk.shape[1], end)
             if a < b:
-                window[:, a - start : b - start] = chunk[:, a - first : b - first]
+                part = _scale(chunk[:, a - first : b - first], self.stats.peak)
+                window[:, a - start : b - start] = part
         return window
+
+    def forget(self, start: int) -> None:
+        """Give up what comes before frame `start`; ValueError where that is gone already."""
+        if start < self._start:
+            raise ValueError(f"window at frame {start} after one at {self._start}")
+        self._start = start
+        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= start:
+            self._held.popleft()
 
     def _pull(self) -> None:
         """Compute the next chunk and keep what later windows can need."""
-        chunk = next(self._source, None)
+        chunk = next(self._chunks, None)
         if chunk is None:
-            raise ValueError(f"samples ended at mel frame {self._end} of {self.n_frames}")
-        self._held.append((self._end, chunk))
-        self._end += chunk.shape[1]
-        self._drop()
+            raise ValueError(f"samples ended at mel frame {self._end} of {self.stats.n_frames}")
+        self._keep(chunk)
 
-    def _drop(self) -> None:
-        """Forget chunks that end before the present window."""
-        while self._held and self._held[0][0] + self._held[0][1].shape[1] <= self._start:
-            self._held.popleft()
+    def _keep(self, power: NDArray[np.float32]) -> None:
+        """Keep a chunk of mel power (n_mels, k), if it ends after the last window's start."""
+        self._held.append((self._end, power))
+        self._end += power.shape[1]
+        self.forget(self._start)
+
+
+class ArrivingMel(MelStream):
+    """Windows of the log-mel of samples that are added one block after another.
+
+    Its `stats` are those of what was added: a window is clamped against the peak so far.
+    """
+
+    def __init__(self, n_mels: int) -> None:
+        super().__init__((), MelStats(n_mels, 0, math.log10(_FLOOR)))
+        self._framer = _Framer()
+
+    @property
+    def n_frames(self) -> int:
+        """Mel frames that windows can have."""
+        return min(self._end, self.stats.n_frames)
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Take the next samples (n,)."""
+        self._add(block.size, self._framer.add(block))
+
+    def finish(self) -> None:
+        """Compute the last frames: no sample follows."""
+        self._add(0, self._framer.finish())
+
+    def _add(self, n_samples: int, stretches: Iterable[NDArray[np.float32]]) -> None:
+        peak = self.stats.peak
+        for stretch in stretches:
+            power = _measure_power(stretch, self.stats.n_mels)
+            peak = max(peak, math.log10(max(float(power.max()), _FLOOR)))
+            self._keep(power)
+        self.stats = replace(self.stats, n_samples=self.stats.n_samples + n_samples, peak=peak)
 
 
 def log_mel(samples: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
     """Return the log-mel (n_mels, n // HOP_LENGTH) of samples (n,), the content frames only."""
     stats = scan([samples], n_mels)
-    return np.concatenate(list(_log_mel_chunks([samples], stats)), axis=1)[:, : stats.n_frames]
+    power = np.concatenate(list(_mel_power([samples], n_mels)), axis=1)
+    return _scale(power[:, : stats.n_frames], stats.peak)
 
 
-def _log_mel_chunks(
-    blocks: Iterable[NDArray[np.float32]], stats: MelStats
-) -> Iterator[NDArray[np.float32]]:
-    """Yield the log-mel in chunks (n_mels, k), scaled as Whisper was trained on it."""
-    floor = np.float32(max(_FLOOR, 10 ** (stats.peak - _RANGE)))
-    for power in _mel_power(blocks, stats.n_mels):
-        # (log10(power) + 4) / 4, in place. NumPy's log is vectorised and its log10 is not: 0.5
-        # and 1.6 ms per 30 s
-        mel = np.maximum(power, floor, out=power)
-        np.log(mel, out=mel)
-        np.multiply(mel, np.float32(0.25 / math.log(10)), out=mel)
-        yield np.add(mel, np.float32(1), out=mel)
+def _scale(power: NDArray[np.float32], peak: float) -> NDArray[np.float32]:
+    """Return the log-mel of mel power (n_mels, k), scaled as Whisper was trained on it."""
+    # (log10(power) + 4) / 4, in place. NumPy's log is vectorised and its log10 is not: 0.5 and
+    # 1.6 ms per 30 s
+    mel = np.maximum(power, np.float32(max(_FLOOR, 10 ** (peak - _RANGE))))
+    np.log(mel, out=mel)
+    np.multiply(mel, np.float32(0.25 / math.log(10)), out=mel)
+    return np.add(mel, np.float32(1), out=mel)
 
 
 def _mel_power(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> Iterator[NDArray[np.float32]]:
     """Yield the mel power in chunks (n_mels, k), up to the last frame that touches the audio."""
-    # Sparse, because a bin is in two filters at most: 0.6 ms per 30 s, where the dense product
-    # takes 1.1 (128 mels: 1.7) and, in two threads on a busy machine, 30
-    filters = scipy.sparse.csr_array(mel_filters(n_mels))
-    for samples in _chunks(_padded(blocks)):
-        frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
-        # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where
-        # NumPy's takes 2.9
-        parts = scipy.fft.rfft(frames * _HANN).view(np.float32)  # (k, 2 * (N_FFT // 2 + 1))
-        parts *= parts
-        yield filters @ (parts[:, 0::2] + parts[:, 1::2]).T
-
-
-def _padded(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples after a reflection of their beginning and before silence."""
-    source = iter(blocks)
-    head = np.zeros(0, np.float32)
-    while head.size <= _PAD and (block := next(source, None)) is not None:
-        head = np.concatenate([head, block])
-    reflected = np.zeros(_PAD, np.float32)
-    mirror = head[1 : _PAD + 1]
-    reflected[_PAD - mirror.size :] = mirror[::-1]
-    yield reflected
-    yield head
-    yield from source
-    yield np.zeros(N_FFT, np.float32)  # completes every frame that touches the audio
-
-
-def _chunks(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Cut samples into the overlapping stretches of _CHUNK_FRAMES frames; the last is shorter.
-
-    The cuts are independent of the blocks, so the results are the same bit by bit. A stretch is
-    valid until the next one is asked for.
-    """
-    step = _CHUNK_FRAMES * HOP_LENGTH
-    overlap = N_FFT - HOP_LENGTH
-    stretch = np.empty(step + overlap, np.float32)
-    filled = 0
+    framer = _Framer()
     for block in blocks:
-        rest = block
+        for stretch in framer.add(block):
+            yield _measure_power(stretch, n_mels)
+    for stretch in framer.finish():
+        yield _measure_power(stretch, n_mels)
+
+
+def _measure_power(samples: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
+    """Return the mel power (n_mels, k) of all frames in samples (n,)."""
+    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
+    # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where
+    # NumPy's takes 2.9
+    parts = scipy.fft.rfft(frames * _HANN).view(np.float32)  # (k, 2 * (N_FFT // 2 + 1))
+    parts *= parts
+    power: NDArray[np.float32] = _sparse_filters(n_mels) @ (parts[:, 0::2] + parts[:, 1::2]).T
+    return power
+
+
+@lru_cache
+def _sparse_filters(n_mels: int) -> scipy.sparse.csr_array:
+    # A bin is in two filters at most: 0.6 ms per 30 s, where the dense product takes 1.1
+    # (128 mels: 1.7) and, in two threads on a busy machine, 30
+    return scipy.sparse.csr_array(mel_filters(n_mels))
+
+
+class _Framer:
+    """Cut samples into overlapping stretches of _CHUNK_FRAMES frames; the last is shorter.
+
+    A reflection of their beginning comes before them, and silence after them. The cuts are
+    independent of the blocks, so the results are the same bit by bit. A stretch is valid until the
+    next one is asked for.
+    """
+
+    def __init__(self) -> None:
+        self._head: NDArray[np.float32] | None = np.zeros(0, np.float32)  # until it is reflected
+        self._stretch = np.empty(_CHUNK_FRAMES * HOP_LENGTH + _OVERLAP, np.float32)
+        self._filled = 0
+
+    def add(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Take the next samples (n,); yield the stretches that they complete."""
+        if self._head is None:
+            yield from self._cut(samples)
+            return
+        self._head = np.concatenate([self._head, samples])
+        if self._head.size > _PAD:
+            yield from self._begin(self._head)
+
+    def finish(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the rest."""
+        if self._head is not None:
+            yield from self._begin(self._head)
+        yield from self._cut(np.zeros(N_FFT, np.float32))  # for every frame that touches the audio
+        if self._filled >= N_FFT:
+            yield self._stretch[: self._filled]
+
+    def _begin(self, head: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        self._head = None
+        mirror = head[1 : _PAD + 1][::-1]
+        yield from self._cut(np.concatenate([np.zeros(_PAD - mirror.size, np.float32), mirror]))
+        yield from self._cut(head)
+
+    def _cut(self, rest: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         while rest.size:
-            taken = min(rest.size, stretch.size - filled)
-            stretch[filled : filled + taken] = rest[:taken]
-            filled, rest = filled + taken, rest[taken:]
-            if filled == stretch.size:
-                yield stretch
-                stretch[:overlap] = stretch[step:]
-                filled = overlap
-    if filled >= N_FFT:
-        yield stretch[:filled]
+            taken = min(rest.size, self._stretch.size - self._filled)
+            self._stretch[self._filled : self._filled + taken] = rest[:taken]
+            self._filled, rest = self._filled + taken, rest[taken:]
+            if self._filled == self._stretch.size:
+                yield self._stretch
+                self._stretch[:_OVERLAP] = self._stretch[-_OVERLAP:]
+                self._filled = _OVERLAP

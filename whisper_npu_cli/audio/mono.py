@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.channels import Channel
 from whisper_npu_cli.audio.mixing import Mixer
-from whisper_npu_cli.audio.readers import list_tracks, read_recording
+from whisper_npu_cli.audio.readers import list_tracks, read_arriving, read_recording
 from whisper_npu_cli.audio.recording import ALL_TRACKS, Frames, Heard, Notice, Request
 from whisper_npu_cli.audio.samples import check_samples, without_samples
 from whisper_npu_cli.dims import SAMPLE_RATE
@@ -32,7 +32,8 @@ def read_mono(file: FileIO, request: Request) -> Iterator[Heard]:
         return
     mixer = Mixer() if request.channel is None else Channel(request.channel)
     resampler, now_s = _Resampler(), 0.0
-    for piece in read_recording(file, request.track):
+    read = read_arriving if request.is_arriving else read_recording
+    for piece in read(file, request.track):
         if not isinstance(piece, Frames):
             yield piece
             continue
@@ -62,7 +63,9 @@ class _Resampler:
             self._rate = rate
             if rate != SAMPLE_RATE:
                 self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32", "HQ")
-        yield block if self._stream is None else self._stream.resample_chunk(block)
+        resampled = block if self._stream is None else self._stream.resample_chunk(block)
+        if resampled.size:  # an empty block would say that more is waited for
+            yield resampled
 
     def finish(self) -> Iterator[NDArray[np.float32]]:
         """Yield the rest of what was taken."""

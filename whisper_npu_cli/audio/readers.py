@@ -24,6 +24,13 @@ def read_recording(file: FileIO, track: int | str | None = None) -> Iterator[Pie
         yield from read_sound(sound)
 
 
+def read_arriving(file: FileIO, track: int | str | None = None) -> Iterator[Piece]:
+    """Yield what a file holds that cannot seek; AudioError if it must be there as a whole."""
+    from whisper_npu_cli.audio.ffmpeg import read_ffmpeg_stream
+
+    yield from read_ffmpeg_stream(file, track)
+
+
 def list_tracks(file: FileIO) -> list[str]:
     """Return the description of each audio track; AudioError where there is none."""
     if sound := open_sound(file):

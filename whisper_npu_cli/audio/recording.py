@@ -20,6 +20,7 @@ class Request:
     path: str
     track: int | str | None = None  # number, from 1, or language; None: see `choose_track`
     channel: int | None = None  # one of two, which must not be the same signal; None: all, mixed
+    is_arriving: bool = False  # the file still grows: `More` is asked for at its end
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,15 @@ class Notice:
     text: str
 
 
+@dataclass(frozen=True)
+class More:
+    """That more than `n_bytes` of a file that still grows are needed, or that these are all."""
+
+    n_bytes: int
+
+
 Piece: TypeAlias = Frames | Damage | Notice
-Heard: TypeAlias = "NDArray[np.float32] | Damage | Notice"  # mono samples (n,) at 16 kHz
+Heard: TypeAlias = "NDArray[np.float32] | Damage | Notice | More"  # mono samples (n,) at 16 kHz
 
 # What is asked of the process that decodes: the next piece, or to leave the recording
 NEXT, CLOSE = b"next", b"close"

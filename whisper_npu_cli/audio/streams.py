@@ -10,7 +10,9 @@ import io
 import select
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from math import inf
+from threading import Condition, Thread
 from typing import IO
 
 from whisper_npu_cli.errors import AudioError
@@ -41,33 +43,82 @@ class Copy:
             self._file.flush()  # so that a full folder is noticed here
         self.size_bytes += len(data)
 
-    def fill(self, stream: IO[bytes], is_ended: Callable[[], bool] = lambda: False) -> None:
-        """Append what `stream` still has, and once it `is_ended`, what has arrived by then.
-
-        Close the copy where that fails: half of it is of no use.
-        """
-        n_left = _PIPE_BYTES
-        try:
-            while n_left > 0:
-                ended = is_ended()
-                with stream_errors():
-                    if not _has_data(stream):
-                        if ended:
-                            return
-                        continue
-                    chunk = _read(stream, _CHUNK_BYTES)
-                if not chunk:
-                    return
-                self.write(chunk)
-                n_left -= len(chunk) if ended else 0
-        except BaseException:
-            self.close()
-            raise
-
     def close(self) -> None:
         """Give up the bytes. Calling it twice is allowed."""
         with suppress(OSError):  # closing tries once more to write what the folder had no space for
             self._file.close()
+
+
+class Arrival:
+    """A stream that a thread copies while it arrives, so that its writer never has to wait.
+
+    The copy grows until the stream ends, fails, or is ended.
+    """
+
+    def __init__(self, open_stream: Callable[[], AbstractContextManager[IO[bytes]]]) -> None:
+        """Begin to copy; AudioError where the temporary folder does not take it."""
+        self.copy = Copy()
+        self._is_ended = self._is_complete = False
+        self._error: BaseException | None = None
+        self._changed = Condition()
+        Thread(target=self._receive, args=[open_stream], daemon=True).start()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may arrive."""
+        return not self._is_complete
+
+    def has_more(self, n_bytes: float) -> bool:
+        """Return whether more than `n_bytes` are there, or all that will be."""
+        return self._is_complete or self.copy.size_bytes > n_bytes
+
+    def wait(self, n_bytes: float = inf) -> None:
+        """Wait until more than `n_bytes` are there, or all.
+
+        AudioError, and whatever else the stream raised, where it failed before.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self.has_more(n_bytes))
+        if self._error is not None and self.copy.size_bytes <= n_bytes:
+            raise self._error
+
+    def end(self) -> None:
+        """Take what has arrived for all of it."""
+        self._is_ended = True
+
+    def close(self) -> None:
+        """Give up the copy. Calling it twice is allowed."""
+        self.end()
+        self.copy.close()
+
+    def _receive(self, open_stream: Callable[[], AbstractContextManager[IO[bytes]]]) -> None:
+        try:
+            with open_stream() as stream:
+                self._fill(stream)
+        except BaseException as error:  # raised again where it is waited for
+            self._error = error
+            self.copy.close()  # half of it is of use only to who reads it already
+        with self._changed:
+            self._is_complete = True
+            self._changed.notify_all()
+
+    def _fill(self, stream: IO[bytes]) -> None:
+        """Copy what the stream still has, and once it was ended, what has arrived by then."""
+        n_left = _PIPE_BYTES
+        while n_left > 0:
+            is_ended = self._is_ended
+            with stream_errors():
+                if not _has_data(stream):
+                    if is_ended:
+                        return
+                    continue
+                chunk = _read(stream, _CHUNK_BYTES)
+            if not chunk:
+                return
+            self.copy.write(chunk)
+            with self._changed:
+                self._changed.notify_all()
+            n_left -= len(chunk) if is_ended else 0
 
 
 @contextmanager

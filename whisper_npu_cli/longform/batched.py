@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice, repeat
 from typing import TypeVar
 
 import numpy as np
@@ -72,31 +73,45 @@ class _Job:
 def transcribe_batched(
     source: MelSource,
     stages: Stages,
-    windows: Sequence[Window],
+    windows: Iterator[Window | None],
     batch_size: int,
     guide: Guide,
 ) -> Iterator[Decided]:
     """Yield the segments of each batch of `windows`, which are in order of time.
 
+    None among them is where the next is not there yet: it does not wait for that one.
     Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
     one batch are in memory, or of two batches where the encoder works ahead.
     """
     previous = stages.begin_history().tokens
     # A prefix makes the first prompt longer, and the prompts of a batch have equal lengths.
-    n_first = 1 if stages.has_prefix else batch_size
-    starts = [0, *range(n_first, len(windows), batch_size)]
-    ends = [*starts[1:], None]
-    groups = [windows[a:b] for a, b in zip(starts, ends, strict=True) if windows]
+    sizes = chain([1 if stages.has_prefix else batch_size], repeat(batch_size))
 
-    def prepare(group: Sequence[Window]) -> list[_Job]:
+    def prepare(group: Iterable[Window]) -> list[_Job]:
         return [_prepare(source, stages, window) for window in group]
 
-    is_first = True
-    for batch in _prepare_ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
+    groups, is_first = _group(windows, sizes), True
+    is_ahead = stages.encodes_ahead and source.is_ended  # else it would wait for one more
+    for batch in _prepare_ahead(prepare, map(list, groups)) if is_ahead else map(prepare, groups):
         _decode(batch, stages, previous, guide, first=is_first)
         is_first = False
         yield Decided([s for job in batch for s in job.segments], batch[-1].rest.end)
         batch.clear()  # frees its memory before the next batch is prepared
+
+
+def _group(windows: Iterator[Window | None], sizes: Iterator[int]) -> Iterator[Iterator[Window]]:
+    """Yield groups of at most these sizes, in which each window is taken once it is there."""
+    for first in windows:
+        if first is not None:
+            yield chain([first], _take(windows, next(sizes) - 1))
+
+
+def _take(windows: Iterator[Window | None], n: int) -> Iterator[Window]:
+    """Yield at most `n` windows that are there."""
+    for window in islice(windows, n):
+        if window is None:
+            return
+        yield window
 
 
 def _prepare_ahead(

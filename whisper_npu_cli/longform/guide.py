@@ -40,15 +40,19 @@ class Ahead:
 
 @dataclass(frozen=True)
 class Guide:
-    """The speech of an audio, and the frames of silence to hear before it."""
+    """The speech of an audio, and the frames of silence to hear before it.
+
+    The speech may grow while the audio arrives.
+    """
 
     speech: Sequence[Span]
     pad_frames: int
     faint: Sequence[Span] = ()  # what may be speech too
 
-    def skip_silence(self, seek: int, clip: Span) -> int:
+    def skip_silence(self, seek: int, clip: Span, *, is_silent: bool = False) -> int:
         """Return where the next window begins: at `seek` if it may have speech, else at the next.
 
+        Where it `is_silent` before `seek`, it begins at the next speech in any case.
         Faint speech counts from 1 s: in music it lasts for up to 0.54 s, and base writes the
         sentence before the music once more.
         """
@@ -57,7 +61,7 @@ class Guide:
         if not ahead:
             return clip.end
         is_near = ahead[0].start < make_window(seek, clip).end - _LATE_FRAMES
-        return seek if is_near else max(seek, ahead[0].start - self.pad_frames)
+        return seek if is_near and not is_silent else max(seek, ahead[0].start - self.pad_frames)
 
     def find_rest(self, segments: Sequence[Segment], window: Window) -> int:
         """Return the frame of speech in `window` after its `segments`, else the window's end."""

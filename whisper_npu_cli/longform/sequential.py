@@ -44,12 +44,14 @@ def transcribe_sequential(
     is_first = not earlier
     for clip in clips:
         seek, cut = clip.start, None
-        while seek < clip.end:
-            if guide is not None and (start := guide.skip_silence(seek, clip)) > seek:
+        while True:
+            heard, start = skip_silence(source, clip, seek, guide)
+            if start > seek:
                 seek = start
                 yield Decided([], seek)
-                continue
-            window = make_window(seek, clip, cut)
+            if seek >= heard.end:
+                break
+            window = make_window(seek, heard, cut)
             encoded = stages.encode(source.window(window.start, window.end), seek)
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first, language=language)
             is_first = False
@@ -74,6 +76,22 @@ def transcribe_sequential(
             if not outcome.is_void:
                 history.add([t for s in segments for t in s.tokens], decoded.last_temperature)
             yield Decided(segments, seek)
+
+
+def skip_silence(source: MelSource, clip: Span, seek: int, guide: Guide | None) -> tuple[Span, int]:
+    """Hear on from frame `seek` to a window that may have speech.
+
+    Return the clip, cut at the end of the audio, and where that window begins: at the end if
+    there is none.
+    """
+    heard, is_silent = source.reach(clip, seek), False
+    while guide is not None and seek < heard.end:
+        start = min(guide.skip_silence(seek, heard, is_silent=is_silent), source.n_heard)
+        if start == seek:
+            break
+        seek, is_silent = start, True
+        heard = source.reach(clip, seek)
+    return heard, seek
 
 
 def _remember(stages: Stages, earlier: Sequence[Segment]) -> tuple[History, str | None]:

@@ -61,7 +61,22 @@ class Decided:
 
 
 class MelSource(Protocol):
-    """A source of mel windows."""
+    """A source of mel windows, of audio that may go on."""
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether no more of the audio is to be heard."""
+
+    @property
+    def n_heard(self) -> int:
+        """How many frames were heard, and the speech in them."""
+
+    def reach(self, clip: Span, start: int) -> Span:
+        """Hear a window of `clip` from frame `start` on; return the clip, cut at the audio's end.
+
+        No window before `start` can be had after that.
+        """
+        ...
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
         """Return (n_mels, N_FRAMES): frames from `start` up to `end`, then zeros.
@@ -87,6 +102,22 @@ def plan_clips(clip_timestamps: Sequence[float], n_frames: int) -> list[Span]:
 def make_window(start: int, clip: Span, end: int | None = None) -> Window:
     """Return the window from frame `start`, of 30 s or up to the end of the clip, or to `end`."""
     return Window(start, min(start + N_FRAMES, end or clip.end), clip.end)
+
+
+def plan_ahead(
+    settled: Sequence[Span], next_start: int, clip: Span, options: VadOptions, *, is_speaking: bool
+) -> tuple[list[Window], list[Window]]:
+    """Return the windows over speech that no later speech can change, and those that it may.
+
+    It begins after frame `next_start`. The last span of `settled` may grow if `is_speaking`.
+    """
+    windows = plan_windows(settled, clip, options)
+    if not windows:
+        return [], []
+    # From here on, speech would neither fit into the last window nor cut its padding.
+    is_closed = next_start > windows[-1].start + options.max_frames + options.pad_frames
+    n_final = len(windows) if is_closed and not is_speaking else len(windows) - 1
+    return windows[:n_final], windows[n_final:]
 
 
 def plan_windows(speech: Sequence[Span], clip: Span, options: VadOptions) -> list[Window]:

@@ -5,7 +5,7 @@ Spans are decided while the samples stream by; memory is bounded by the longest 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -44,6 +44,32 @@ class SpeechTracker:
         self._n_silent = 0  # chunks since the speech may have ended
         self._is_rest = False  # whether it is the rest of speech that was cut
 
+    @property
+    def start(self) -> int:
+        """The chunk with which the present speech began, else the next one."""
+        return self._n_chunks - len(self._speech)
+
+    @property
+    def n_known(self) -> int:
+        """How many chunks it is known of whether they are speech."""
+        return self._n_chunks - self._n_silent if self._is_long else self.start
+
+    @property
+    def present(self) -> list[tuple[int, int]]:
+        """The present speech as far as it is known, if it is long enough to be any."""
+        return [(self.start, self.n_known)] if self._is_long else []
+
+    @property
+    def settled(self) -> list[tuple[int, int]]:
+        """That of it which is one span wherever it may be cut."""
+        earliest_cut = self.start + self._max_chunks // 2
+        return [(start, min(end, earliest_cut)) for start, end in self.present]
+
+    @property
+    def _is_long(self) -> bool:
+        n_chunks = len(self._speech) - self._n_silent
+        return n_chunks > 0 and (self._is_rest or n_chunks >= self._min_speech)
+
     def add(self, probabilities: Iterable[float]) -> None:
         """Take the probabilities of the next chunks."""
         for probability in probabilities:
@@ -52,7 +78,7 @@ class SpeechTracker:
     def finish(self) -> None:
         """End speech that lasts to the end of the audio."""
         if self._speech:
-            self._end(self._n_chunks - self._n_silent)
+            self._end()
 
     def _add(self, probability: float) -> None:
         self._n_chunks += 1
@@ -65,21 +91,18 @@ class SpeechTracker:
         elif self._n_silent or probability < self._options.silence_threshold:
             self._n_silent += 1
         if self._n_silent >= self._min_silence and self._n_silent:
-            self._end(self._n_chunks - self._n_silent)
+            self._end()
         elif len(self._speech) == self._max_chunks:
             self._cut()
 
-    def _end(self, end: int) -> None:
-        start = self._n_chunks - len(self._speech)
-        if end > start and (self._is_rest or end - start >= self._min_speech):
-            self.spans.append((start, end))
+    def _end(self) -> None:
+        self.spans += self.present
         self._speech, self._n_silent, self._is_rest = [], 0, False
 
     def _cut(self) -> None:
         half = len(self._speech) // 2
         at = half + int(np.argmin(self._speech[half:]))
-        start = self._n_chunks - len(self._speech)
-        self.spans.append((start, start + at))
+        self.spans.append((self.start, self.start + at))
         self._speech = self._speech[at:]
         self._n_silent = min(self._n_silent, len(self._speech))
         self._is_rest = True
@@ -119,6 +142,37 @@ class SpeechFinder:
         for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
             self._hear(batch, BATCH)
 
+    @property
+    def n_known(self) -> int:
+        """How many frames it is known of whether they are speech, or may be."""
+        n_chunks = min(self._tracker.n_known, self._faint_tracker.n_known)
+        return _to_frames((n_chunks, n_chunks)).start
+
+    @property
+    def speech(self) -> list[Span]:
+        """The spans of speech so far, with the one that goes on."""
+        return self._cut(self._tracker.spans + self._tracker.present)
+
+    @property
+    def faint(self) -> list[Span]:
+        """The spans so far of what is speech at half of the threshold."""
+        return self._cut(self._faint_tracker.spans + self._faint_tracker.present)
+
+    @property
+    def settled(self) -> list[Span]:
+        """The spans of speech so far which change no more, but that the last may grow."""
+        return self._cut(self._tracker.spans + self._tracker.settled)
+
+    @property
+    def is_speaking(self) -> bool:
+        """Whether the last of the settled spans may grow."""
+        return bool(self._tracker.settled)
+
+    @property
+    def next_start(self) -> int:
+        """The frame before which no other speech will be found to begin."""
+        return _to_frames((self._tracker.start, self._tracker.start)).start
+
     def finish(self) -> list[Span]:
         """Return the spans of speech in the whole audio, in order."""
         padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
@@ -126,14 +180,10 @@ class SpeechFinder:
         self._hear(padded, n_chunks)
         self._tracker.finish()
         self._faint_tracker.finish()
-        return self._cut(self._tracker)
+        return self.speech
 
-    def find_faint(self) -> list[Span]:
-        """Return, after `finish`, the spans of what is speech at half of the threshold."""
-        return self._cut(self._faint_tracker)
-
-    def _cut(self, tracker: SpeechTracker) -> list[Span]:
-        return cut_spans(map(_to_frames, tracker.spans), (0, self._n_samples // HOP_LENGTH))
+    def _cut(self, chunks: Sequence[tuple[int, int]]) -> list[Span]:
+        return cut_spans(map(_to_frames, chunks), (0, self._n_samples // HOP_LENGTH))
 
     def _hear(self, batch: NDArray[np.float32], n_chunks: int) -> None:
         probabilities = self._network.infer(raise_level(batch))[:n_chunks]
@@ -146,7 +196,7 @@ def _count_chunks(milliseconds: int) -> int:
     return -(-milliseconds * SAMPLE_RATE // (1000 * CHUNK))
 
 
-def _to_frames(chunks: tuple[int, int]) -> tuple[int, int]:
+def _to_frames(chunks: tuple[int, int]) -> Span:
     """Convert a span of chunks to mel frames; spans that touch still touch."""
     start, end = (round(chunk * CHUNK / HOP_LENGTH) for chunk in chunks)
-    return start, end
+    return Span(start, end)
