@@ -37,10 +37,11 @@ def show(
     ctx: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Show compiled code, and encoders and decoders in the form in which they run.
+    """Show what was compiled and stored, or delete it.
 
-    For which model, how large, when it was last used, and where it is. All of it is made anew when
-    it is needed. What belongs to a model goes by itself when it was not used for 30 days.
+    Compiled code, and encoders and decoders in the form in which they run: for which model, how
+    large, when it was last used, and where it is. All of it is made anew when it is needed. What
+    belongs to a model goes by itself when it was not used for 30 days.
 
     Example: whisper-npu cache
 

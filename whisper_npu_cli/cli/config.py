@@ -38,6 +38,7 @@ class ConfiguredCommand(Command):
         for key, param in self.find_options().items():
             variable = _PREFIX + key.upper().replace("-", "_")
             param.envvar = None if variable in VARIABLES else variable
+            param.show_envvar = False  # they are all named alike, which `config --help` tells
 
     def find_options(self) -> dict[str, Any]:
         """Return the options, by their names without dashes before."""

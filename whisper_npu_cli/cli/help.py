@@ -35,6 +35,8 @@ class Command(TyperCommand):
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             title = getattr(param, "rich_help_panel", None) or f"{param.param_type_name.title()}s"
+            if param.default is False:  # which a flag without a value says
+                param.show_default = False  # type: ignore[attr-defined]
             if record := param.get_help_record(ctx):
                 names, text = record
                 if not param.default:  # its --no-... is for what a file sets

@@ -102,9 +102,10 @@ def transcribe(
 
 
 def demo() -> None:
-    """Transcribe the recording that comes with the program, with the model that does.
+    """Transcribe the recording that comes with the program.
 
-    Someone says four digits and another: no microphone, no network, no file is needed.
+    Someone says four digits and another, to the model that comes with it: no microphone, no
+    network, no file is needed.
 
     Example: whisper-npu demo
     """
