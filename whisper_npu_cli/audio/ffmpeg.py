@@ -106,7 +106,7 @@ def read_ffmpeg_stream(file: FileIO, track: int | str | None) -> Iterator[Piece]
             yield from _name_others(names, index, track)
             part = Part(container, index, complaints, 0.0)
             yield from part.read()
-            if part.has_more:
+            if part.has_new_stream:
                 yield make_damage(part.clock.now_s, None, "another stream begins")
             else:
                 yield from part.end(*_describe_end(container, file, 0, part))

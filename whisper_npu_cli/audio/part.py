@@ -40,7 +40,7 @@ class Part:
         self.clock = Clock(container, self._stream, start_s)
         self.last_byte = 0  # at which the last sound packet begins
         self.end_byte = 0  # at which the last packet of any stream ends
-        self._has_more = False  # another stream of sound begins midway
+        self.has_new_stream = False  # of sound, which begins midway
         self._joiner = Joiner()
         self._last_stamp_s = 0.0  # end of the latest packet of any stream
         self._unsure_from: float | None = None  # seconds, since a packet could not be decoded
@@ -60,7 +60,7 @@ class Part:
     @property
     def has_more(self) -> bool:
         """Whether there is sound behind the end of the track: in a new stream, or undecodable."""
-        return self._has_more or self._is_failing
+        return self.has_new_stream or self._is_failing
 
     def end(self, stated_s: float | None, cut: str | None) -> Iterator[Damage]:
         """Yield what is missing at the end.
@@ -99,7 +99,7 @@ class Part:
                 return
             except IndexError:  # PyAV 18.1 has no stream for a packet of one that begins midway
                 n_known = len(self._container.streams.audio)
-                self._has_more |= self._container.dumps_format().count("Audio:") > n_known
+                self.has_new_stream |= self._container.dumps_format().count("Audio:") > n_known
             except av.FFmpegError:
                 n_failures += 1
                 self._doubt("cannot be read")
