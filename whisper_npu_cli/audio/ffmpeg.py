@@ -106,7 +106,8 @@ def read_ffmpeg_stream(file: FileIO, track: int | str | None) -> Iterator[Piece]
             yield from _name_others(names, index, track)
             part = Part(container, index, complaints, 0.0)
             yield from part.read()
-            if part.has_new_stream:
+            is_other = part.has_more and container.format.name == "mpegts"  # in the same packets
+            if part.has_new_stream or is_other:
                 yield make_damage(part.clock.now_s, None, "another stream begins")
             else:
                 yield from part.end(*_describe_end(container, file, 0, part))
