@@ -6,6 +6,7 @@ Each engine has a shelf for its files. A file ends in a checksum of what is befo
 from __future__ import annotations
 
 import hashlib
+import logging
 import mmap
 import os
 import tempfile
@@ -97,6 +98,11 @@ def check(content: memoryview) -> memoryview:
     if zlib.crc32(stored) != int.from_bytes(content[-CHECKSUM_BYTES:], "little"):
         raise ValueError("damaged")
     return stored
+
+
+def tell_damaged(path: Path) -> None:
+    """Log that a stored file is damaged, which Python prints where nobody has set up logging."""
+    logging.getLogger(__name__).warning("warning: %s: damaged, and made anew", path)
 
 
 def mark_used(path: Path) -> None:

@@ -45,7 +45,9 @@ def test_what_is_read_is_what_was_stored(
 
 
 @pytest.mark.parametrize("at", [0, 1000, -1])
-def test_a_damaged_file_is_stored_again(checkpoint: Checkpoint, tmp_path: Path, at: int) -> None:
+def test_a_damaged_file_is_told_and_stored_again(
+    checkpoint: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int
+) -> None:
     expected = stored.load_quantized(checkpoint)
     (path,) = list_files(tmp_path)
     whole = path.read_bytes()
@@ -53,6 +55,8 @@ def test_a_damaged_file_is_stored_again(checkpoint: Checkpoint, tmp_path: Path, 
         path.write_bytes(damaged)
         assert_same(stored.load_quantized(checkpoint), expected)
         assert path.read_bytes() == whole
+        assert f"{path}: damaged" in caplog.text
+        caplog.clear()
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(

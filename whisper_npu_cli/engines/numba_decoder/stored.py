@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, get_type_hints
@@ -21,7 +20,7 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.numba_decoder import quantize
 from whisper_npu_cli.engines.numba_decoder.arrays import Linear, Norm, Weights
 from whisper_npu_cli.engines.numba_decoder.compiling import PackageCache
-from whisper_npu_cli.engines.stored import Shelf, check, mark_used, store
+from whisper_npu_cli.engines.stored import Shelf, check, mark_used, store, tell_damaged
 
 SHELF = Shelf("decoder", ".int8")
 _ALIGNMENT = 64  # bytes, of an array's first number
@@ -33,8 +32,12 @@ def load_quantized(checkpoint: Checkpoint) -> Weights:
     if path is None:
         return quantize.quantize_decoder(checkpoint)
     mark_used(path)
-    with suppress(OSError, ValueError):  # not there, or damaged: it is stored again
+    try:
         return _read(path)
+    except OSError:  # not there yet, or not ours to read
+        pass
+    except ValueError:
+        tell_damaged(path)
     weights = quantize.quantize_decoder(checkpoint)
     store(path, lambda file: _write(weights, file))
     return weights

@@ -24,7 +24,7 @@ from openvino._offline_transformations import compress_model_transformation  # t
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.openvino_encoder import graph
-from whisper_npu_cli.engines.stored import Shelf, check, mark_used, store
+from whisper_npu_cli.engines.stored import Shelf, check, mark_used, store, tell_damaged
 
 SHELF = Shelf("openvino", ".blob")
 
@@ -72,7 +72,8 @@ def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Comp
     if path:
         try:
             return _import(core, path, target)
-        except (OSError, ValueError, RuntimeError):  # damaged: stored again by the next run
+        except (OSError, ValueError, RuntimeError):  # it is stored again by the next run
+            tell_damaged(path)
             with suppress(OSError):
                 path.unlink()
     return CompiledEncoder(target.compile(core, checkpoint))
