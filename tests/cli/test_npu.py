@@ -103,7 +103,7 @@ def test_auto_loses_nothing_whatever_fails(
 ) -> None:
     plan_fault(monkeypatch, kind)
     before = find_leftovers()
-    result = cli(*ARGUMENTS, "--device", "auto")
+    result = cli(*ARGUMENTS, "--device", "auto", "--verbose")
     assert result.status == 0
     assert find_leftovers() == before
     document = result.document

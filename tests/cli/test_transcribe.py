@@ -399,3 +399,15 @@ def test_the_language_alone_is_told(cli: Cli) -> None:
     assert re.fullmatch(r"en \(\d\.\d\d\)\n", one.stdout)
     assert re.fullmatch(rf"{samples[0]}: en \(.*\)\n{samples[1]}: en \(.*\)\n", both.stdout)
     assert cli("transcribe", samples[0], *model, "-f", "srt").status == 2
+
+
+def test_why_the_cpu_computes_is_told_once(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    sample = min(SAMPLES.glob("*.wav"))
+    quiet, first, again, verbose = (
+        cli("transcribe", sample, "--model", "demo", *more).stderr.count("using the CPU: ")
+        for more in (("-q",), (), (), ("-v",))
+    )
+    assert (quiet, first, again, verbose) == (0, 1, 0, 1)

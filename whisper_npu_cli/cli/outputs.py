@@ -56,6 +56,11 @@ class OutputOptions(Options):
     quiet: bool = option(
         False, "Print the text, warnings and errors alone", flags=("--quiet", "-q")
     )
+    verbose: bool = option(
+        False,
+        "Tell why the CPU computes, also where it was told on this machine before",
+        flags=("--verbose", "-v"),
+    )
     timings: bool = option(False, "Print the times of each stage for every input, not once for all")
     stdin_name: str = option("stdin", "Name of the files written for standard input")
     resume: bool = option(

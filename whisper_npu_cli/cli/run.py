@@ -21,6 +21,7 @@ from whisper_npu_cli.cli.console import (
     stdout_errors,
 )
 from whisper_npu_cli.cli.outputs import print_segment, print_words
+from whisper_npu_cli.environment import find_cache_folder
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
 from whisper_npu_cli.timings import add_timings
 
@@ -81,6 +82,22 @@ class Interrupt:
         if self._job is not None:
             self._job.stop()
         print_notice("interrupted: finishing the present window; Ctrl-C again to quit at once")
+
+
+def _was_told(text: str) -> bool:
+    """Return whether this was the last text that was told on this machine, and remember it."""
+    folder = find_cache_folder()
+    if folder is None:
+        return False
+    path = folder / "whisper-npu" / "told"
+    try:
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            return True
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # then it is told again
+        pass
+    return False
 
 
 class Run:
@@ -282,6 +299,15 @@ class Run:
             self._print_timings(timings)
         if not self.outputs.options.quiet:
             print_device_times([window.proof for window in result.windows])
+
+    def notice(self, text: str) -> None:
+        """Print a line of the engines; why the CPU computes is told once on a machine."""
+        from whisper_npu_cli.engines.loading import USING_CPU
+
+        options = self.outputs.options
+        is_known = text.startswith(USING_CPU) and not options.verbose and not options.quiet
+        if not (is_known and _was_told(text)):
+            self.note(text)
 
     def note(self, text: str) -> None:
         """Print a line that neither warns nor fails, unless it is to be quiet."""

@@ -138,7 +138,7 @@ def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: boo
         if run.has_input():  # else no model is downloaded and loaded
             run.outputs.check_folder()
             prepare()  # while the model is loaded
-            with Transcriber(model, engine, offline=offline, notice=run.note) as transcriber:
+            with Transcriber(model, engine, offline=offline, notice=run.notice) as transcriber:
                 run.note(f"loaded {model} in {transcriber.load_s:.2f} s")
                 run.add_all(transcriber)
     finally:

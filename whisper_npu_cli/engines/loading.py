@@ -18,6 +18,7 @@ from whisper_npu_cli.options import EngineOptions
 if TYPE_CHECKING:
     from whisper_npu_cli.engines.numba_decoder.compiling import Compilation
 
+USING_CPU = "using the CPU: "  # how a notice begins that tells why
 # Of the whole process, as numba's threads are: its `workqueue` layer ends the process where two
 # threads use them at a time.
 _DECODING = Turns()
@@ -113,7 +114,7 @@ def _load_first_that_works(
     try:
         encoder = load_encoder(checkpoint, npu)
     except DeviceError as error:
-        notice(f"using the CPU: {error}")
+        notice(f"{USING_CPU}{error}")
         return load_encoder(checkpoint, cpu), cpu.device, str(error)
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
