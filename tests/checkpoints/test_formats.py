@@ -119,3 +119,17 @@ def test_file_of_no_format(content: bytes, tmp_path: Path) -> None:
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read: No such file"):
         formats.load(tmp_path / "absent.pt")
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_what_stands_for_weights_is_told(tmp_path: Path, is_folder: bool) -> None:
+    folder = tmp_path / "model"
+    save_checkpoint(SOURCE, folder, "F16")
+    weights = folder / WEIGHTS_FILE
+    weights.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(CheckpointError, match="a pointer of Git LFS"):
+        formats.load(folder if is_folder else weights)
+    weights.unlink()
+    weights.symlink_to(tmp_path / "gone")
+    with pytest.raises(CheckpointError, match=f"a link to {tmp_path}/gone, which is not there"):
+        formats.load(folder if is_folder else weights)

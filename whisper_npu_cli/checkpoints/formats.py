@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints import ctranslate2, ggml, huggingface, openai
@@ -21,6 +22,8 @@ _BEGINNINGS = {
     ggml.MAGIC.to_bytes(4, "little"): GGML,
     ctranslate2.BEGINNING: CTRANSLATE2,
 }
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".json")  # of a model's files
+_LFS_BEGINNING = b"version https://git-lfs.github.com/spec/"
 _OF_HUGGING_FACE = (huggingface.WEIGHTS_FILE, huggingface.INDEX_FILE, huggingface.PYTORCH_FILE)
 
 
@@ -29,7 +32,25 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
 
     Results call the model `name`, or as `path` is called where `name` is None.
     """
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.suffix in _SUFFIXES:
+            _refuse_stand_in(file)
     return _LOADERS[tell_format(path)](path, name)
+
+
+def _refuse_stand_in(path: Path) -> None:
+    """Raise CheckpointError for a link to nothing, or for what Git LFS leaves in a file's place."""
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path}: a link to {path.readlink()}, which is not there",
+            hint="bring back what it links to, or download the model again",
+        )
+    with suppress(OSError), open_unnoticed(path) as file:  # what cannot be read is told later
+        if file.read(len(_LFS_BEGINNING)) == _LFS_BEGINNING:
+            raise CheckpointError(
+                f"{path}: a pointer of Git LFS, which stands for the file",
+                hint="run `git lfs pull` where it was cloned, or download the model again",
+            )
 
 
 def is_whisper(folder: Path) -> bool:

@@ -7,6 +7,7 @@ is used only for what is in no cache.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from whisper_npu_cli.checkpoints import formats, hub
@@ -62,7 +63,7 @@ def find_local(name: str) -> Path | None:
         return Path(__file__).parents[1] / "demo"
     if name in ALIASES:
         return next(find_copies(name), None)
-    if name and Path(name).expanduser().exists():
+    if name and os.path.lexists(Path(name).expanduser()):  # also a link to nothing, told later
         return Path(name).expanduser()
     return hub.find_cached(repository_of(name))
 
