@@ -51,6 +51,8 @@ def _print_version(value: bool) -> None:
         typer.echo(f"whisper-npu {__version__}")
         raise typer.Exit
 
+_MEMORY_HINT = "end other programs, raise `ulimit -v`, or take a smaller model or --batch-size"
+
 
 @app.callback()
 def _common(
@@ -78,6 +80,10 @@ def main() -> None:
             status = app(arguments, prog_name="whisper-npu", standalone_mode=False)
     except WhisperNpuError as error:
         _end(error)
+    except MemoryError:
+        _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
+    except OSError as error:  # of a library that could not be loaded, for want of memory mostly
+        _end(WhisperNpuError(" ".join(str(error).split()), hint=_MEMORY_HINT))
     except TYPER_ERROR as error:
         if not is_help(error):
             _end(explain(error))

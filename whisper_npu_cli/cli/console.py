@@ -52,7 +52,8 @@ def stdout_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        if isinstance(error, BrokenPipeError) or error.filename is not None:
+        is_of_stdout = error.errno is not None and error.filename is None
+        if isinstance(error, BrokenPipeError) or not is_of_stdout:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else it fails again when Python ends
         raise OutputError(
