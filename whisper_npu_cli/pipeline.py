@@ -17,7 +17,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.mel import MelStats, MelStream, scan
+from whisper_npu_cli.audio.mel import MelEngine, MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import (
     Audio,
     Source,
@@ -132,9 +132,9 @@ class Transcription:
         self.stopwatch = stopwatch  # of its stages; who writes the result adds that
         self._source = source
         self._options = options
-        self._n_mels = transcriber.dims.n_mels
+        self._mel = transcriber.engines.mel
         self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, self.stopwatch)
-        self._stats = MelStats(self._n_mels, n_samples=0, peak=0.0)  # nothing is read yet
+        self._stats = MelStats(n_samples=0, peak=0.0)  # nothing is read yet
         self._windows: TimedWindows | None = None
         self._speech: list[Span] = []
         self._faint: list[Span] = []  # what may be speech too
@@ -314,7 +314,8 @@ class Transcription:
         return count_speech(self._speech, Span(window.start, window.end))
 
     def _open_windows(self) -> TimedWindows:
-        return TimedWindows(MelStream(self._timed_blocks(), self._stats), self.stopwatch)
+        stream = MelStream(self._timed_blocks(), self._stats, self._mel)
+        return TimedWindows(stream, self._mel, self.stopwatch)
 
     def _scan(self) -> MelStats:
         """Read the audio once: its length, its peak and its speech."""
@@ -329,8 +330,9 @@ class Transcription:
                 self._peak = max(self._peak, float(np.abs(block).max(initial=0)))
                 yield block
 
-        with self.stopwatch.measure("mel"):
-            stats = scan(watched(), self._n_mels)
+        with self.stopwatch.measure("mel") as stage:
+            stats = scan(watched(), self._mel)
+            stage.add_engine(self._mel.name)  # after computing, in which the host may take over
         with self.stopwatch.measure("vad", "silero"):
             self._speech, self._faint = finder.finish(), finder.find_faint()
         self.stopwatch.audio_s = stats.duration_s
@@ -385,11 +387,14 @@ class Transcription:
 class TimedWindows:
     """The windows of one audio, timed as stage `mel`."""
 
-    def __init__(self, stream: MelStream, stopwatch: Stopwatch) -> None:
+    def __init__(self, stream: MelStream, engine: MelEngine, stopwatch: Stopwatch) -> None:
         self._stream = stream
+        self._engine = engine
         self._stopwatch = stopwatch
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
         """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
-        with self._stopwatch.measure("mel"):
-            return self._stream.window(start, end)
+        with self._stopwatch.measure("mel") as stage:
+            window = self._stream.window(start, end)
+            stage.add_engine(self._engine.name)
+        return window

@@ -19,7 +19,7 @@ import numpy as np
 from mlir.simulate import report
 from mlir.simulate.operators import make_operators
 from mlir.simulate.run import load_design, run_stream
-from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.audio.sources import FileSource
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
@@ -45,7 +45,7 @@ def predict(size: str) -> None:
 def encode(path: str, model: str) -> None:
     """Encode a recording on the array and by the reference engine; print how they differ."""
     checkpoint = open_checkpoint(model, offline=True)
-    mel = log_mel(_read_window(path), checkpoint.dims.n_mels)
+    mel = log_mel(_read_window(path), HostMel(checkpoint.dims.n_mels))
     rows: list[report.Row] = []
     with TemporaryDirectory() as folder:
         standin = open_standin(

@@ -23,10 +23,10 @@ def transcribe_samples(
     options: TranscribeOptions,
 ) -> list[Segment]:
     """Return the segments, numbered within each window."""
-    stats = scan([samples], engines.encoder.dims.n_mels)
+    stats = scan([samples], engines.mel)
     stages = Stages(engines, tokenizer, options, Stopwatch())
     clips = plan_clips(options.clip_timestamps, stats.n_frames)
-    stream = MelStream([samples], stats)
+    stream = MelStream([samples], stats, engines.mel)
     if stages.language is None:
         first = make_window(clips[0].start, clips[0])
         stages.detect_language([(stream.window(first.start, first.end), first.start)])

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import scipy.fft
@@ -21,10 +22,9 @@ from numpy.typing import NDArray
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, SAMPLE_RATE
 
 _PAD = N_FFT // 2  # frame t is centred on sample t * HOP_LENGTH, so it begins 200 samples earlier
-_CHUNK_FRAMES = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
 _FLOOR = 1e-10  # smallest mel power, as in openai-whisper
 _RANGE = 8.0  # log10 units kept below the peak of the whole audio, as in openai-whisper
-_HANN = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic
+HANN = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic
 
 
 @lru_cache
@@ -48,11 +48,57 @@ def mel_filters(n_mels: int) -> NDArray[np.float32]:
     return filters
 
 
+class MelEngine(Protocol):
+    """Computes mel power, which is nearly all of the work."""
+
+    n_mels: int
+    n_frames: int  # frames it takes at a time
+
+    @property
+    def name(self) -> str:
+        """What the timings call it; empty for the host, where everything else is computed too."""
+        ...
+
+    def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames, at most n_frames, of (n,)."""
+        ...
+
+
+class HostMel:
+    """Mel power by this processor, in one thread."""
+
+    name = ""
+    n_frames = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
+
+    def __init__(self, n_mels: int) -> None:
+        self.n_mels = n_mels
+        # Sparse, because a bin is in two filters at most: 0.6 ms per 30 s, where the dense product
+        # takes 1.1 (128 mels: 1.7) and, in two threads on a busy machine, 30
+        self._filters = scipy.sparse.csr_array(mel_filters(n_mels))
+
+    def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
+        return self.measure_frames(cut_frames(samples))
+
+    def measure_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of frames (k, N_FFT)."""
+        # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where
+        # NumPy's takes 2.9
+        parts = scipy.fft.rfft(frames * HANN).view(np.float32)  # (k, 2 * (N_FFT // 2 + 1))
+        parts *= parts
+        power: NDArray[np.float32] = self._filters @ (parts[:, 0::2] + parts[:, 1::2]).T
+        return power
+
+
+def cut_frames(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the whole frames (k, N_FFT) of samples (n,), as a view."""
+    return np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
+
+
 @dataclass(frozen=True)
 class MelStats:
     """What must be known of the whole audio before its first window can be computed."""
 
-    n_mels: int
     n_samples: int
     peak: float  # log10 of the largest mel power
 
@@ -67,7 +113,7 @@ class MelStats:
         return self.n_samples / SAMPLE_RATE
 
 
-def scan(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> MelStats:
+def scan(blocks: Iterable[NDArray[np.float32]], engine: MelEngine) -> MelStats:
     """Read all `blocks` of samples (n,) once, for their number and their peak."""
     n_samples = 0
 
@@ -77,8 +123,8 @@ def scan(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> MelStats:
             n_samples += block.size
             yield block
 
-    peak = max(float(power.max()) for power in _mel_power(counted(), n_mels))
-    return MelStats(n_mels, n_samples, math.log10(max(peak, _FLOOR)))
+    peak = max(float(power.max()) for power in _mel_power(counted(), engine))
+    return MelStats(n_samples, math.log10(max(peak, _FLOOR)))
 
 
 class MelStream:
@@ -87,10 +133,12 @@ class MelStream:
     It holds the frames since the last window's start and one chunk more, never the whole audio.
     """
 
-    def __init__(self, blocks: Iterable[NDArray[np.float32]], stats: MelStats) -> None:
+    def __init__(
+        self, blocks: Iterable[NDArray[np.float32]], stats: MelStats, engine: MelEngine
+    ) -> None:
         self.n_frames = stats.n_frames
-        self._n_mels = stats.n_mels
-        self._source = _log_mel_chunks(blocks, stats)
+        self._n_mels = engine.n_mels
+        self._source = _log_mel_chunks(blocks, stats, engine)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
         self._start = 0
         self._end = 0  # frames computed so far
@@ -129,18 +177,19 @@ class MelStream:
             self._held.popleft()
 
 
-def log_mel(samples: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
+def log_mel(samples: NDArray[np.float32], engine: MelEngine) -> NDArray[np.float32]:
     """Return the log-mel (n_mels, n // HOP_LENGTH) of samples (n,), the content frames only."""
-    stats = scan([samples], n_mels)
-    return np.concatenate(list(_log_mel_chunks([samples], stats)), axis=1)[:, : stats.n_frames]
+    stats = scan([samples], engine)
+    chunks = list(_log_mel_chunks([samples], stats, engine))
+    return np.concatenate(chunks, axis=1)[:, : stats.n_frames]
 
 
 def _log_mel_chunks(
-    blocks: Iterable[NDArray[np.float32]], stats: MelStats
+    blocks: Iterable[NDArray[np.float32]], stats: MelStats, engine: MelEngine
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the log-mel in chunks (n_mels, k), scaled as Whisper was trained on it."""
     floor = np.float32(max(_FLOOR, 10 ** (stats.peak - _RANGE)))
-    for power in _mel_power(blocks, stats.n_mels):
+    for power in _mel_power(blocks, engine):
         # (log10(power) + 4) / 4, in place. NumPy's log is vectorised and its log10 is not: 0.5
         # and 1.6 ms per 30 s
         mel = np.maximum(power, floor, out=power)
@@ -149,18 +198,12 @@ def _log_mel_chunks(
         yield np.add(mel, np.float32(1), out=mel)
 
 
-def _mel_power(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> Iterator[NDArray[np.float32]]:
+def _mel_power(
+    blocks: Iterable[NDArray[np.float32]], engine: MelEngine
+) -> Iterator[NDArray[np.float32]]:
     """Yield the mel power in chunks (n_mels, k), up to the last frame that touches the audio."""
-    # Sparse, because a bin is in two filters at most: 0.6 ms per 30 s, where the dense product
-    # takes 1.1 (128 mels: 1.7) and, in two threads on a busy machine, 30
-    filters = scipy.sparse.csr_array(mel_filters(n_mels))
-    for samples in _chunks(_padded(blocks)):
-        frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
-        # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where
-        # NumPy's takes 2.9
-        parts = scipy.fft.rfft(frames * _HANN).view(np.float32)  # (k, 2 * (N_FFT // 2 + 1))
-        parts *= parts
-        yield filters @ (parts[:, 0::2] + parts[:, 1::2]).T
+    for samples in _chunks(_padded(blocks), engine.n_frames):
+        yield engine.compute_power(samples)
 
 
 def _padded(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
@@ -178,13 +221,13 @@ def _padded(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float3
     yield np.zeros(N_FFT, np.float32)  # completes every frame that touches the audio
 
 
-def _chunks(blocks: Iterable[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Cut samples into the overlapping stretches of _CHUNK_FRAMES frames; the last is shorter.
+def _chunks(blocks: Iterable[NDArray[np.float32]], n_frames: int) -> Iterator[NDArray[np.float32]]:
+    """Cut samples into the overlapping stretches of `n_frames` frames; the last is shorter.
 
     The cuts are independent of the blocks, so the results are the same bit by bit. A stretch is
     valid until the next one is asked for.
     """
-    step = _CHUNK_FRAMES * HOP_LENGTH
+    step = n_frames * HOP_LENGTH
     overlap = N_FFT - HOP_LENGTH
     stretch = np.empty(step + overlap, np.float32)
     filled = 0

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,25 @@ class Encoder(Protocol):
 
     def close(self) -> None:
         """Release the device. Calling it twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class MelEncoder(Encoder, Protocol):
+    """An encoder whose device computes mel power too."""
+
+    @property
+    def mel_name(self) -> str:
+        """What the timings call it; empty once the host has taken over."""
+        ...
+
+    @property
+    def n_mel_frames(self) -> int:
+        """Frames that it takes at a time."""
+        ...
+
+    def compute_mel_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
         ...
 
 

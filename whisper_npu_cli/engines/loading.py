@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from whisper_npu_cli.audio.mel import HostMel, MelEngine
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, import_target
-from whisper_npu_cli.engines.base import Decoder, Encoder
+from whisper_npu_cli.engines.base import Decoder, Encoder, MelEncoder
 from whisper_npu_cli.engines.fallback import FallbackEncoder
 from whisper_npu_cli.engines.turns import Turns
 from whisper_npu_cli.errors import DeviceError
@@ -33,7 +37,13 @@ class Engines:
     reason: str  # why `auto` chose this device, for stderr and the JSON
     n_threads: int
     incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
+    mel_by_encoder: bool = False  # which is a MelEncoder then
     _encoding: Turns = field(default_factory=Turns)
+
+    @property
+    def mel(self) -> MelEngine:
+        """What computes mel power."""
+        return EncoderMel(self) if self.mel_by_encoder else HostMel(self.encoder.dims.n_mels)
 
     @contextmanager
     def encoding(self) -> Iterator[Encoder]:
@@ -58,6 +68,26 @@ class Engines:
         self.decoder.close()
 
 
+class EncoderMel:
+    """Mel power by the device of an encoder, which has one caller at a time."""
+
+    def __init__(self, engines: Engines) -> None:
+        self._engines = engines
+        self._encoder = cast(MelEncoder, engines.encoder)
+        self.n_mels = self._encoder.dims.n_mels
+        self.n_frames = self._encoder.n_mel_frames
+
+    @property
+    def name(self) -> str:
+        """What the timings call it; empty once the encoder has given its device up."""
+        return self._encoder.mel_name
+
+    def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
+        with self._engines.encoding():
+            return self._encoder.compute_mel_power(samples)
+
+
 def load_engines(
     checkpoint: Checkpoint, options: EngineOptions, notice: Callable[[str], None]
 ) -> Engines:
@@ -75,7 +105,9 @@ def load_engines(
             device, reason = options.device, "asked for"
             encoder = load_encoder(checkpoint, options)
         decoder = _decoder_beside(encoder, checkpoint, options.for_device(device), compilation)
-    return Engines(encoder, decoder, device, reason, options.thread_count, incidents)
+    by_encoder = isinstance(encoder, MelEncoder) and options.mel == "npu"
+    n_threads = options.thread_count
+    return Engines(encoder, decoder, device, reason, n_threads, incidents, by_encoder)
 
 
 def _compile(options: EngineOptions, notice: Callable[[str], None]) -> Compilation:
@@ -117,6 +149,7 @@ def _load_first_that_works(
         return load_encoder(checkpoint, cpu), cpu.device, str(error)
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
+    assert isinstance(encoder, MelEncoder)
     lasting = FallbackEncoder(encoder, lambda: load_encoder(checkpoint, cpu), on_failure)
     return lasting, npu.device, reason
 

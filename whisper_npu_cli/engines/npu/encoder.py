@@ -16,6 +16,7 @@ from time import thread_time
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.mel import HostMel, cut_frames
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
@@ -25,7 +26,11 @@ from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
     CROSS,
+    MEL,
+    MEL_FRAMES,
+    MEL_SAMPLES,
     PATCHES,
+    SAMPLES,
     STATES,
     Step,
     plan_encoder,
@@ -43,6 +48,8 @@ LIST_TIMEOUT_S = 5.0  # the driver resets a hung context after 2 s
 ARMED_BYTES = 64  # one cache line of each result is filled with NaN before every window
 BF16_ONE = 0x3F80
 PROBE_TOLERANCE = 1e-4  # share of the sum of magnitudes; the order of fp32 sums costs about 1e-6
+# Of mel power: bf16 filters lose 2^-9, and the parts' rounding is noise 130 dB below a frame's peak
+MEL_TOLERANCE, MEL_NOISE = 0.01, 1e-7
 VARIANCE_TOLERANCE = 0.05  # rounding changes the variance of a normalised row by less than 0.01
 
 
@@ -85,11 +92,16 @@ class NpuEncoder:
         self._probes: dict[str, _Probe] = {}
         self._load_weights(checkpoint)
         self.clock_mhz = runtime.clock_mhz
-        self._lists = [
-            programs[name].run_list([self._bind(step) for step in group], chained=chained)
-            for steps in self._plan.lists
-            for name, group in groupby(steps, key=lambda step: self._overlays[step.spec].name)
-        ]
+        self._mel_lists, self._lists = (
+            [
+                programs[name].run_list([self._bind(step) for step in group], chained=chained)
+                for steps in lists
+                for name, group in groupby(steps, key=lambda step: self._overlays[step.spec].name)
+            ]
+            for lists in ((self._plan.mel,), self._plan.lists)
+        )
+        self._host_mel = HostMel(checkpoint.dims.n_mels)
+        self._buffers[SAMPLES].host[:] = 0
 
     def _bind(self, step: Step) -> Command:
         return Command(step.spec.name, tuple(self._buffers[name] for name in step.buffers))
@@ -103,6 +115,35 @@ class NpuEncoder:
                 self._probes[name] = _Probe.of(packed.view(np.uint16).reshape(shape))
         norm = "model.encoder.layer_norm"
         self._scale, self._shift = (checkpoint.array(f"{norm}.{x}") for x in ("weight", "bias"))
+
+    def compute_mel_power(self, samples: F32) -> F32:
+        """Return the mel power (n_mels, k) of the k whole frames, at most MEL_FRAMES, of (n,)."""
+        frames = cut_frames(samples)
+        power = np.empty((self.dims.n_mels, MEL_FRAMES), np.float32)
+        self.compute_mel_power_into(np.pad(samples, (0, MEL_SAMPLES - len(samples))), power)
+        return power[:, : len(frames)]
+
+    def compute_mel_power_into(self, samples: F32, power: F32) -> None:
+        """Compute the power (n_mels, MEL_FRAMES) of samples (MEL_SAMPLES,).
+
+        DeviceError where the device fails or errs: one frame in 64 is computed by the host too.
+        """
+        taken, made = self._buffers[SAMPLES], self._buffers[MEL]
+        taken.host.view(np.float32)[: len(samples)] = samples  # what lies behind stays zero
+        taken.to_device()
+        _arm(made)
+        for run_list in self._mel_lists:
+            run_list.run(LIST_TIMEOUT_S)
+        _collect(made)
+        columns = np.empty((MEL_FRAMES, layout.round_up(self.dims.n_mels, TILE)), np.float32)
+        packed = made.host.view(np.float32).reshape(self._plan.buffers[MEL].shape)
+        layout.copy_c(packed, 0, columns)
+        power[:] = columns[:, : self.dims.n_mels].T
+        want = self._host_mel.measure_frames(cut_frames(samples)[::TILE])
+        loudest = want.max(axis=0)
+        allowed = MEL_TOLERANCE * want + MEL_NOISE * loudest
+        if not (np.abs(power[:, ::TILE] - want) <= allowed).all():
+            raise DeviceError("the NPU returned a spectrum that is not that of the samples")
 
     def encode(self, mel: F32) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
@@ -170,6 +211,7 @@ class NpuEncoder:
 
     def close(self) -> None:
         """Drop every reference to the device: XRT then gives the context back."""
+        self._mel_lists.clear()
         self._lists.clear()
         self._buffers.clear()
 

@@ -25,10 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli import errors
+from whisper_npu_cli.audio.mel import cut_frames
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
+from whisper_npu_cli.engines.npu.plan import MEL_FRAMES
 from whisper_npu_cli.engines.npu.shared import WindowPool
 from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, make_prefix
 from whisper_npu_cli.environment import STANDIN_VARIABLE
@@ -54,6 +56,7 @@ class RemoteNpuEncoder:
     """Encode windows in a worker process that owns the NPU."""
 
     leaves_cpu = True
+    n_mel_frames = MEL_FRAMES
 
     def __init__(
         self,
@@ -68,6 +71,7 @@ class RemoteNpuEncoder:
         model = str(checkpoint.path.absolute()) if checkpoint.path else checkpoint.name
         self._options = WorkerOptions(model, device, 0, xclbins, exact, chained=True)
         self._pool = WindowPool(checkpoint.dims)
+        self.mel_name = "npu" if device == "npu" else "simulated npu"
         try:
             self._worker = _Worker(self._options)
         except _BlockedError:
@@ -82,8 +86,22 @@ class RemoteNpuEncoder:
         start = thread_time()
         number, file, window = self._pool.lend()
         window.mel[:] = mel
+        proof = DeviceProof(**self._ask("encode", number, file)["proof"])
+        host_ms = proof.host_ms + 1000 * (thread_time() - start)
+        return replace(window.encoded, proof=replace(proof, host_ms=host_ms))
+
+    def compute_mel_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
+        number, file, window = self._pool.lend()
+        window.samples[: len(samples)] = samples
+        window.samples[len(samples) :] = 0
+        self._ask("mel", number, file)
+        return window.power[:, : len(cut_frames(samples))]
+
+    def _ask(self, work: str, number: int, file: int) -> dict[str, Any]:
+        """Have the worker, or once the one after it, do `work` in window `number`."""
         try:
-            proof = self._worker.encode(number, file)
+            return self._worker.ask(work, number, file)
         except OverlayError:
             raise
         except DeviceError as error:
@@ -91,9 +109,7 @@ class RemoteNpuEncoder:
                 raise
             self._worker.close()
             self._start_next_worker(chained=not isinstance(error, _BlockedError))
-            proof = self._worker.encode(number, file)
-        host_ms = proof.host_ms + 1000 * (thread_time() - start)
-        return replace(window.encoded, proof=replace(proof, host_ms=host_ms))
+            return self._worker.ask(work, number, file)
 
     def _start_next_worker(self, *, chained: bool) -> None:
         attempt = self._options.attempt + 1
@@ -149,15 +165,16 @@ class _Worker:
         self.clock_mhz = int(ready["clock_mhz"])
         self.known_answer_ms = float(ready["known_answer_ms"])
 
-    def encode(self, number: int, file: int) -> DeviceProof:
-        """Have window `number` encoded."""
+    def ask(self, work: str, number: int, file: int) -> dict[str, Any]:
+        """Have "encode" or "mel" done in window `number`; return the answer."""
         files = [] if number in self._known else [file]
         self._known.add(number)
         try:
-            socket.send_fds(self._channel, [json.dumps({"window": number}).encode()], files)
+            request = json.dumps({"work": work, "window": number}).encode()
+            socket.send_fds(self._channel, [request], files)
         except OSError as error:
             raise DeviceError("the NPU's worker process died", hint=HINT_GONE) from error
-        return DeviceProof(**self._receive("done", PATIENCE_S, self._window_s)["proof"])
+        return self._receive("done", PATIENCE_S, self._window_s)
 
     def _receive(self, kind: str, patience_s: float, limit_s: float) -> dict[str, Any]:
         """Wait for a message of `kind` for `limit_s` in all; every beat renews the patience."""

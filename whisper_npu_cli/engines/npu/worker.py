@@ -116,12 +116,17 @@ def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:
             return
         if not message:
             return
-        number = json.loads(message)["window"]
+        request = json.loads(message)
+        number = request["window"]
         if files:
             windows[number] = map_window(files[0], encoder.dims)
             os.close(files[0])
         window = windows[number]
-        send(channel, "done", proof=asdict(encoder.encode_into(window.mel, window.encoded)))
+        if request["work"] == "mel":
+            encoder.compute_mel_power_into(window.samples, window.power)
+            send(channel, "done")
+        else:
+            send(channel, "done", proof=asdict(encoder.encode_into(window.mel, window.encoded)))
 
 
 def _beat(channel: socket.socket) -> None:
