@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-import numpy as np
-from numpy.typing import NDArray
-
 from whisper_npu_cli.audio.mel import HostMel, MelEngine
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, import_target
 from whisper_npu_cli.engines.base import Decoder, Encoder, MelEncoder
 from whisper_npu_cli.engines.fallback import FallbackEncoder
+from whisper_npu_cli.engines.mel import EncoderMel
 from whisper_npu_cli.engines.turns import Turns
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
@@ -43,7 +41,9 @@ class Engines:
     @property
     def mel(self) -> MelEngine:
         """What computes mel power."""
-        return EncoderMel(self) if self.mel_by_encoder else HostMel(self.encoder.dims.n_mels)
+        if self.mel_by_encoder:
+            return EncoderMel(cast(MelEncoder, self.encoder), self._encoding)
+        return HostMel(self.encoder.dims.n_mels)
 
     @contextmanager
     def encoding(self) -> Iterator[Encoder]:
@@ -66,26 +66,6 @@ class Engines:
         """Release both engines."""
         self.encoder.close()
         self.decoder.close()
-
-
-class EncoderMel:
-    """Mel power by the device of an encoder, which has one caller at a time."""
-
-    def __init__(self, engines: Engines) -> None:
-        self._engines = engines
-        self._encoder = cast(MelEncoder, engines.encoder)
-        self.n_mels = self._encoder.dims.n_mels
-        self.n_frames = self._encoder.n_mel_frames
-
-    @property
-    def name(self) -> str:
-        """What the timings call it; empty once the encoder has given its device up."""
-        return self._encoder.mel_name
-
-    def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
-        with self._engines.encoding():
-            return self._encoder.compute_mel_power(samples)
 
 
 def load_engines(

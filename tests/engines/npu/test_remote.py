@@ -99,6 +99,21 @@ def test_windows_are_those_of_the_encoder_in_process(
     assert np.array_equal(states, expected.states)
 
 
+def test_mel_power_is_that_of_the_encoder_in_process(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(8).standard_normal(20_000).astype(np.float32)
+    remote = open_remote(checkpoint, monkeypatch, f"die@{FIRST + 1}")  # and is replaced
+    first = remote.compute_mel_power(samples)
+    second = remote.compute_mel_power(samples[:8_000])
+    remote.close()
+    monkeypatch.setenv(FAULTS_VARIABLE, "")
+    with TemporaryDirectory() as folder:
+        local = NpuEncoder(checkpoint, *open_standin(Path(folder), plan_encoder(DIMS).specs))
+    assert np.array_equal(first, local.compute_mel_power(samples))
+    assert np.array_equal(second, first[:, :48])
+
+
 @pytest.mark.parametrize("fault", ["die", "zeros", "freeze"])
 def test_a_worker_that_fails_once_is_replaced(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str

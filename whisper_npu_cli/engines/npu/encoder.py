@@ -57,6 +57,7 @@ class NpuEncoder:
     """Encode windows with a checkpoint's weights resident on the device."""
 
     leaves_cpu = False  # pyxrt holds the interpreter lock while the device works
+    n_mel_frames = MEL_FRAMES
 
     def __init__(
         self,
@@ -69,6 +70,7 @@ class NpuEncoder:
         self.dims = checkpoint.dims
         origin = "simulated " if runtime.predicted else ""
         self.name = f"{origin}{runtime.name} bf16"
+        self.mel_name = f"{origin}npu"
         self._plan = plan_encoder(checkpoint.dims)
         self._overlays = choose_overlays(manifest, self._plan.specs)
         self._runtime = runtime

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, ModelDims
 from whisper_npu_cli.engines.npu.layout import round_up
@@ -29,7 +30,7 @@ MEL_FRAMES = round_up(N_FRAMES, PASS)  # frames whose mel power is computed at a
 MEL_SAMPLES = (MEL_FRAMES - 1) * HOP_LENGTH + N_FFT
 # What a window takes of one Zen 3 core, measured; the audio passes twice, first for its peak
 HOST_MEL_MS = 8.2
-MEL_BESIDE_MS = 3.0
+MEL_BESIDE_MS = 3.3
 PAGE_BYTES = 4096
 HEAP_BYTES = 64 << 20  # what the driver's library locks for instruction streams (xdna-driver)
 CROSS = "cross."  # prefix of the names of cross-attention buffers
@@ -97,7 +98,7 @@ class Plan:
         specs = {step.spec for step in (*self.mel, *self.steps)}
         return tuple(sorted(specs, key=lambda spec: spec.name))
 
-    @property
+    @cached_property
     def buffers(self) -> dict[str, Argument]:
         """Every buffer by name."""
         return {

@@ -71,12 +71,12 @@ class RemoteNpuEncoder:
         model = str(checkpoint.path.absolute()) if checkpoint.path else checkpoint.name
         self._options = WorkerOptions(model, device, 0, xclbins, exact, chained=True)
         self._pool = WindowPool(checkpoint.dims)
-        self.mel_name = "npu" if device == "npu" else "simulated npu"
         try:
             self._worker = _Worker(self._options)
         except _BlockedError:
             self._start_next_worker(chained=False)
         self.name = self._worker.name
+        self.mel_name = self._worker.mel_name
         self.clock_mhz = self._worker.clock_mhz
         self.known_answer_ms = self._worker.known_answer_ms
 
@@ -162,6 +162,7 @@ class _Worker:
             self.close()
             raise
         self.name = str(ready["name"])
+        self.mel_name = str(ready["mel_name"])
         self.clock_mhz = int(ready["clock_mhz"])
         self.known_answer_ms = float(ready["known_answer_ms"])
 

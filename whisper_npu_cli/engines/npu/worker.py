@@ -72,6 +72,7 @@ def main(open_encoder: Callable[[WorkerOptions], NpuEncoder]) -> None:
             channel,
             "ready",
             name=encoder.name,
+            mel_name=encoder.mel_name,
             clock_mhz=encoder.clock_mhz,
             known_answer_ms=encoder.known_answer_ms,
         )
