@@ -48,8 +48,8 @@ LIST_TIMEOUT_S = 5.0  # the driver resets a hung context after 2 s
 ARMED_BYTES = 64  # one cache line of each result is filled with NaN before every window
 BF16_ONE = 0x3F80
 PROBE_TOLERANCE = 1e-4  # share of the sum of magnitudes; the order of fp32 sums costs about 1e-6
-# Of mel power: bf16 filters lose 2^-9, and the parts' rounding is noise 130 dB below a frame's peak
-MEL_TOLERANCE, MEL_NOISE = 0.01, 1e-7
+# Of mel power, and of a frame's loudest band: the rounding of parts is noise 130 dB below that
+MEL_TOLERANCE, MEL_NOISE = 1e-3, 1e-7
 VARIANCE_TOLERANCE = 0.05  # rounding changes the variance of a normalised row by less than 0.01
 
 
@@ -137,10 +137,10 @@ class NpuEncoder:
         for run_list in self._mel_lists:
             run_list.run(LIST_TIMEOUT_S)
         _collect(made)
-        columns = np.empty((MEL_FRAMES, layout.round_up(self.dims.n_mels, TILE)), np.float32)
-        packed = made.host.view(np.float32).reshape(self._plan.buffers[MEL].shape)
-        layout.copy_c(packed, 0, columns)
-        power[:] = columns[:, : self.dims.n_mels].T
+        n = self._plan.buffers[MEL].shape[1] // 2
+        tiles = made.host.view(np.float32).reshape(MEL_FRAMES // TILE, 2, -1)
+        packed = (tiles[:, 0] + tiles[:, 1]).reshape(MEL_FRAMES, n)  # of high and low filters
+        power[:] = layout.unpack_c(packed)[:, : self.dims.n_mels].T
         want = self._host_mel.measure_frames(cut_frames(samples)[::TILE])
         loudest = want.max(axis=0)
         allowed = MEL_TOLERANCE * want + MEL_NOISE * loudest

@@ -37,7 +37,8 @@ def pack_encoder(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDAr
     """Yield name and bytes of every buffer that stays resident, one after the other."""
     arguments = plan.buffers
     yield BASIS, _pack((make_basis(arguments[BASIS]), NO_BIAS), arguments[BASIS])
-    yield FILTERS, _pack((make_filters(plan.dims.n_mels), NO_BIAS), arguments[FILTERS])
+    filters = make_filters(plan.dims.n_mels, arguments[FILTERS].shape[1] // 2)
+    yield FILTERS, _pack((filters, NO_BIAS), arguments[FILTERS])
     positions = checkpoint.array("model.encoder.embed_positions.weight")
     yield "positions", _view_bytes(pack_c(pad(positions, *arguments["positions"].shape)))
     yield "conv1.weights", _pack_conv1(checkpoint, arguments["conv1.weights"])
@@ -66,11 +67,15 @@ def make_basis(argument: Argument) -> F32:
     return np.concatenate([high, high, low, low], axis=1).reshape(-1, 2 * n_bins)
 
 
-def make_filters(n_mels: int) -> F32:
-    """Return the filters as weights (k, n_mels) of 32 high and 32 low parts of power in turn."""
+def make_filters(n_mels: int, n: int) -> F32:
+    """Return the filters as weights (k, 2 * n) of 32 high and 32 low parts of power in turn.
+
+    Column j has the high parts of filter j, column n + j the low ones.
+    """
     filters = mel_filters(n_mels).T
-    rows = pad(filters, round_up(len(filters), HALF), n_mels).reshape(-1, HALF, n_mels)
-    return np.concatenate([rows, rows], axis=1).reshape(-1, n_mels)
+    padded = pad(filters, round_up(len(filters), HALF), n)
+    rows = np.hstack([from_bf16(part) for part in split_bf16(padded)]).reshape(-1, HALF, 2 * n)
+    return np.concatenate([rows, rows], axis=1).reshape(-1, 2 * n)
 
 
 def _pack_conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:
