@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -63,6 +63,9 @@ class Model:
 
     def encode(self, mel: NDArray[np.float32], _seek: int) -> NDArray[np.float32]:
         return mel[0].copy()
+
+    def encode_each(self, windows: Sequence[tuple[Any, int]]) -> Generator[Any, None, None]:
+        yield from (self.encode(*window) for window in windows)
 
     def add_words(self, _: object, segments: list[Segment], *__: object) -> list[Segment]:
         return segments

@@ -10,7 +10,7 @@ several rows may share a window (beams, samples).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -83,6 +83,25 @@ class MelEncoder(Encoder, Protocol):
     def compute_mel_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
         ...
+
+
+@runtime_checkable
+class DeviceEncoder(MelEncoder, Protocol):
+    """An encoder on a device of its own, which the next windows reach while it computes."""
+
+    def encode_each(self, mels: Sequence[NDArray[np.float32]]) -> Iterator[EncodedWindow]:
+        """Yield what `encode` makes of each of `mels`, with several in flight."""
+        ...
+
+
+def encode_each(
+    encoder: Encoder, mels: Sequence[NDArray[np.float32]]
+) -> Generator[EncodedWindow, None, None]:
+    """Yield each of `mels` encoded, several in flight where the encoder has a device of its own."""
+    if isinstance(encoder, DeviceEncoder):
+        yield from encoder.encode_each(mels)
+    else:
+        yield from map(encoder.encode, mels)
 
 
 def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:

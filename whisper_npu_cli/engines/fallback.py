@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import HostMel
-from whisper_npu_cli.engines.base import EncodedWindow, Encoder, MelEncoder
+from whisper_npu_cli.engines.base import DeviceEncoder, EncodedWindow, Encoder
 from whisper_npu_cli.errors import DeviceError
 
 
@@ -17,7 +17,7 @@ class FallbackEncoder:
 
     def __init__(
         self,
-        first: MelEncoder,
+        first: DeviceEncoder,
         second: Callable[[], Encoder],
         on_failure: Callable[[DeviceError], None],
     ) -> None:
@@ -45,6 +45,18 @@ class FallbackEncoder:
         except DeviceError as error:
             self._replace_first(error)
             return self._encoder.encode(mel)
+
+    def encode_each(self, mels: Sequence[NDArray[np.float32]]) -> Iterator[EncodedWindow]:
+        """Yield what `encode` makes of each of `mels`, with several in flight."""
+        n_encoded = 0
+        if self._second is not None:
+            try:
+                for window in self._first.encode_each(mels):
+                    yield window
+                    n_encoded += 1
+            except DeviceError as error:
+                self._replace_first(error)
+        yield from map(self._encoder.encode, mels[n_encoded:])
 
     @property
     def mel_name(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from whisper_npu_cli.audio.mel import HostMel, MelEngine
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, import_target
-from whisper_npu_cli.engines.base import Decoder, Encoder, MelEncoder
+from whisper_npu_cli.engines.base import Decoder, DeviceEncoder, Encoder
 from whisper_npu_cli.engines.fallback import FallbackEncoder
 from whisper_npu_cli.engines.mel import EncoderMel
 from whisper_npu_cli.engines.turns import Turns
@@ -35,14 +35,14 @@ class Engines:
     reason: str  # why `auto` chose this device, for stderr and the JSON
     n_threads: int
     incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
-    mel_by_encoder: bool = False  # which is a MelEncoder then
+    mel_by_encoder: bool = False  # which is a DeviceEncoder then
     _encoding: Turns = field(default_factory=Turns)
 
     @property
     def mel(self) -> MelEngine:
         """What computes mel power."""
         if self.mel_by_encoder:
-            return EncoderMel(cast(MelEncoder, self.encoder), self._encoding)
+            return EncoderMel(cast(DeviceEncoder, self.encoder), self._encoding)
         return HostMel(self.encoder.dims.n_mels)
 
     @contextmanager
@@ -85,7 +85,7 @@ def load_engines(
             device, reason = options.device, "asked for"
             encoder = load_encoder(checkpoint, options)
         decoder = _decoder_beside(encoder, checkpoint, options.for_device(device), compilation)
-    by_encoder = isinstance(encoder, MelEncoder) and options.mel == "npu"
+    by_encoder = isinstance(encoder, DeviceEncoder) and options.mel == "npu"
     n_threads = options.thread_count
     return Engines(encoder, decoder, device, reason, n_threads, incidents, by_encoder)
 
@@ -129,7 +129,7 @@ def _load_first_that_works(
         return load_encoder(checkpoint, cpu), cpu.device, str(error)
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
-    assert isinstance(encoder, MelEncoder)
+    assert isinstance(encoder, DeviceEncoder)
     lasting = FallbackEncoder(encoder, lambda: load_encoder(checkpoint, cpu), on_failure)
     return lasting, npu.device, reason
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -89,7 +90,15 @@ def transcribe_batched(
     groups = [windows[a:b] for a, b in zip(starts, ends, strict=True) if windows]
 
     def prepare(group: Sequence[Window]) -> list[_Job]:
-        return [_prepare(source, stages, window) for window in group]
+        mels = [_read_mel(source, stages, window) for window in group]
+        starts = [window.start for window in group]
+        jobs = []
+        with closing(stages.encode_each(list(zip(mels, starts, strict=True)))) as encoded:
+            for window, mel, kept in zip(group, mels, encoded, strict=True):
+                if stages.is_stopped:
+                    raise Stopped
+                jobs.append(_Job(window, mel, kept))
+        return jobs
 
     is_first = True
     for batch in _prepare_ahead(prepare, groups) if stages.encodes_ahead else map(prepare, groups):
@@ -113,11 +122,10 @@ def _prepare_ahead(
             yield last.result()
 
 
-def _prepare(source: MelSource, stages: Stages, window: Window) -> _Job:
+def _read_mel(source: MelSource, stages: Stages, window: Window) -> NDArray[np.float32]:
     if stages.is_stopped:
         raise Stopped
-    mel = source.window(window.start, window.end)
-    return _Job(window, mel, stages.encode(mel, window.start))
+    return source.window(window.start, window.end)
 
 
 def _decode(

@@ -17,6 +17,7 @@ from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint, random_dims
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.engines.base import EncodedWindow
 from whisper_npu_cli.engines.mel import EncoderMel
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.manifest import Manifest
@@ -54,6 +55,31 @@ def test_spoilt_results_are_noticed(encoder: NpuEncoder, step: str, kind: str) -
     machine.faults = (Fault(kind, machine.n_commands + names.index(step)),)
     with pytest.raises(DeviceError, match=r"the NPU re(turned|ported)"):
         encoder.encode(MEL)
+    machine.faults = ()
+    encoder.encode(MEL)
+
+
+def test_windows_in_flight_are_those_encoded_alone(encoder: NpuEncoder) -> None:
+    mels = [MEL, -MEL, MEL[:, ::-1]]
+    windows = [EncodedWindow.empty(SHALLOW) for _ in mels]
+    proofs = list(encoder.encode_into(zip(mels, windows, strict=True)))
+    assert len(proofs) == len(mels)
+    for mel, window in zip(mels, windows, strict=True):
+        alone = encoder.encode(mel)
+        for field in ("states", "cross_keys", "cross_values"):
+            assert np.array_equal(getattr(window, field), getattr(alone, field))
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_result_spoilt_in_flight_is_noticed(encoder: NpuEncoder, window: int) -> None:
+    machine, n_steps = chip.get_current(), len(plan_encoder(SHALLOW).steps)
+    machine.faults = (Fault("garbage", machine.n_commands + (window + 1) * n_steps - 1),)
+    windows = [EncodedWindow.empty(SHALLOW) for _ in range(3)]
+    proofs = encoder.encode_into(zip([MEL] * 3, windows, strict=True))
+    for _ in range(window):
+        next(proofs)
+    with pytest.raises(DeviceError, match="the NPU returned"):
+        next(proofs)
     machine.faults = ()
     encoder.encode(MEL)
 

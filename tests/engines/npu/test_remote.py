@@ -114,6 +114,32 @@ def test_mel_power_is_that_of_the_encoder_in_process(
     assert np.array_equal(second, first[:, :48])
 
 
+@pytest.mark.parametrize("fault", ["", "die"])
+def test_windows_in_flight_come_in_order_whatever_dies(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    third = FIRST + 2 * len(plan_encoder(DIMS).steps) + 3
+    remote = open_remote(checkpoint, monkeypatch, f"{fault}@{third}" if fault else "")
+    mels = [MEL, -MEL, MEL, -MEL, MEL]
+    windows = list(remote.encode_each(mels))
+    assert np.array_equal(windows[0].cross_keys, windows[4].cross_keys)
+    assert np.array_equal(windows[1].cross_keys, windows[3].cross_keys)
+    assert not np.array_equal(windows[0].cross_keys, windows[1].cross_keys)
+    remote.close()
+
+
+def test_windows_that_nobody_waits_for_leave_the_worker_usable(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = open_remote(checkpoint, monkeypatch)
+    windows = remote.encode_each([-MEL] * 4)
+    first = next(windows)
+    windows.close()
+    assert np.array_equal(remote.encode(-MEL).states, first.states)
+    assert not np.array_equal(remote.encode(MEL).states, first.states)
+    remote.close()
+
+
 @pytest.mark.parametrize("fault", ["die", "zeros", "freeze"])
 def test_a_worker_that_fails_once_is_replaced(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str
