@@ -47,7 +47,7 @@ DEVICES = [
     Device(
         "npu",
         "AMD's XDNA1 array",
-        _DECODER | {"xclbins"},
+        _DECODER | {"mel", "xclbins"},
         encoder=f"{_NPU}.remote:load_npu",
         checks=f"{_NPU}.checks:npu_checks",
     ),
@@ -65,7 +65,7 @@ DEVICES = [
     Device(
         "sim",
         "the NPU's engine on a simulated chip",
-        _DECODER | {"exact"},
+        _DECODER | {"mel", "exact"},
         encoder=f"{_NPU}.remote:load_standin",
     ),
     Device(

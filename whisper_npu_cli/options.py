@@ -360,6 +360,7 @@ class EngineOptions(Options):
         bounds=Bounds(1),
         flags=("--threads",),
     )
+    mel: Literal["npu", "cpu"] = _engine("npu", "What computes the log-mel where the NPU encodes")
     xclbins: Path | None = _engine(None, "Folder of the NPU overlay")
     exact: bool = _engine(
         False, "With --device sim: run the overlay's own designs and kernels (checkout, g++)"

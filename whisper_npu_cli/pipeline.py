@@ -131,7 +131,7 @@ class Transcription:
         self._source = source
         self._options = options
         self._stages = Stages(transcriber.engines, transcriber.tokenizer, options, self.stopwatch)
-        self._ears = Ears(transcriber.dims.n_mels, options.vad, self.stopwatch)
+        self._ears = Ears(transcriber.engines.mel, options.vad, self.stopwatch)
         self._audio: Recorded | Arriving | None = None
         self._earlier = progress
         self._segments = list(progress.segments)

@@ -77,8 +77,8 @@ class Measured:
     tokens: int = 0
 
     def add_engine(self, name: str) -> None:
-        """Note that the engine `name` computed a call."""
-        if name not in self.engines:
+        """Note that the engine `name` computed a call; an empty one is the host."""
+        if name and name not in self.engines:
             self.engines.append(name)
 
 
@@ -111,8 +111,7 @@ class Stopwatch:
         if stage not in STAGES:
             raise ValueError(f"unknown stage {stage!r}")
         measured = self._stages.setdefault(stage, Measured())
-        if engine:
-            measured.add_engine(engine)
+        measured.add_engine(engine)
         self._change(+1)
         self._running.stages.append(measured)
         try:

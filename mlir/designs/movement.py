@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 from aie.helpers.taplib import TensorAccessPattern
 
-from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
+from whisper_npu_cli.dims import HOP_LENGTH
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, PASS, TILE, StreamSpec
 
 ROWS = 4  # rows of cores
 WORDS = TILE * TILE // 2  # 4-byte words of a bf16 tile, or of half an fp32 tile: 8 KB
@@ -42,6 +43,9 @@ class Movement:
                 self.make_line("x", first, counted),
                 self.make_line("x", first, 2 * self.across),
             ]
+        if spec.op == "spectrum":  # overlapping frames, cut into stretches that fill an element
+            sizes, strides = [1, spec.k // HALF, TILE, HALF], [0, HALF, HOP_LENGTH, 1]
+            return [self.make_tap("samples", at * TILE * HOP_LENGTH // WORDS, sizes, strides)]
         steps = spec.k // spec.parts // TILE
         rows = spec.m // TILE * steps * WORDS  # words of a part
         sizes = [1, spec.parts, steps * WORDS // RUN, RUN]
@@ -63,7 +67,7 @@ class Movement:
             return self.make_line("kv", at * pairs, pairs)
         if self.spec.op == "layernorm":
             return self.make_line("x", 0, 1)
-        steps = self.spec.k // TILE + 1
+        steps = self.sizes["weights"] // WORDS // self.across
         return self.make_line("weights", at * steps, steps)
 
     def collect_c(self, i: int, j: int, column: int) -> Tap:

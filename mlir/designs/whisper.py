@@ -1,4 +1,4 @@
-"""The one overlay of Whisper's encoder: gemm, attention and layernorm on 4 columns x 4 rows.
+"""The one overlay of Whisper's encoder: gemm, attention, layernorm, spectrum on 4 x 4 cores.
 
 The array is the same for every operation; only the sequence, which moves data between device
 memory and the array and sets the run-time parameters, differs. `spec.py` defines the
@@ -26,7 +26,7 @@ from aie.iron.device import NPU1, Tile
 from mlir.designs import sequence as sequences
 from mlir.designs.movement import ROWS, WORDS, Movement
 from mlir.designs.sequence import End
-from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, PASS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, PASS, TILE, StreamSpec
 
 # ---------------------------------------------------------------------------------- shapes
 
@@ -49,7 +49,7 @@ ACCUMULATOR = words(2 * WORDS, np.float32)
 # branches IRON miscompiles where both use one fifo.
 (
     TILES,  # gemm: output tiles of a core
-    STEPS,  # steps of 64 in K
+    STEPS,  # steps of 64 in K; spectrum: of 32 samples in a frame
     GELU,  # 0 or 1
     RESIDUAL,  # 0 or 1
     OPERAND,  # 1: store bf16, in order ORDER
@@ -62,8 +62,9 @@ ACCUMULATOR = words(2 * WORDS, np.float32)
     OTHERS,  # tiles that count in a row but the first
     GROUPS,  # groups of four tiles in a row
     INVERSE,  # bits of fp32 1 / valid columns
+    SPECTRA,  # spectrum: output tiles of a core
     N_PARAMETERS,
-) = range(15)
+) = range(16)
 
 # ----------------------------------------------------------------------------------- fifos
 
@@ -121,6 +122,8 @@ KERNELS = {
     "add_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, np.int32]),
     "finish_rows": ("layernorm.o", [ACCUMULATOR, np.int32]),
     "normalise_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, ELEMENT, np.int32]),
+    "split_tile": ("spectrum.o", [ELEMENT, ELEMENT]),
+    "store_power": ("spectrum.o", [ACCUMULATOR, ELEMENT]),
 }
 
 
@@ -134,6 +137,7 @@ OPERATIONS = {
         *("multiply_tile", "finish_attention"),
     ),
     "layernorm": ("start_rows", "add_rows", "finish_rows", "normalise_rows"),
+    "spectrum": ("start_tile", "split_tile", "multiply_tile", "store_power"),
 }
 
 
@@ -163,6 +167,9 @@ class Core:
         if "layernorm" in self.operations:
             for _ in range_(rtp[STRIPES]):
                 self.layernorm(a, b, c, acc, rtp)
+        if "spectrum" in self.operations:
+            for _ in range_(rtp[SPECTRA]):
+                self.spectrum(a, b, c, acc, rtp)
 
     def gemm(self, a, b, c, acc, rtp):
         """Compute one output tile: bias, K, epilogue."""
@@ -240,13 +247,31 @@ class Core:
                     a.release(1)
             c.release(1)
 
+    def spectrum(self, a, b, c, acc, rtp):
+        """Compute the power of 64 frames at 32 frequencies.
+
+        The output element holds the samples' parts until the power overwrites them; they are
+        multiplied by the basis' high parts, then by its low ones.
+        """
+        self.start_tile(b.acquire(1), acc)
+        b.release(1)
+        parts = c.acquire(1)
+        for _ in range_(rtp[STEPS]):
+            self.split_tile(a.acquire(1), parts)
+            a.release(1)
+            for _ in range(2):
+                self.multiply_tile(parts, b.acquire(1), acc)
+                b.release(1)
+        self.store_power(acc, parts)
+        c.release(1)
+
 
 # ----------------------------------------------------------------- run-time parameters of a stream
 
 
 def choose_parameters(spec: StreamSpec) -> dict[int, int]:
     """Return the run-time parameters that matter; the counts of the other operations are 0."""
-    none = {TILES: 0, QUERIES: 0, STRIPES: 0}
+    none = {TILES: 0, QUERIES: 0, STRIPES: 0, SPECTRA: 0}
     blocks = (spec.m // PASS) * (spec.n // PASS)
     if spec.op == "attention":
         last = spec.valid - (spec.k - TILE)
@@ -259,6 +284,8 @@ def choose_parameters(spec: StreamSpec) -> dict[int, int]:
             GROUPS: spec.n // PASS,
             INVERSE: int(inverse),
         }
+    if spec.op == "spectrum":
+        return none | {SPECTRA: blocks, STEPS: spec.k // HALF}
     epilogue = EPILOGUES[spec.epilogue]
     return none | {
         TILES: blocks,

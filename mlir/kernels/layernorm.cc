@@ -39,11 +39,8 @@ void add_rows(const float* x, float* sums, int32_t half) {
         Accumulator squares(aie::load_v<BLOCK>(row + SQUARES));
         for (unsigned j = 0; j < STRIPS; ++j) {
             const Block centred = aie::sub(aie::load_v<BLOCK>(x + i * STRIP + j * BLOCK), first);
-            const Split split(centred);
             sum = aie::add(sum, centred);
-            squares = aie::mac(squares, split.high, split.high);
-            squares = aie::mac(squares, split.high, split.low);
-            squares = aie::mac(squares, split.high, split.low);
+            squares = add_square(squares, Split(centred));
         }
         aie::store_v(row + SUMS, sum);
         aie::store_v(row + SQUARES, squares.to_vector<float>());

@@ -43,6 +43,12 @@ INLINE Block multiply(const Split& a, const Split& b) {
     return aie::mac(sum, a.low, b.high).to_vector<float>();
 }
 
+// sum + x * x
+INLINE Accumulator add_square(const Accumulator& sum, const Split& x) {
+    const Accumulator cross = aie::mac(aie::mac(sum, x.high, x.high), x.high, x.low);
+    return aie::mac(cross, x.high, x.low);
+}
+
 INLINE Block multiply_add(float c, const Half& a, const Half& b) {
     return aie::mac(Accumulator(splat(c)), a, b).to_vector<float>();
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,10 +21,11 @@ from mlir.simulate import report
 from mlir.simulate.operators import make_operators
 from mlir.simulate.run import load_design, run_stream
 from whisper_npu_cli.audio.encoded import FileSource
-from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_dims
 from whisper_npu_cli.dims import N_SAMPLES
+from whisper_npu_cli.engines.mel import EncoderMel
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.standin.open import open_standin
@@ -39,13 +41,16 @@ def predict(size: str) -> None:
         for spec in plan.specs
     }
     print(report.describe_memory(load_design().make_program(plan.specs[0])))
+    print("mel power of 30.7 s, computed twice: first for the recording's peak")
+    print(report.format_table([(step.spec, memory[step.spec]) for step in plan.mel]))
+    print("encoder")
     print(report.format_table([(step.spec, memory[step.spec]) for step in plan.steps]))
 
 
 def encode(path: str, model: str) -> None:
     """Encode a recording on the array and by the reference engine; print how they differ."""
     checkpoint = open_checkpoint(model, offline=True)
-    mel = log_mel(_read_window(path), checkpoint.dims.n_mels)
+    samples = _read_window(path)
     rows: list[report.Row] = []
     with TemporaryDirectory() as folder:
         standin = open_standin(
@@ -56,12 +61,15 @@ def encode(path: str, model: str) -> None:
         encoder = NpuEncoder(checkpoint, *standin)
         rows.clear()  # drops those of the known-answer tests
         started = time.perf_counter()
+        mel = log_mel(samples, EncoderMel(encoder, nullcontext()))
         found = encoder.encode(mel)
         seconds = time.perf_counter() - started
-    wanted = ReferenceEncoder(checkpoint).encode(mel)
+    host_mel = log_mel(samples, HostMel(checkpoint.dims.n_mels))
+    wanted = ReferenceEncoder(checkpoint).encode(host_mel)
     print(report.describe_memory(load_design().make_program(rows[0][0])))
     print(report.format_table(rows))
     print(f"simulated in {seconds:.1f} s")
+    print(f"log-mel: at most {np.abs(mel - host_mel).max():.1e} from the host's")
     for name in ("states", "cross_keys", "cross_values"):
         print(f"cosine to the reference, {name}: {_compare(found, wanted, name):.6f}")
 

@@ -38,7 +38,7 @@ def format_table(rows: Iterable[Row]) -> str:
     moved = sum(prediction.host_bytes for _, prediction in rows)
     clock = f"predicted at {CLOCK_MHZ / 1000} GHz"
     lines.append(f"{clock}: {total:.1f} ms, {moved / 1e6:.0f} MB a window")
-    for op in ("gemm", "attention", "layernorm"):
+    for op in ("spectrum", "gemm", "attention", "layernorm"):
         part = sum(prediction.ms for spec, prediction in rows if spec.op == op)
         lines.append(f"  {op:10} {part:6.1f} ms predicted")
     return "\n".join([*lines, format_links(rows)])

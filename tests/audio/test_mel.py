@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tests.support.inputs import read_samples
 from tests.support.places import GOLDEN
-from whisper_npu_cli.audio.mel import MelStream, log_mel, mel_filters, scan
+from whisper_npu_cli.audio.mel import HostMel, MelStream, log_mel, mel_filters, scan
 from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, N_SAMPLES, SAMPLE_RATE
 
 
@@ -49,12 +49,14 @@ def test_mel_is_openai_whispers(speech: NDArray[np.float32], n_mels: int) -> Non
     with np.load(GOLDEN / "mel.npz") as golden:
         frames, expected = golden[f"frames_{n_mels}"], golden[f"mel_{n_mels}"]
     # 1e-4 is the promise; both differ from float64 by 3e-5, in bins 80 dB below their frame
-    np.testing.assert_allclose(log_mel(speech, n_mels)[:, frames], expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(
+        log_mel(speech, HostMel(n_mels))[:, frames], expected, rtol=0, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 159, 160, 199, 200, 201, 399, 400, 1000, 16_000, 160_001])
 def test_any_length_follows_the_definition(n: int) -> None:
-    mel = log_mel(noise(n), 80)
+    mel = log_mel(noise(n), HostMel(80))
     assert mel.shape == (80, n // HOP_LENGTH)
     assert mel.dtype == np.float32
     if n:
@@ -63,17 +65,19 @@ def test_any_length_follows_the_definition(n: int) -> None:
 
 
 def test_silence_is_the_floor() -> None:
-    stats = scan([np.zeros(16_000, np.float32)], 80)
+    stats = scan([np.zeros(16_000, np.float32)], HostMel(80))
     assert stats.peak == pytest.approx(-10.0)
-    assert np.unique(log_mel(np.zeros(16_000, np.float32), 80)).tolist() == [-1.5]
+    assert np.unique(log_mel(np.zeros(16_000, np.float32), HostMel(80))).tolist() == [-1.5]
 
 
 def test_a_click_at_the_very_end_counts_for_the_peak() -> None:
     samples = noise(16_079)
     samples[-1] = 1.0  # beyond the last content frame's window
     peak = textbook_log_mel(samples, 80).max() * 4 - 4
-    assert scan([samples], 80).peak >= peak
-    np.testing.assert_allclose(log_mel(samples, 80), textbook_log_mel(samples, 80), atol=1e-5)
+    assert scan([samples], HostMel(80)).peak >= peak
+    np.testing.assert_allclose(
+        log_mel(samples, HostMel(80)), textbook_log_mel(samples, 80), atol=1e-5
+    )
 
 
 @settings(max_examples=10, deadline=None)
@@ -81,19 +85,19 @@ def test_a_click_at_the_very_end_counts_for_the_peak() -> None:
 def test_result_is_independent_of_the_blocks(cuts: list[int], seed: int) -> None:
     samples = noise(400_000, seed)
     blocks = np.split(samples, sorted(cuts))
-    stats = scan(blocks, 80)
-    assert stats == scan([samples], 80)
+    stats = scan(blocks, HostMel(80))
+    assert stats == scan([samples], HostMel(80))
     assert stats.n_samples == 400_000
-    window = MelStream(blocks, stats).window(0, N_FRAMES)
-    np.testing.assert_array_equal(window[:, :2500], log_mel(samples, 80))
+    window = MelStream(blocks, stats, HostMel(80)).window(0, N_FRAMES)
+    np.testing.assert_array_equal(window[:, :2500], log_mel(samples, HostMel(80)))
 
 
 @settings(max_examples=10, deadline=None)
 @given(steps=st.lists(st.integers(0, 4_000), min_size=1, max_size=6))
 def test_windows_are_slices_of_the_whole_and_zero_beyond(steps: list[int]) -> None:
     samples = noise(1_300_000)
-    whole = log_mel(samples, 80)
-    stream = MelStream([samples], scan([samples], 80))
+    whole = log_mel(samples, HostMel(80))
+    stream = MelStream([samples], scan([samples], HostMel(80)), HostMel(80))
     assert stream.stats.n_frames == whole.shape[1] == 8125
     for seek in np.cumsum(steps).tolist():
         expected = whole[:, seek : seek + N_FRAMES]
@@ -105,15 +109,15 @@ def test_windows_are_slices_of_the_whole_and_zero_beyond(steps: list[int]) -> No
 
 def test_a_window_is_zero_from_its_end_on() -> None:
     samples = noise(480_000)
-    stream = MelStream([samples], scan([samples], 80))
+    stream = MelStream([samples], scan([samples], HostMel(80)), HostMel(80))
     window = stream.window(100, 250)
-    np.testing.assert_array_equal(window[:, :150], log_mel(samples, 80)[:, 100:250])
+    np.testing.assert_array_equal(window[:, :150], log_mel(samples, HostMel(80))[:, 100:250])
     assert not window[:, 150:].any()
 
 
 def test_window_cannot_go_back() -> None:
     samples = noise(32_000)
-    stream = MelStream([samples], scan([samples], 80))
+    stream = MelStream([samples], scan([samples], HostMel(80)), HostMel(80))
     stream.window(100, 200)
     with pytest.raises(ValueError, match="frame 99 after one at 100"):
         stream.window(99, 200)
@@ -121,14 +125,14 @@ def test_window_cannot_go_back() -> None:
 
 def test_fewer_samples_than_were_scanned_is_an_error() -> None:
     samples = noise(480_000)
-    stream = MelStream([samples[:200_000]], scan([samples], 80))
+    stream = MelStream([samples[:200_000]], scan([samples], HostMel(80)), HostMel(80))
     with pytest.raises(ValueError, match="samples ended"):
         stream.window(0, N_FRAMES)
 
 
 def test_window_does_not_share_memory_with_the_next() -> None:
     samples = noise(480_000)
-    stream = MelStream([samples], scan([samples], 80))
+    stream = MelStream([samples], scan([samples], HostMel(80)), HostMel(80))
     first = stream.window(0, N_FRAMES)
     kept = first.copy()
     stream.window(0, N_FRAMES)[:] = 0
@@ -145,8 +149,8 @@ def test_memory_does_not_grow_with_length() -> None:
 
     mel_filters(80)
     tracemalloc.start()
-    stats = scan(long(), 80)
-    stream = MelStream(long(), stats)
+    stats = scan(long(), HostMel(80))
+    stream = MelStream(long(), stats, HostMel(80))
     for seek in range(0, stats.n_frames, N_FRAMES):
         stream.window(seek, seek + N_FRAMES)
     _, peak = tracemalloc.get_traced_memory()

@@ -23,9 +23,12 @@ ARGUMENTS = ("transcribe", *NUMBERS, "--model", "demo", "--json")
 
 
 def find_second_window() -> int:
-    """Return a command in the second window; the known answers and a window come before it."""
+    """Return a command in the second window; known answers, a window and the mel of two come first.
+
+    The mel of a recording is computed twice.
+    """
     plan = plan_encoder(open_checkpoint("demo", offline=True).dims)
-    return len(plan.specs) + LIST_LENGTH + len(plan.steps) + 5
+    return len(plan.specs) + LIST_LENGTH + 4 * len(plan.mel) + len(plan.steps) + 5
 
 
 def find_leftovers() -> set[str]:
@@ -62,6 +65,32 @@ def test_sim_gives_the_digits_and_a_proof_for_each_window(cli: Cli) -> None:
             assert proof["n_commands"] > proof["n_submissions"] > 0
     assert "predicted, not measured" in result.stderr
     assert find_leftovers() == before
+
+
+@pytest.mark.parametrize(("mel", "engine"), [("npu", "simulated npu"), ("cpu", "")])
+def test_the_timings_say_what_computed_the_mel(cli: Cli, mel: str, engine: str) -> None:
+    result = cli(*ARGUMENTS[:2], *ARGUMENTS[-3:], "--device", "sim", "--mel", mel)
+    (row,) = result.document["results"]
+    (timed,) = (stage["engine"] for stage in row["timings"] if stage["stage"] == "mel")
+    assert timed == engine
+    assert row["text"].strip() == digits_of(NUMBERS[0])
+
+
+def test_auto_goes_on_where_the_mel_fails(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device dies in the mel of the second recording."""
+    monkeypatch.setenv(STANDIN_VARIABLE, "1")
+    plan = plan_encoder(open_checkpoint("demo", offline=True).dims)
+    command = len(plan.specs) + LIST_LENGTH + 2 * len(plan.mel) + len(plan.steps)
+    monkeypatch.setenv(FAULTS_VARIABLE, f"die@{command}+")
+    result = cli(*ARGUMENTS, "--device", "auto")
+    assert result.status == 0
+    rows = result.document["results"]
+    assert [row["text"].strip() for row in rows] == [digits_of(path) for path in NUMBERS]
+    stages = ({stage["stage"]: stage["engine"] for stage in row["timings"]} for row in rows)
+    first, second = ((engines["mel"], engines["encode"]) for engines in stages)
+    assert first == ("simulated npu", "simulated RyzenAI-npu1 bf16")
+    assert second[0] == ""
+    assert second[1].startswith("openvino")
 
 
 # Every fault but the harmless one, and words of the error of `--device npu`.

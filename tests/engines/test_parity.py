@@ -115,7 +115,7 @@ def test_engine_refuses_another_shape(
 
 def test_engine_names_its_precision(engine: tuple[Encoder, str]) -> None:
     encoder, precision = engine
-    assert encoder.name.endswith(precision)
+    assert precision in encoder.name  # "int8+bf16" where attention is not of int8
     assert encoder.dims == TINY_DIMS
 
 

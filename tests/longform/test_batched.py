@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any, cast
@@ -69,6 +69,9 @@ class Model:
 
     def encode(self, mel: NDArray[np.float32], _seek: int) -> NDArray[np.float32]:
         return mel[0].copy()
+
+    def encode_each(self, windows: Sequence[tuple[Any, int]]) -> Generator[Any, None, None]:
+        yield from (self.encode(*window) for window in windows)
 
     def add_words(self, _: object, segments: list[Segment], *__: object) -> list[Segment]:
         return segments

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.support.digits import compose_recording
+from whisper_npu_cli.audio.mel import HostMel
 from whisper_npu_cli.audio.sources import SamplesSource
 from whisper_npu_cli.dims import HOP_LENGTH, N_FRAMES, SAMPLE_RATE
 from whisper_npu_cli.longform.hearing import Arriving, Ears, Recorded
@@ -27,7 +28,7 @@ LAG = 2 * N_FRAMES  # frames after which a window is decided: its own, and those
 
 
 def ears() -> Ears:
-    return Ears(80, VadOptions(), Stopwatch())
+    return Ears(HostMel(80), VadOptions(), Stopwatch())
 
 
 @cache

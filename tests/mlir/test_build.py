@@ -23,9 +23,10 @@ ROW: dict[str, Any] = {
     "device": "npu1",
     "columns": 4,
     "models": ["tiny"],
-    "operations": ["gemm", "attention", "layernorm"],
+    "operations": ["gemm", "attention", "layernorm", "spectrum"],
 }
-SPLIT = {**ROW, "splits": [["gemm attention layernorm"], ["gemm layernorm", "attention"]]}
+ALL, ROWS = "gemm attention layernorm spectrum", "gemm layernorm spectrum"
+SPLIT = {**ROW, "splits": [[ALL], [ROWS, "attention"]]}
 HELP = """OVERVIEW: stand-in
 OPTIONS:
   --aie-generate-npu-insts  - Generate instructions
@@ -197,12 +198,12 @@ def test_what_no_core_holds_is_built_as_two_overlays(
     tools.set_overflow(OVERFLOWS[0])
 
     def print_mlir(spec: StreamSpec, row: dict[str, Any]) -> str:
-        return f"// {'LONG' if len(row['operations']) == 3 else spec.name}\n"
+        return f"// {'LONG' if len(row['operations']) == 4 else spec.name}\n"
 
     monkeypatch.setattr(build, "print_mlir", print_mlir)
     done = build.build_first_that_fits(tools.found, "whisper", SPLIT, target)
     assert done.splitlines() == [
-        "whisper-gemm-layernorm: built, 10 streams",
+        "whisper-gemm-layernorm-spectrum: built, 12 streams",
         "whisper-attention: built, 1 streams",
     ]
     manifest = load_manifest(target / "manifest.json")
@@ -210,8 +211,9 @@ def test_what_no_core_holds_is_built_as_two_overlays(
     chosen = choose_overlays(manifest, tuple(build.plan_streams(ROW)))
     names = {spec.op: overlay.name for spec, overlay in chosen.items()}
     assert names == {
-        "gemm": "whisper-gemm-layernorm",
-        "layernorm": "whisper-gemm-layernorm",
+        "gemm": "whisper-gemm-layernorm-spectrum",
+        "layernorm": "whisper-gemm-layernorm-spectrum",
+        "spectrum": "whisper-gemm-layernorm-spectrum",
         "attention": "whisper-attention",
     }
 

@@ -19,7 +19,7 @@ from mlir.simulate.runtime import Transfer
 from tests.support.callback_sequence import run_on_noise
 from tests.support.places import ROOT
 from whisper_npu_cli.engines.npu import layout, numerics
-from whisper_npu_cli.engines.npu.spec import EPILOGUES, StreamSpec
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, SPLITS, StreamSpec
 
 M, K, N = 256, 128, 512
 
@@ -106,6 +106,25 @@ def test_layernorm(valid: int) -> None:
     assert np.array_equal(unpack_a(out), numerics.layernorm(x, valid))
 
 
+def spectrum_buffers(spec: StreamSpec) -> tuple[list[Any], np.ndarray]:
+    """Return the buffers of a spectrum, and what it must give."""
+    samples = np.random.default_rng(50).standard_normal(spec.arguments[0].shape).astype(np.float32)
+    weights = operand(51, SPLITS * spec.k, spec.n)
+    bias = np.random.default_rng(52).standard_normal(spec.n).astype(np.float32)
+    packed = layout.pack_weights(layout.to_bf16(weights), bias)
+    return [samples, packed, output(spec)], numerics.spectrum(samples, weights, bias, spec.m)
+
+
+def test_spectrum_of_overlapping_frames() -> None:
+    spec = StreamSpec("spectrum", 2 * M, 416, N)
+    buffers, wanted = spectrum_buffers(spec)
+    prediction = run_stream(spec, buffers)
+    assert np.array_equal(unpack_a(buffers[-1]), wanted)
+    passes, frames = N // 256, 2 * M * 416 * 4
+    wanted_bytes = passes * frames + buffers[1].nbytes * 2 + buffers[2].nbytes
+    assert prediction.host_bytes == wanted_bytes
+
+
 @pytest.mark.parametrize("operations", [("gemm", "layernorm"), ("gemm",)])
 def test_cores_with_some_of_the_operations(operations: tuple[str, ...]) -> None:
     spec = StreamSpec("gemm", M, K, 256, "gelu")
@@ -124,6 +143,7 @@ def test_cores_with_some_of_the_operations(operations: tuple[str, ...]) -> None:
         StreamSpec("gemm", 2 * M, K, 256, "residual"),
         StreamSpec("attention", M, M, 256, valid=220),
         StreamSpec("layernorm", M, 0, N, valid=384),
+        StreamSpec("spectrum", M, 64, 256),
     ],
     ids=lambda spec: spec.op,
 )

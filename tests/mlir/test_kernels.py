@@ -182,6 +182,21 @@ def test_residual_and_fp32_store_keep_halves_apart(kernels: KernelLibrary) -> No
     assert_same_bits(from_c(out), values + residual)
 
 
+def test_split_bits(kernels: KernelLibrary, case: str) -> None:
+    samples = matrix(case, 40, bf16=False)[:, : TILE // 2]
+    out = aligned(TILE * TILE * 2, np.uint16)
+    kernels.call("split_tile", place(samples), out)
+    high = numerics.round_bf16(samples)
+    assert_same_bits(from_a(out), np.hstack([high, numerics.round_bf16(samples - high)]))
+
+
+def test_power_bits(kernels: KernelLibrary, case: str) -> None:
+    values = matrix(case, 41, bf16=False)
+    out = aligned(TILE * TILE * 2, np.uint16)
+    kernels.call("store_power", as_c(values), out)
+    assert_same_bits(from_a(out), numerics.measure_power(values))
+
+
 def attend(
     kernels: KernelLibrary, q: np.ndarray, k: np.ndarray, v: np.ndarray, valid: int
 ) -> np.ndarray:

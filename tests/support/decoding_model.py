@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.dims import CHUNK_S, SAMPLE_RATE, ModelDims
@@ -114,5 +114,5 @@ def noise(seconds: float) -> NDArray[np.float32]:
 
 def windows() -> list[NDArray[np.float32]]:
     """Return four different windows, (n_mels, N_FRAMES) each."""
-    mel = log_mel(noise(4 * CHUNK_S), DIMS.n_mels)
+    mel = log_mel(noise(4 * CHUNK_S), HostMel(DIMS.n_mels))
     return np.split(mel, 4, axis=1)

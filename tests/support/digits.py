@@ -18,7 +18,7 @@ import soxr
 from numpy.typing import NDArray
 
 from tests.support.places import DATA
-from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.dims import N_FRAMES, SAMPLE_RATE
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -35,7 +35,7 @@ class DigitClip:
 
     def mel(self, n_mels: int) -> NDArray[np.float32]:
         """Return the only window of the clip, (n_mels, N_FRAMES), zero beyond the content."""
-        content = log_mel(self.samples, n_mels)
+        content = log_mel(self.samples, HostMel(n_mels))
         return np.pad(content, ((0, 0), (0, N_FRAMES - content.shape[1])))
 
 

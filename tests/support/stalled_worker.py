@@ -10,7 +10,7 @@ from whisper_npu_cli.engines.npu.worker import BEAT_S, send
 
 if __name__ == "__main__":
     channel = socket.socket(fileno=int(sys.argv[1]))
-    send(channel, "ready", name="stalled", clock_mhz=0, known_answer_ms=0)
+    send(channel, "ready", name="stalled", mel_name="", clock_mhz=0, known_answer_ms=0)
     while True:
         send(channel, "beat")
         time.sleep(BEAT_S)

@@ -25,7 +25,7 @@ from tests.support.edits import count_edits
 from tools.speech.clips import Clip, make_clips
 from tools.speech.composer import Composer
 from tools.speech.voices import TEST_INDICES, read_samples
-from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.checkpoints import huggingface
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.decoding.align import Spoken, align_words
@@ -51,14 +51,14 @@ class Model:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.tokenizer = checkpoint.tokenizer()
-        self._n_mels = checkpoint.dims.n_mels
+        self._mel = HostMel(checkpoint.dims.n_mels)
         self._encoder, self._decoder = ReferenceEncoder(checkpoint), ReferenceDecoder(checkpoint)
         greedy = DecodingOptions(beam_size=None, temperature_increment_on_fallback=None)
         self._windows = WindowDecoder(self._decoder, self.tokenizer, greedy)
 
     def encode(self, clip: Clip, waveform_padding: bool) -> CrossKV:
         """Encode a clip, filled up in the waveform or in the spectrogram."""
-        mel = log_mel(clip.samples, self._n_mels)
+        mel = log_mel(clip.samples, self._mel)
         if not waveform_padding:
             mel[:, -(-clip.length // HOP_LENGTH) :] = 0.0
         return self._decoder.cross_kv(self._encoder.encode(mel))

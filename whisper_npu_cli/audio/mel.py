@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import scipy.fft
@@ -23,10 +24,9 @@ from whisper_npu_cli.dims import HOP_LENGTH, N_FFT, N_FRAMES, SAMPLE_RATE
 
 _OVERLAP = N_FFT - HOP_LENGTH  # samples that a frame shares with the next
 _PAD = N_FFT // 2  # frame t is centred on sample t * HOP_LENGTH, so it begins 200 samples earlier
-_CHUNK_FRAMES = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
 _FLOOR = 1e-10  # smallest mel power, as in openai-whisper
 _RANGE = 8.0  # log10 units kept below the peak of the whole audio, as in openai-whisper
-_HANN = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic
+HANN = np.hanning(N_FFT + 1)[:-1].astype(np.float32)  # periodic
 
 
 @lru_cache
@@ -50,11 +50,57 @@ def mel_filters(n_mels: int) -> NDArray[np.float32]:
     return filters
 
 
+class MelEngine(Protocol):
+    """Computes mel power, which is nearly all of the work."""
+
+    n_mels: int
+    n_frames: int  # frames it takes at a time
+
+    @property
+    def name(self) -> str:
+        """What the timings call it; empty for the host, where everything else is computed too."""
+        ...
+
+    def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames, at most n_frames, of (n,)."""
+        ...
+
+
+class HostMel:
+    """Mel power by this processor, in one thread."""
+
+    name = ""
+    n_frames = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
+
+    def __init__(self, n_mels: int) -> None:
+        self.n_mels = n_mels
+        # Sparse, because a bin is in two filters at most: 0.6 ms per 30 s, where the dense product
+        # takes 1.1 (128 mels: 1.7) and, in two threads on a busy machine, 30
+        self._filters = scipy.sparse.csr_array(mel_filters(n_mels))
+
+    def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
+        return self.measure_frames(cut_frames(samples))
+
+    def measure_frames(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of frames (k, N_FFT)."""
+        # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where
+        # NumPy's takes 2.9
+        parts = scipy.fft.rfft(frames * HANN).view(np.float32)  # (k, 2 * (N_FFT // 2 + 1))
+        parts *= parts
+        power: NDArray[np.float32] = self._filters @ (parts[:, 0::2] + parts[:, 1::2]).T
+        return power
+
+
+def cut_frames(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the whole frames (k, N_FFT) of samples (n,), as a view."""
+    return np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
+
+
 @dataclass(frozen=True)
 class MelStats:
     """What must be known of the whole audio before its first window can be computed."""
 
-    n_mels: int
     n_samples: int
     peak: float  # log10 of the largest mel power
 
@@ -69,7 +115,7 @@ class MelStats:
         return self.n_samples / SAMPLE_RATE
 
 
-def scan(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> MelStats:
+def scan(blocks: Iterable[NDArray[np.float32]], engine: MelEngine) -> MelStats:
     """Read all `blocks` of samples (n,) once, for their number and their peak."""
     n_samples = 0
 
@@ -79,8 +125,8 @@ def scan(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> MelStats:
             n_samples += block.size
             yield block
 
-    peak = max(float(power.max()) for power in _mel_power(counted(), n_mels))
-    return MelStats(n_mels, n_samples, math.log10(max(peak, _FLOOR)))
+    peak = max(float(power.max()) for power in _mel_power(counted(), engine))
+    return MelStats(n_samples, math.log10(max(peak, _FLOOR)))
 
 
 class MelStream:
@@ -89,9 +135,12 @@ class MelStream:
     It holds the frames since the last window's start and one chunk more, never the whole audio.
     """
 
-    def __init__(self, blocks: Iterable[NDArray[np.float32]], stats: MelStats) -> None:
+    def __init__(
+        self, blocks: Iterable[NDArray[np.float32]], stats: MelStats, engine: MelEngine
+    ) -> None:
         self.stats = stats
-        self._chunks = _mel_power(blocks, stats.n_mels)
+        self._engine = engine
+        self._chunks = _mel_power(blocks, engine)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
         self._start = 0
         self._end = 0  # frames computed so far
@@ -105,7 +154,7 @@ class MelStream:
         end = min(start + N_FRAMES, end, self.stats.n_frames)
         while self._end < end:
             self._pull()
-        window = np.zeros((self.stats.n_mels, N_FRAMES), np.float32)
+        window = np.zeros((self._engine.n_mels, N_FRAMES), np.float32)
         for first, chunk in self._held:
             a, b = max(first, start), min(first + chunk.shape[1], end)
             if a < b:
@@ -141,9 +190,9 @@ class ArrivingMel(MelStream):
     Its `stats` are those of what was added: a window is clamped against the peak so far.
     """
 
-    def __init__(self, n_mels: int) -> None:
-        super().__init__((), MelStats(n_mels, 0, math.log10(_FLOOR)))
-        self._framer = _Framer()
+    def __init__(self, engine: MelEngine) -> None:
+        super().__init__((), MelStats(0, math.log10(_FLOOR)), engine)
+        self._framer = _Framer(engine.n_frames)
 
     @property
     def n_frames(self) -> int:
@@ -161,16 +210,16 @@ class ArrivingMel(MelStream):
     def _add(self, n_samples: int, stretches: Iterable[NDArray[np.float32]]) -> None:
         peak = self.stats.peak
         for stretch in stretches:
-            power = _measure_power(stretch, self.stats.n_mels)
+            power = self._engine.compute_power(stretch)
             peak = max(peak, math.log10(max(float(power.max()), _FLOOR)))
             self._keep(power)
         self.stats = replace(self.stats, n_samples=self.stats.n_samples + n_samples, peak=peak)
 
 
-def log_mel(samples: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
+def log_mel(samples: NDArray[np.float32], engine: MelEngine) -> NDArray[np.float32]:
     """Return the log-mel (n_mels, n // HOP_LENGTH) of samples (n,), the content frames only."""
-    stats = scan([samples], n_mels)
-    power = np.concatenate(list(_mel_power([samples], n_mels)), axis=1)
+    stats = scan([samples], engine)
+    power = np.concatenate(list(_mel_power([samples], engine)), axis=1)
     return _scale(power[:, : stats.n_frames], stats.peak)
 
 
@@ -184,45 +233,29 @@ def _scale(power: NDArray[np.float32], peak: float) -> NDArray[np.float32]:
     return np.add(mel, np.float32(1), out=mel)
 
 
-def _mel_power(blocks: Iterable[NDArray[np.float32]], n_mels: int) -> Iterator[NDArray[np.float32]]:
+def _mel_power(
+    blocks: Iterable[NDArray[np.float32]], engine: MelEngine
+) -> Iterator[NDArray[np.float32]]:
     """Yield the mel power in chunks (n_mels, k), up to the last frame that touches the audio."""
-    framer = _Framer()
+    framer = _Framer(engine.n_frames)
     for block in blocks:
         for stretch in framer.add(block):
-            yield _measure_power(stretch, n_mels)
+            yield engine.compute_power(stretch)
     for stretch in framer.finish():
-        yield _measure_power(stretch, n_mels)
-
-
-def _measure_power(samples: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
-    """Return the mel power (n_mels, k) of all frames in samples (n,)."""
-    frames = np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP_LENGTH]
-    # scipy's transform handles several frames in one SIMD register: 1.8 ms per 30 s where
-    # NumPy's takes 2.9
-    parts = scipy.fft.rfft(frames * _HANN).view(np.float32)  # (k, 2 * (N_FFT // 2 + 1))
-    parts *= parts
-    power: NDArray[np.float32] = _sparse_filters(n_mels) @ (parts[:, 0::2] + parts[:, 1::2]).T
-    return power
-
-
-@lru_cache
-def _sparse_filters(n_mels: int) -> scipy.sparse.csr_array:
-    # A bin is in two filters at most: 0.6 ms per 30 s, where the dense product takes 1.1
-    # (128 mels: 1.7) and, in two threads on a busy machine, 30
-    return scipy.sparse.csr_array(mel_filters(n_mels))
+        yield engine.compute_power(stretch)
 
 
 class _Framer:
-    """Cut samples into overlapping stretches of _CHUNK_FRAMES frames; the last is shorter.
+    """Cut samples into overlapping stretches of `n_frames` frames; the last is shorter.
 
     A reflection of their beginning comes before them, and silence after them. The cuts are
     independent of the blocks, so the results are the same bit by bit. A stretch is valid until the
     next one is asked for.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_frames: int) -> None:
         self._head: NDArray[np.float32] | None = np.zeros(0, np.float32)  # until it is reflected
-        self._stretch = np.empty(_CHUNK_FRAMES * HOP_LENGTH + _OVERLAP, np.float32)
+        self._stretch = np.empty(n_frames * HOP_LENGTH + _OVERLAP, np.float32)
         self._filled = 0
 
     def add(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

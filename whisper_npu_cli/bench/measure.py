@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.mel import log_mel
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead, Multiply, supports_bf16
 from whisper_npu_cli.bench.work import Step, count_attention_flop, count_linear_flop
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
@@ -64,7 +64,7 @@ def bench_device(
     checkpoint = open_checkpoint(options.model, offline=False)
     engines = load_engines(checkpoint, engine, notice)
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
-    mel = log_mel(samples, checkpoint.dims.n_mels)
+    mel = log_mel(samples, HostMel(checkpoint.dims.n_mels))
     proofs: list[DeviceProof] = []  # one for each window that the NPU computed
     with engines.decoding():  # the limits are measured with as many threads
         step(f"{engine.device}: warming up")
@@ -104,7 +104,7 @@ def _make_timers(
 ) -> dict[str, Timer]:
     """Return a timer for each stage, in milliseconds; `proofs` collects those of the NPU."""
     encoder, decoder = engines.encoder, engines.decoder
-    mel = log_mel(samples, encoder.dims.n_mels)
+    mel = log_mel(samples, engines.mel)
     window = decoder.cross_kv(encoder.encode(mel))
 
     def encode() -> None:
@@ -112,7 +112,7 @@ def _make_timers(
         proofs.extend([proof] if proof else [])
 
     timers: dict[str, Timer] = {
-        "mel": lambda: _time_ms(lambda: log_mel(samples, encoder.dims.n_mels)),
+        "mel": lambda: _time_ms(lambda: log_mel(samples, engines.mel)),
         "encode": lambda: _time_ms(encode),
     }
     for batch, beam in options.shapes:

@@ -51,6 +51,7 @@ def _print_version(value: bool) -> None:
         typer.echo(f"whisper-npu {__version__}")
         raise typer.Exit
 
+
 _MEMORY_HINT = "end other programs, raise `ulimit -v`, or take a smaller model or --batch-size"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
     from whisper_npu_cli.engines.npu.manifest import Manifest
-    from whisper_npu_cli.engines.npu.plan import Plan
+    from whisper_npu_cli.engines.npu.plan import Plan, Step
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect the NPU's overlays; show its plan.")
 
@@ -121,26 +122,29 @@ def _load(xclbins: Path | None) -> Manifest | None:
 def _describe_plan(plan: Plan, clock_mhz: int) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from whisper_npu_cli.engines.npu.timing_model import predict_stream_ms
-
     return {
         "schema_version": 1,
         "clock_mhz": clock_mhz,
         "predicted_device_ms": plan.predict_ms(clock_mhz),
+        "predicted_mel_ms": plan.predict_mel_ms(clock_mhz),
         "streams": [asdict(spec) for spec in plan.specs],
-        "lists": [
-            [
-                {
-                    "name": step.name,
-                    "stream": step.spec.name,
-                    "buffers": step.buffers,
-                    "predicted_ms": predict_stream_ms(step.spec, clock_mhz),
-                }
-                for step in steps
-            ]
-            for steps in plan.lists
-        ],
+        "mel": _describe_steps(plan.mel, clock_mhz),
+        "lists": [_describe_steps(steps, clock_mhz) for steps in plan.lists],
     }
+
+
+def _describe_steps(steps: Sequence[Step], clock_mhz: int) -> list[dict[str, Any]]:
+    from whisper_npu_cli.engines.npu.timing_model import predict_stream_ms
+
+    return [
+        {
+            "name": step.name,
+            "stream": step.spec.name,
+            "buffers": step.buffers,
+            "predicted_ms": predict_stream_ms(step.spec, clock_mhz),
+        }
+        for step in steps
+    ]
 
 
 def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
@@ -151,8 +155,8 @@ def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
     )
 
     lines = []
-    for index, steps in enumerate(plan.lists):
-        lines.append(f"run list {index}")
+    for name, steps in [("mel", plan.mel), *enumerate(plan.lists)]:
+        lines.append(f"run list {name}")
         lines += [
             f"  {step.name:<20} {step.spec.name:<36} "
             f"{predict_stream_ms(step.spec, clock_mhz):7.3f} ms  {' '.join(step.buffers)}"
@@ -160,12 +164,14 @@ def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
         ]
     resident = sum(argument.size_bytes for argument in plan.buffers.values())
     lines.append(
-        f"{len(plan.steps)} commands in {len(plan.lists)} run lists, {len(plan.specs)} "
-        f"instruction streams, {resident / 1e6:.0f} MB of buffers"
+        f"{len(plan.steps)} commands in {len(plan.lists)} run lists, {len(plan.mel)} of mel, "
+        f"{len(plan.specs)} instruction streams, {resident / 1e6:.0f} MB of buffers"
     )
     lines.append(f"predicted at {clock_mhz} MHz, ms in one window of 30 s:")
     parts = sum_by_operation((step.spec for step in plan.steps), clock_mhz)
     parts["dispatch"] = LIST_MS * len(plan.steps)
     lines += [f"  {part:<12} {ms:7.2f}" for part, ms in parts.items()]
     lines.append(f"  {'device':<12} {plan.predict_ms(clock_mhz):7.2f}")
+    mel_ms = plan.predict_mel_ms(clock_mhz)
+    lines.append(f"  {'mel':<12} {mel_ms:7.2f}, twice: first for the recording's peak")
     return lines + [str(decision) for decision in plan.decide(clock_mhz)]

@@ -10,9 +10,9 @@ several rows may share a window (beams, samples).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +64,44 @@ class Encoder(Protocol):
     def close(self) -> None:
         """Release the device. Calling it twice is allowed."""
         ...
+
+
+@runtime_checkable
+class MelEncoder(Encoder, Protocol):
+    """An encoder whose device computes mel power too."""
+
+    @property
+    def mel_name(self) -> str:
+        """What the timings call it; empty once the host has taken over."""
+        ...
+
+    @property
+    def n_mel_frames(self) -> int:
+        """Frames that it takes at a time."""
+        ...
+
+    def compute_mel_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
+        ...
+
+
+@runtime_checkable
+class DeviceEncoder(MelEncoder, Protocol):
+    """An encoder on a device of its own, which the next windows reach while it computes."""
+
+    def encode_each(self, mels: Sequence[NDArray[np.float32]]) -> Iterator[EncodedWindow]:
+        """Yield what `encode` makes of each of `mels`, with several in flight."""
+        ...
+
+
+def encode_each(
+    encoder: Encoder, mels: Sequence[NDArray[np.float32]]
+) -> Generator[EncodedWindow, None, None]:
+    """Yield each of `mels` encoded, several in flight where the encoder has a device of its own."""
+    if isinstance(encoder, DeviceEncoder):
+        yield from encoder.encode_each(mels)
+    else:
+        yield from map(encoder.encode, mels)
 
 
 def check_mel(mel: NDArray[np.float32], dims: ModelDims) -> None:

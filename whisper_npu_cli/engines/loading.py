@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from whisper_npu_cli.audio.mel import HostMel, MelEngine
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.devices import AUTO, AUTO_ORDER, find_device, import_target
-from whisper_npu_cli.engines.base import Decoder, Encoder
+from whisper_npu_cli.engines.base import Decoder, DeviceEncoder, Encoder
 from whisper_npu_cli.engines.fallback import FallbackEncoder
+from whisper_npu_cli.engines.mel import EncoderMel
 from whisper_npu_cli.engines.turns import Turns
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
@@ -34,7 +36,15 @@ class Engines:
     reason: str  # why `auto` chose this device, for stderr and the JSON
     n_threads: int
     incidents: list[str] = field(default_factory=list)  # failures that `auto` went on from
+    mel_by_encoder: bool = False  # which is a DeviceEncoder then
     _encoding: Turns = field(default_factory=Turns)
+
+    @property
+    def mel(self) -> MelEngine:
+        """What computes mel power."""
+        if self.mel_by_encoder:
+            return EncoderMel(cast(DeviceEncoder, self.encoder), self._encoding)
+        return HostMel(self.encoder.dims.n_mels)
 
     @contextmanager
     def encoding(self) -> Iterator[Encoder]:
@@ -76,7 +86,9 @@ def load_engines(
             device, reason = options.device, "asked for"
             encoder = load_encoder(checkpoint, options)
         decoder = _decoder_beside(encoder, checkpoint, options.for_device(device), compilation)
-    return Engines(encoder, decoder, device, reason, options.thread_count, incidents)
+    by_encoder = isinstance(encoder, DeviceEncoder) and options.mel == "npu"
+    n_threads = options.thread_count
+    return Engines(encoder, decoder, device, reason, n_threads, incidents, by_encoder)
 
 
 def _compile(options: EngineOptions, notice: Callable[[str], None]) -> Compilation:
@@ -118,6 +130,7 @@ def _load_first_that_works(
         return load_encoder(checkpoint, cpu), cpu.device, str(error)
     reason = "its known-answer tests passed"
     notice(f"using the NPU: {reason}")
+    assert isinstance(encoder, DeviceEncoder)
     lasting = FallbackEncoder(encoder, lambda: load_encoder(checkpoint, cpu), on_failure)
     return lasting, npu.device, reason
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from typing import TypeVar
@@ -88,7 +89,14 @@ def transcribe_batched(
     sizes = chain([1 if stages.has_prefix else batch_size], repeat(batch_size))
 
     def prepare(group: Iterable[Window]) -> list[_Job]:
-        return [_prepare(source, stages, window) for window in group]
+        taken = [(window, _read_mel(source, stages, window)) for window in group]
+        jobs = []
+        with closing(stages.encode_each([(mel, window.start) for window, mel in taken])) as encoded:
+            for (window, mel), kept in zip(taken, encoded, strict=True):
+                if stages.is_stopped:
+                    raise Stopped
+                jobs.append(_Job(window, mel, kept))
+        return jobs
 
     groups, is_first = _group(windows, sizes), True
     is_ahead = stages.encodes_ahead and source.is_ended  # else it would wait for one more
@@ -128,11 +136,10 @@ def _prepare_ahead(
             yield last.result()
 
 
-def _prepare(source: MelSource, stages: Stages, window: Window) -> _Job:
+def _read_mel(source: MelSource, stages: Stages, window: Window) -> NDArray[np.float32]:
     if stages.is_stopped:
         raise Stopped
-    mel = source.window(window.start, window.end)
-    return _Job(window, mel, stages.encode(mel, window.start))
+    return source.window(window.start, window.end)
 
 
 def _decode(

@@ -15,7 +15,7 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.audio.mel import ArrivingMel, MelStats, MelStream, scan
+from whisper_npu_cli.audio.mel import ArrivingMel, HostMel, MelEngine, MelStats, MelStream, scan
 from whisper_npu_cli.audio.sources import Source
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.longform.windows import Window, plan_ahead, plan_clips, plan_windows
@@ -31,7 +31,7 @@ Blocks = Iterator[NDArray[np.float32]]  # (n,) at 16 kHz
 class Ears:
     """How an audio is heard, and the clock of it."""
 
-    n_mels: int
+    mel: MelEngine
     vad: VadOptions
     stopwatch: Stopwatch
 
@@ -91,8 +91,9 @@ class Recorded(_Hearing):
                 self._hear(block)
                 yield block
 
-        with ears.stopwatch.measure("mel"):
-            self.stats = scan(heard(), ears.n_mels)
+        with ears.stopwatch.measure("mel") as stage:
+            self.stats = scan(heard(), ears.mel)
+            stage.add_engine(ears.mel.name)  # after computing, in which the host may take over
         self._finish()
         ears.stopwatch.audio_s = self.stats.duration_s
         self.rewind()
@@ -104,7 +105,7 @@ class Recorded(_Hearing):
 
     def rewind(self) -> None:
         """Let windows begin anew."""
-        self._mel = MelStream(self._ears.take(self._source.blocks()), self.stats)
+        self._mel = MelStream(self._ears.take(self._source.blocks()), self.stats, self._ears.mel)
 
     def reach(self, clip: Span, _start: int) -> Span:
         """Return the clip, all of which was heard."""
@@ -112,8 +113,10 @@ class Recorded(_Hearing):
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
         """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
-        with self._ears.stopwatch.measure("mel"):
-            return self._mel.window(start, end)
+        with self._ears.stopwatch.measure("mel") as stage:
+            window = self._mel.window(start, end)
+            stage.add_engine(self._ears.mel.name)
+        return window
 
     def find_clips(self, clip_timestamps: Sequence[float]) -> list[Span]:
         """Return the clips that are wanted."""
@@ -135,7 +138,7 @@ class Arriving(_Hearing):
         super().__init__(ears)
         self.is_ended = False
         self._blocks = ears.take(blocks)
-        self._mel = ArrivingMel(ears.n_mels)
+        self._mel = ArrivingMel(HostMel(ears.mel.n_mels))  # which takes a few frames at a time
 
     @property
     def stats(self) -> MelStats:

@@ -5,7 +5,8 @@ Both long-form modes are built on them. This module does not know how windows ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from statistics import fmean
 
@@ -18,7 +19,7 @@ from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.prompt import History, PromptBuilder
 from whisper_npu_cli.decoding.retry import DecodedWindow, PromptedWindow, WindowDecoder
 from whisper_npu_cli.dims import N_FRAMES
-from whisper_npu_cli.engines.base import CrossKV
+from whisper_npu_cli.engines.base import CrossKV, encode_each
 from whisper_npu_cli.engines.loading import Engines
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.words import add_words
@@ -90,16 +91,27 @@ class Stages:
 
         May be called from any thread.
         """
-        held = self._held.pop(seek, None)
-        self._held = {start: window for start, window in self._held.items() if start > seek}
-        if held is not None:
-            return held
-        with self._engines.encoding() as encoder, self._stopwatch.measure("encode") as stage:
-            encoded = encoder.encode(mel)
-            stage.add_engine(encoder.name)  # after encoding, in which the fallback may take over
-            kept = self._engines.decoder.cross_kv(encoded)
-            self.windows.append(EncodedBy(seek, encoder.name, encoded.proof))
-        return kept
+        (window,) = self.encode_each([(mel, seek)])
+        return window
+
+    def encode_each(
+        self, windows: Sequence[tuple[NDArray[np.float32], int]]
+    ) -> Generator[CrossKV, None, None]:
+        """Yield each of `windows` encoded: mels with their first frames, in order of time."""
+        last = windows[-1][1]
+        held, self._held = self._held, {k: v for k, v in self._held.items() if k > last}
+        mels = [mel for mel, seek in windows if seek not in held]
+        with self._engines.encoding() as encoder, closing(encode_each(encoder, mels)) as encoded:
+            for _, seek in windows:
+                if seek in held:
+                    yield held[seek]
+                    continue
+                with self._stopwatch.measure("encode") as stage:
+                    window = next(encoded)
+                    stage.add_engine(encoder.name)  # after it, for the fallback may take over
+                    kept = self._engines.decoder.cross_kv(window)
+                    self.windows.append(EncodedBy(seek, encoder.name, window.proof))
+                yield kept
 
     def decode(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import pytest
 
 from tests.support.digits import compose_clips
 from tests.support.tiny_model import TINY_DIMS
+from whisper_npu_cli.audio.mel import HostMel, log_mel
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint, random_dims
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
+from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.mel import EncoderMel
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.manifest import Manifest
 from whisper_npu_cli.engines.npu.plan import plan_encoder
@@ -55,10 +59,67 @@ def test_spoilt_results_are_noticed(encoder: NpuEncoder, step: str, kind: str) -
     encoder.encode(MEL)
 
 
+def test_windows_in_flight_are_those_encoded_alone(encoder: NpuEncoder) -> None:
+    mels = [MEL, -MEL, MEL[:, ::-1]]
+    windows = [EncodedWindow.empty(SHALLOW) for _ in mels]
+    proofs = list(encoder.encode_into(zip(mels, windows, strict=True)))
+    assert len(proofs) == len(mels)
+    for mel, window in zip(mels, windows, strict=True):
+        alone = encoder.encode(mel)
+        for field in ("states", "cross_keys", "cross_values"):
+            assert np.array_equal(getattr(window, field), getattr(alone, field))
+
+
+@pytest.mark.parametrize("window", [0, 1])
+def test_a_result_spoilt_in_flight_is_noticed(encoder: NpuEncoder, window: int) -> None:
+    machine, n_steps = chip.get_current(), len(plan_encoder(SHALLOW).steps)
+    machine.faults = (Fault("garbage", machine.n_commands + (window + 1) * n_steps - 1),)
+    windows = [EncodedWindow.empty(SHALLOW) for _ in range(3)]
+    proofs = encoder.encode_into(zip([MEL] * 3, windows, strict=True))
+    for _ in range(window):
+        next(proofs)
+    with pytest.raises(DeviceError, match="the NPU returned"):
+        next(proofs)
+    machine.faults = ()
+    encoder.encode(MEL)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "nan", "garbage", "skip"])
+@pytest.mark.parametrize("step", ["spectrum", "filters"])
+def test_spoilt_spectra_are_noticed(encoder: NpuEncoder, step: str, kind: str) -> None:
+    samples = np.random.default_rng(6).standard_normal(32_000).astype(np.float32)
+    encoder.compute_mel_power(-samples[:16_000])  # what is not written is of other samples
+    machine = chip.get_current()
+    names = [planned.name for planned in plan_encoder(SHALLOW).mel]
+    machine.faults = (Fault(kind, machine.n_commands + names.index(step)),)
+    with pytest.raises(DeviceError, match=r"the NPU re(turned|ported)"):
+        encoder.compute_mel_power(samples)
+    machine.faults = ()
+    assert encoder.compute_mel_power(samples).shape == (SHALLOW.n_mels, 198)
+
+
+@pytest.mark.parametrize("n_mels", [80, 128])
+@pytest.mark.parametrize("loudness", [1.0, 1e-4])
+def test_the_log_mel_is_whispers(tmp_path: Path, n_mels: int, loudness: float) -> None:
+    """As `audio/mel.py` computes it, which is held to openai-whisper's; clamped alike."""
+    encoder = open_encoder(tmp_path, replace(SHALLOW, n_mels=n_mels))
+    clips = [clip.samples for clip in compose_clips(8)]
+    samples = np.concatenate([*clips, *(clip * np.float32(1e-3) for clip in clips)])
+    samples = samples * np.float32(loudness)
+    found, wanted = (
+        log_mel(samples, EncoderMel(encoder, nullcontext())),
+        log_mel(samples, HostMel(n_mels)),
+    )
+    # the rounding of parts is noise 130 dB below a frame's loudest band, 50 below Whisper's clamp:
+    # there it is a 300th of an amplitude, and less than that of a log-mel
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-3)
+    assert np.sqrt(np.square(found - wanted).mean()) < 3e-5
+
+
 def test_two_overlays_encode_what_one_does(tmp_path: Path) -> None:
     """What is built where a core cannot hold all operations."""
     parts = []
-    for name, ops in (("rows", ("gemm", "layernorm")), ("heads", ("attention",))):
+    for name, ops in (("rows", ("gemm", "layernorm", "spectrum")), ("heads", ("attention",))):
         (tmp_path / name).mkdir()
         specs = [spec for spec in plan_encoder(SHALLOW).specs if spec.op in ops]
         (built,) = build.build_overlay(tmp_path / name, specs).overlays

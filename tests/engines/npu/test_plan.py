@@ -9,7 +9,15 @@ import pytest
 from tests.support.tiny_model import TINY_DIMS
 from whisper_npu_cli.checkpoints.random import RANDOM_SIZES, random_dims
 from whisper_npu_cli.dims import ModelDims
-from whisper_npu_cli.engines.npu.plan import HOST_MEL_MS, PATCHES, STATES, plan_encoder
+from whisper_npu_cli.engines.npu.plan import (
+    BASIS,
+    FILTERS,
+    HOST_MEL_MS,
+    PATCHES,
+    SAMPLES,
+    STATES,
+    plan_encoder,
+)
 from whisper_npu_cli.errors import OverlayError
 
 DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
@@ -18,9 +26,10 @@ DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
 @pytest.mark.parametrize("dims", [*map(random_dims, RANDOM_SIZES), DISTILLED, TINY_DIMS], ids=str)
 def test_commands_read_what_was_written(dims: ModelDims) -> None:
     plan = plan_encoder(dims)
-    written = {PATCHES, "positions"} | {name for name in plan.buffers if ".weights" in name}
+    written = {PATCHES, "positions", SAMPLES, BASIS, FILTERS}
+    written |= {name for name in plan.buffers if ".weights" in name}
     shapes: dict[str, tuple[int, int]] = {}
-    for step in plan.steps:
+    for step in (*plan.mel, *plan.steps):
         *sources, target = step.buffers
         if step.spec.epilogue != "value":  # adds its half to the keys'
             assert target not in sources

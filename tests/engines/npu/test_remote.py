@@ -99,6 +99,47 @@ def test_windows_are_those_of_the_encoder_in_process(
     assert np.array_equal(states, expected.states)
 
 
+def test_mel_power_is_that_of_the_encoder_in_process(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = np.random.default_rng(8).standard_normal(20_000).astype(np.float32)
+    remote = open_remote(checkpoint, monkeypatch, f"die@{FIRST + 1}")  # and is replaced
+    first = remote.compute_mel_power(samples)
+    second = remote.compute_mel_power(samples[:8_000])
+    remote.close()
+    monkeypatch.setenv(FAULTS_VARIABLE, "")
+    with TemporaryDirectory() as folder:
+        local = NpuEncoder(checkpoint, *open_standin(Path(folder), plan_encoder(DIMS).specs))
+    assert np.array_equal(first, local.compute_mel_power(samples))
+    assert np.array_equal(second, first[:, :48])
+
+
+@pytest.mark.parametrize("fault", ["", "die"])
+def test_windows_in_flight_come_in_order_whatever_dies(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    third = FIRST + 2 * len(plan_encoder(DIMS).steps) + 3
+    remote = open_remote(checkpoint, monkeypatch, f"{fault}@{third}" if fault else "")
+    mels = [MEL, -MEL, MEL, -MEL, MEL]
+    windows = list(remote.encode_each(mels))
+    assert np.array_equal(windows[0].cross_keys, windows[4].cross_keys)
+    assert np.array_equal(windows[1].cross_keys, windows[3].cross_keys)
+    assert not np.array_equal(windows[0].cross_keys, windows[1].cross_keys)
+    remote.close()
+
+
+def test_windows_that_nobody_waits_for_leave_the_worker_usable(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = open_remote(checkpoint, monkeypatch)
+    windows = remote.encode_each([-MEL] * 4)
+    first = next(windows)
+    windows.close()
+    assert np.array_equal(remote.encode(-MEL).states, first.states)
+    assert not np.array_equal(remote.encode(MEL).states, first.states)
+    remote.close()
+
+
 @pytest.mark.parametrize("fault", ["die", "zeros", "freeze"])
 def test_a_worker_that_fails_once_is_replaced(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str

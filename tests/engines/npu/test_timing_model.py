@@ -40,5 +40,6 @@ def test_a_slower_clock_never_makes_a_command_faster() -> None:
         StreamSpec("gemm", 1536, 512, 2048, "gelu"),
         StreamSpec("attention", 1536, 1536, 512, valid=1500),
         StreamSpec("layernorm", 1536, 0, 512, valid=512),
+        StreamSpec("spectrum", 3072, 416, 512),
     ):
         assert predict_stream_ms(spec, 1028) > predict_stream_ms(spec, 1800) > 0

@@ -7,8 +7,9 @@ process while the device works, so `worker.py` gives it one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from itertools import groupby
 from time import thread_time
@@ -16,6 +17,7 @@ from time import thread_time
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.mel import HostMel, cut_frames
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
@@ -25,8 +27,13 @@ from whisper_npu_cli.engines.npu.plan import (
     BIAS_COLUMNS,
     CONV_TAPS,
     CROSS,
+    MEL,
+    MEL_FRAMES,
+    MEL_SAMPLES,
     PATCHES,
+    SAMPLES,
     STATES,
+    CrossSlice,
     Step,
     plan_encoder,
 )
@@ -38,11 +45,14 @@ from whisper_npu_cli.errors import DeviceError, OverlayError
 from whisper_npu_cli.transcript import DeviceProof
 
 F32 = NDArray[np.float32]
+Work = Callable[[], None]
 
 LIST_TIMEOUT_S = 5.0  # the driver resets a hung context after 2 s
 ARMED_BYTES = 64  # one cache line of each result is filled with NaN before every window
 BF16_ONE = 0x3F80
 PROBE_TOLERANCE = 1e-4  # share of the sum of magnitudes; the order of fp32 sums costs about 1e-6
+# Of mel power, and of a frame's loudest band: the rounding of parts is noise 130 dB below that
+MEL_TOLERANCE, MEL_NOISE = 1e-3, 1e-7
 VARIANCE_TOLERANCE = 0.05  # rounding changes the variance of a normalised row by less than 0.01
 
 
@@ -50,6 +60,7 @@ class NpuEncoder:
     """Encode windows with a checkpoint's weights resident on the device."""
 
     leaves_cpu = False  # pyxrt holds the interpreter lock while the device works
+    n_mel_frames = MEL_FRAMES
 
     def __init__(
         self,
@@ -62,6 +73,7 @@ class NpuEncoder:
         self.dims = checkpoint.dims
         origin = "simulated " if runtime.predicted else ""
         self.name = f"{origin}{runtime.name} bf16"
+        self.mel_name = f"{origin}npu"
         self._plan = plan_encoder(checkpoint.dims)
         self._overlays = choose_overlays(manifest, self._plan.specs)
         self._runtime = runtime
@@ -82,14 +94,20 @@ class NpuEncoder:
             name: runtime.alloc(argument.size_bytes)
             for name, argument in self._plan.buffers.items()
         }
+        self._results = (STATES, *(part.buffer for part in self._plan.cross))
         self._probes: dict[str, _Probe] = {}
         self._load_weights(checkpoint)
         self.clock_mhz = runtime.clock_mhz
-        self._lists = [
-            programs[name].run_list([self._bind(step) for step in group], chained=chained)
-            for steps in self._plan.lists
-            for name, group in groupby(steps, key=lambda step: self._overlays[step.spec].name)
-        ]
+        self._mel_lists, self._lists = (
+            [
+                programs[name].run_list([self._bind(step) for step in group], chained=chained)
+                for steps in lists
+                for name, group in groupby(steps, key=lambda step: self._overlays[step.spec].name)
+            ]
+            for lists in ((self._plan.mel,), self._plan.lists)
+        )
+        self._host_mel = HostMel(checkpoint.dims.n_mels)
+        self._buffers[SAMPLES].host[:] = 0
 
     def _bind(self, step: Step) -> Command:
         return Command(step.spec.name, tuple(self._buffers[name] for name in step.buffers))
@@ -104,35 +122,112 @@ class NpuEncoder:
         norm = "model.encoder.layer_norm"
         self._scale, self._shift = (checkpoint.array(f"{norm}.{x}") for x in ("weight", "bias"))
 
+    def compute_mel_power(self, samples: F32) -> F32:
+        """Return the mel power (n_mels, k) of the k whole frames, at most MEL_FRAMES, of (n,)."""
+        frames = cut_frames(samples)
+        power = np.empty((self.dims.n_mels, MEL_FRAMES), np.float32)
+        self.compute_mel_power_into(np.pad(samples, (0, MEL_SAMPLES - len(samples))), power)
+        return power[:, : len(frames)]
+
+    def compute_mel_power_into(self, samples: F32, power: F32) -> None:
+        """Compute the power (n_mels, MEL_FRAMES) of samples (MEL_SAMPLES,).
+
+        DeviceError where the device fails or errs: one frame in 64 is computed by the host too.
+        """
+        taken, made = self._buffers[SAMPLES], self._buffers[MEL]
+        taken.host.view(np.float32)[: len(samples)] = samples  # what lies behind stays zero
+        taken.to_device()
+        _arm(made)
+        for run_list in self._mel_lists:
+            run_list.run(LIST_TIMEOUT_S)
+        _collect(made)
+        n = self._plan.buffers[MEL].shape[1] // 2
+        tiles = made.host.view(np.float32).reshape(MEL_FRAMES // TILE, 2, -1)
+        packed = (tiles[:, 0] + tiles[:, 1]).reshape(MEL_FRAMES, n)  # of high and low filters
+        power[:] = layout.unpack_c(packed)[:, : self.dims.n_mels].T
+        want = self._host_mel.measure_frames(cut_frames(samples)[::TILE])
+        loudest = want.max(axis=0)
+        allowed = MEL_TOLERANCE * want + MEL_NOISE * loudest
+        if not (np.abs(power[:, ::TILE] - want) <= allowed).all():
+            raise DeviceError("the NPU returned a spectrum that is not that of the samples")
+
     def encode(self, mel: F32) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); ValueError on another shape."""
         window = EncodedWindow.empty(self.dims)
-        return replace(window, proof=self.encode_into(mel, window))
+        (proof,) = self.encode_into([(mel, window)])
+        return replace(window, proof=proof)
 
-    def encode_into(self, mel: F32, window: EncodedWindow) -> DeviceProof:
-        """Encode into the arrays of `window`; DeviceError where the device fails or errs."""
-        check_mel(mel, self.dims)
-        start = thread_time()
-        patches = self._buffers[PATCHES]
-        patches.host[:] = extract_patches(mel, *self._plan.buffers[PATCHES].shape).view(np.uint8)
-        patches.to_device()
-        results = [self._buffers[part.buffer] for part in self._plan.cross]
-        for buffer in (self._buffers[STATES], *results):
-            _arm(buffer)
-        lists_start = thread_time()
-        device_ms = sum(run_list.run(LIST_TIMEOUT_S) for run_list in self._lists)
-        lists_s = thread_time() - lists_start
-        for buffer in (self._buffers[STATES], *results):
-            _collect(buffer)
-        self._read_cross(self._read_states(window.states), window)
+    def encode_into(self, jobs: Iterable[tuple[F32, EncodedWindow]]) -> Iterator[DeviceProof]:
+        """Encode each mel into the arrays of its window; yield the proofs in order.
+
+        Two windows are in flight: beside every run list but the last, the host reads a share of
+        the window before back, and from the second on lays a share of the next one out. So no
+        buffer is needed twice: the first list reads the one that is laid out, the last list writes
+        those that are read back. DeviceError where the device fails or errs.
+        """
+        flights = (_Flight(*job) for job in jobs)
+        before, present = None, next(flights, None)
+        if present is not None:
+            _run_all(self._list_laying_out(present))
+        n = len(self._lists) - 1
+        while present is not None:
+            following = next(flights, None)
+            reading = self._list_reading(before) if before else list[Work]()
+            laying_out = self._list_laying_out(following) if following else list[Work]()
+            for index, run_list in enumerate(self._lists[:n]):
+                share = _share(reading, index, n) + _share(laying_out, index - 1, n - 1)
+                present.device_ms += run_list.run(LIST_TIMEOUT_S, partial(_run_all, share))
+            if before:
+                yield self._prove(before)
+            for name in self._results:
+                _arm(self._buffers[name])
+            present.device_ms += self._lists[n].run(LIST_TIMEOUT_S)
+            before, present = present, following
+        if before:
+            _run_all(self._list_reading(before))
+            yield self._prove(before)
+
+    def _list_laying_out(self, flight: _Flight) -> list[Work]:
+        """Return what lays a mel out as the first convolution's operand, in parts of 1 to 2 ms."""
+        check_mel(flight.mel, self.dims)
+        rows, cols = self._plan.buffers[PATCHES].shape
+        buffer = self._buffers[PATCHES]
+        parts = buffer.host.view(np.uint16).reshape(CONV_TAPS, rows // CONV_TAPS, cols)
+
+        def frame() -> None:
+            flight.patches = frame_mel(flight.mel, cols)
+
+        def place(part: int) -> None:
+            parts[part] = extract_part(flight.patches, part, rows // CONV_TAPS)
+
+        steps: list[Work] = [frame, *(partial(place, part) for part in range(CONV_TAPS))]
+        steps.append(buffer.to_device)
+        return [partial(flight.do, step) for step in steps]
+
+    def _list_reading(self, flight: _Flight) -> list[Work]:
+        """Return what reads and checks the results of a window, in parts of 1 to 3 ms."""
+        window, steps = flight.window, list[Work]()
+
+        def read_states() -> None:
+            _collect(self._buffers[STATES])
+            flight.normal = self._read_states(window.states)
+
+        steps.append(read_states)
+        for part in self._plan.cross:
+            steps.append(partial(_collect, self._buffers[part.buffer]))
+            steps += [partial(self._copy_layer, part, layer, window) for layer in part.layers]
+            steps.append(partial(self._check_cross, part, flight))
+        return [partial(flight.do, step) for step in steps]
+
+    def _prove(self, flight: _Flight) -> DeviceProof:
         return DeviceProof(
             self._runtime.name,
             combine_hashes(self._overlays.values()),
             sum(run_list.n_submissions for run_list in self._lists),
             sum(run_list.n_commands for run_list in self._lists),
-            device_ms,
+            flight.device_ms,
             self._runtime.predicted,
-            1000 * (thread_time() - start - lists_s),
+            1000 * flight.host_s,
         )
 
     def _read_states(self, states: F32) -> F32:
@@ -152,26 +247,55 @@ class NpuEncoder:
         states += self._shift
         return normal
 
-    def _read_cross(self, normal: F32, window: EncodedWindow) -> None:
-        """Read keys and values; check one row of every tile against the states."""
-        width = self.dims.n_text_state
-        for part in self._plan.cross:
-            shape = self._plan.buffers[part.buffer].shape
-            packed = self._buffers[part.buffer].host.view(np.float32).reshape(shape)
-            for index, layer in enumerate(part.layers):
-                layout.copy_c(packed, 2 * index * width, window.cross_keys[layer])
-                layout.copy_c(packed, (2 * index + 1) * width, window.cross_values[layer])
-            chosen = slice(part.layers.start, part.layers.stop)
-            self._probes[f"{part.buffer}.weights"].check(
-                normal[::TILE],
-                window.cross_keys[chosen, ::TILE],
-                window.cross_values[chosen, ::TILE],
-            )
+    def _copy_layer(self, part: CrossSlice, layer: int, window: EncodedWindow) -> None:
+        packed = self._buffers[part.buffer].host.view(np.float32)
+        packed = packed.reshape(self._plan.buffers[part.buffer].shape)
+        first = 2 * (layer - part.layers.start) * self.dims.n_text_state
+        layout.copy_c(packed, first, window.cross_keys[layer])
+        layout.copy_c(packed, first + self.dims.n_text_state, window.cross_values[layer])
+
+    def _check_cross(self, part: CrossSlice, flight: _Flight) -> None:
+        """Check one row of every tile of keys and values against the states."""
+        chosen = slice(part.layers.start, part.layers.stop)
+        self._probes[f"{part.buffer}.weights"].check(
+            flight.normal[::TILE],
+            flight.window.cross_keys[chosen, ::TILE],
+            flight.window.cross_values[chosen, ::TILE],
+        )
 
     def close(self) -> None:
         """Drop every reference to the device: XRT then gives the context back."""
+        self._mel_lists.clear()
         self._lists.clear()
         self._buffers.clear()
+
+
+@dataclass
+class _Flight:
+    """A window on its way through the device."""
+
+    mel: F32
+    window: EncodedWindow
+    device_ms: float = 0.0
+    host_s: float = 0.0
+    patches: layout.U16 = field(default_factory=lambda: np.empty(0, np.uint16))
+    normal: F32 = field(default_factory=lambda: np.empty(0, np.float32))
+
+    def do(self, work: Work) -> None:
+        """Do a part of the host's work, timed."""
+        start = thread_time()
+        work()
+        self.host_s += thread_time() - start
+
+
+def _run_all(work: Iterable[Work]) -> None:
+    for part in work:
+        part()
+
+
+def _share(work: list[Work], index: int, n: int) -> list[Work]:
+    """Return share `index` of `n` equal ones; none where it is negative."""
+    return work[index * len(work) // n : (index + 1) * len(work) // n] if index >= 0 else []
 
 
 @dataclass(frozen=True)
@@ -202,24 +326,28 @@ class _Probe:
             raise DeviceError("the NPU returned keys or values that do not follow from its states")
 
 
-def extract_patches(mel: F32, rows: int, cols: int) -> layout.U16:
-    """Return the first convolution's operand in layout `a`, for its outputs as three parts.
+def frame_mel(mel: F32, cols: int) -> layout.U16:
+    """Return what each output row of the first convolution reads, rows -1 to N_FRAMES - 1.
 
-    Part p holds output rows 2t + p - 1: what tap p of the second convolution reads. A row is
-    three mel frames, then ones for the bias; the row before the first frame stays zero.
+    That is three mel frames, then ones for the bias; row -1, before the first frame, stays zero.
     """
     n_mels = mel.shape[0]
     width = CONV_TAPS * n_mels
     framed = np.zeros((N_FRAMES + CONV_TAPS - 1, n_mels), np.uint16)
     framed[1:-1] = layout.to_bf16(np.ascontiguousarray(mel.T))
-    patches = np.zeros((N_FRAMES + 1, cols), np.uint16)  # patches[i] makes row i - 1
+    patches = np.zeros((N_FRAMES + 1, cols), np.uint16)
     patches[1:, :width] = layout.im2col(framed, CONV_TAPS)
     patches[1:, width : width + BIAS_COLUMNS] = BF16_ONE
-    operand = np.zeros((CONV_TAPS, rows // CONV_TAPS, cols), np.uint16)
-    for part in range(CONV_TAPS):
-        taken = patches[part::2][: N_FRAMES // 2]
-        operand[part, : len(taken)] = taken
-    return layout.pack_a(operand.reshape(rows, cols)).reshape(-1)
+    return patches
+
+
+def extract_part(patches: layout.U16, part: int, rows: int) -> layout.U16:
+    """Return a part of the first convolution's operand in layout `a`.
+
+    It has the output rows 2t + part - 1: what tap `part` of the second convolution reads.
+    """
+    taken = patches[part::2][: N_FRAMES // 2]
+    return layout.pack_a(layout.pad(taken, rows, patches.shape[1]))
 
 
 def choose_overlays(manifest: Manifest, specs: tuple[StreamSpec, ...]) -> dict[StreamSpec, Overlay]:

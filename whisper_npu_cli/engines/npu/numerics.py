@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, HALF, SPLITS, TILE
 
 Matrix = NDArray[np.float32]
 
@@ -151,6 +152,37 @@ def layernorm(x: Matrix, valid: int) -> Matrix:
     variance = np.fmax(_add_strands(squares) * per_column - mean * mean, np.float32(0))
     scale = reciprocal_root(variance + np.float32(EPSILON))
     return round_bf16(multiply(centred - mean, np.broadcast_to(scale, x.shape)))
+
+
+def spectrum(samples: Matrix, weights: Matrix, bias: Matrix, m: int) -> Matrix:
+    """Return the power of m frames as (m, n) bf16, 32 high and 32 low parts in turn.
+
+    A frame begins with every row of `samples` (rows, hop); `weights` (SPLITS * k, n) are bf16.
+    """
+    a = split_frames(samples, m, len(weights) // SPLITS)
+    return measure_power(gemm(a, weights, bias, "f32"))
+
+
+def measure_power(parts: Matrix) -> Matrix:
+    """Return the power of 32 real and 32 imaginary parts in turn, as 32 high and 32 low parts."""
+    real, imaginary = np.moveaxis(parts.reshape(len(parts), -1, 2, HALF), 2, 0)
+    power = np.zeros_like(real)
+    for x in (real, imaginary):
+        high = round_bf16(x)
+        low = round_bf16(x - high)
+        power = power + high * high
+        power = power + high * low
+        power = power + high * low
+    high = round_bf16(power)
+    return np.stack([high, round_bf16(power - high)], axis=2).reshape(parts.shape)
+
+
+def split_frames(samples: Matrix, m: int, k: int) -> Matrix:
+    """Return the A (m, SPLITS * k) of `spectrum`: m frames of k samples, in bf16 parts."""
+    hop = samples.shape[1]
+    frames = sliding_window_view(samples.reshape(-1), k)[::hop][:m].reshape(m, -1, 1, HALF)
+    high = round_bf16(frames)
+    return np.concatenate([high, round_bf16(frames - high)] * 2, axis=2).reshape(m, -1)
 
 
 def round_integer(x: Matrix) -> Matrix:

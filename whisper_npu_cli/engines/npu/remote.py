@@ -14,22 +14,26 @@ import shutil
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from collections import deque
+from collections.abc import Generator, Sequence
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from pathlib import Path
 from tempfile import gettempdir
-from time import monotonic, thread_time
+from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli import errors
+from whisper_npu_cli.audio.mel import cut_frames
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
 from whisper_npu_cli.engines.npu.checks import npu_checks
 from whisper_npu_cli.engines.npu.machine import Machine
-from whisper_npu_cli.engines.npu.shared import WindowPool
+from whisper_npu_cli.engines.npu.plan import MEL_FRAMES
+from whisper_npu_cli.engines.npu.shared import SharedWindow, WindowPool
 from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, make_prefix
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
@@ -41,6 +45,7 @@ START_S = 30.0  # until the first message: interpreter and imports on a busy mac
 # Of the NPU, a window of large-v3 takes 4 s at the slowest clock (predicted); simulated ones take
 # what the host takes.
 WINDOW_S = {"npu": 30.0, "sim": inf}
+N_ASKED = 3  # windows: one is read back, one on the device, one laid out
 END_S = 2.0  # a worker has so long to end by itself
 CHECKOUT = Path(__file__).parents[3]
 HINT_GONE = "find out why: sudo dmesg | grep -i amdxdna; whisper-npu doctor --selftest"
@@ -54,6 +59,7 @@ class RemoteNpuEncoder:
     """Encode windows in a worker process that owns the NPU."""
 
     leaves_cpu = True
+    n_mel_frames = MEL_FRAMES
 
     def __init__(
         self,
@@ -73,17 +79,47 @@ class RemoteNpuEncoder:
         except _BlockedError:
             self._start_next_worker(chained=False)
         self.name = self._worker.name
+        self.mel_name = self._worker.mel_name
         self.clock_mhz = self._worker.clock_mhz
         self.known_answer_ms = self._worker.known_answer_ms
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
         """Encode one window `mel` of shape (n_mels, N_FRAMES); DeviceError after a replacement."""
-        check_mel(mel, self.dims)
-        start = thread_time()
-        number, file, window = self._pool.lend()
-        window.mel[:] = mel
+        (window,) = self.encode_each([mel])
+        return window
+
+    def encode_each(
+        self, mels: Sequence[NDArray[np.float32]]
+    ) -> Generator[EncodedWindow, None, None]:
+        """Yield what `encode` makes of each of `mels`; the worker has the next two meanwhile."""
+        for mel in mels:
+            check_mel(mel, self.dims)
+        left, asked = deque(mels), deque[_Request]()
         try:
-            proof = self._worker.encode(number, file)
+            while left or asked:
+                while left and len(asked) < N_ASKED:
+                    asked.append(_Request("encode", *self._pool.lend()))
+                    asked[-1].window.mel[:] = left.popleft()
+                proof = DeviceProof(**self._ask(asked)["proof"])
+                yield replace(asked.popleft().window.encoded, proof=proof)
+        except GeneratorExit:  # given up amid the windows, which the worker has
+            while asked:
+                self._ask(asked)
+                asked.popleft()
+            raise
+
+    def compute_mel_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mel power (n_mels, k) of the k whole frames of samples (n,)."""
+        request = _Request("mel", *self._pool.lend())
+        request.window.samples[: len(samples)] = samples
+        request.window.samples[len(samples) :] = 0
+        self._ask([request])
+        return request.window.power[:, : len(cut_frames(samples))]
+
+    def _ask(self, requests: Sequence[_Request]) -> dict[str, Any]:
+        """Have the worker, or once the one after it, answer the first request."""
+        try:
+            return self._worker.ask(requests)
         except OverlayError:
             raise
         except DeviceError as error:
@@ -91,9 +127,7 @@ class RemoteNpuEncoder:
                 raise
             self._worker.close()
             self._start_next_worker(chained=not isinstance(error, _BlockedError))
-            proof = self._worker.encode(number, file)
-        host_ms = proof.host_ms + 1000 * (thread_time() - start)
-        return replace(window.encoded, proof=replace(proof, host_ms=host_ms))
+            return self._worker.ask(requests)
 
     def _start_next_worker(self, *, chained: bool) -> None:
         attempt = self._options.attempt + 1
@@ -125,6 +159,16 @@ def load_standin(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEnc
     return RemoteNpuEncoder(checkpoint, "sim", exact=options.exact)
 
 
+@dataclass(frozen=True)
+class _Request:
+    """Work for the worker, "encode" or "mel", in a window that is filled."""
+
+    work: str
+    number: int
+    file: int
+    window: SharedWindow
+
+
 class _Worker:
     """One worker process and the socket to it."""
 
@@ -136,6 +180,7 @@ class _Worker:
             self._process = subprocess.Popen(
                 command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, cwd=cwd
             )
+        self._n_unanswered = 0
         self._known: set[int] = set()  # windows whose file the worker has
         self._window_s = WINDOW_S[options.device]
         self._heard = False
@@ -146,18 +191,27 @@ class _Worker:
             self.close()
             raise
         self.name = str(ready["name"])
+        self.mel_name = str(ready["mel_name"])
         self.clock_mhz = int(ready["clock_mhz"])
         self.known_answer_ms = float(ready["known_answer_ms"])
 
-    def encode(self, number: int, file: int) -> DeviceProof:
-        """Have window `number` encoded."""
-        files = [] if number in self._known else [file]
-        self._known.add(number)
+    def ask(self, requests: Sequence[_Request]) -> dict[str, Any]:
+        """Send the requests that are not sent yet; return the answer to the first."""
+        for request in list(requests)[self._n_unanswered :]:
+            self._send(request)
+        answer = self._receive("done", PATIENCE_S, self._window_s)
+        self._n_unanswered -= 1
+        return answer
+
+    def _send(self, request: _Request) -> None:
+        files = [] if request.number in self._known else [request.file]
+        self._known.add(request.number)
+        message = json.dumps({"work": request.work, "window": request.number}).encode()
         try:
-            socket.send_fds(self._channel, [json.dumps({"window": number}).encode()], files)
+            socket.send_fds(self._channel, [message], files)
         except OSError as error:
             raise DeviceError("the NPU's worker process died", hint=HINT_GONE) from error
-        return DeviceProof(**self._receive("done", PATIENCE_S, self._window_s)["proof"])
+        self._n_unanswered += 1
 
     def _receive(self, kind: str, patience_s: float, limit_s: float) -> dict[str, Any]:
         """Wait for a message of `kind` for `limit_s` in all; every beat renews the patience."""

@@ -6,7 +6,7 @@ then started and awaited any number of times. `xrt.py` implements the seam.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -45,8 +45,10 @@ class RunList(Protocol):
     n_commands: int
     n_submissions: int
 
-    def run(self, timeout_s: float) -> float:
-        """Run all commands; return device milliseconds. DeviceError where one fails.
+    def run(self, timeout_s: float, beside: Callable[[], None] = lambda: None) -> float:
+        """Run all commands, and `beside` meanwhile; return device milliseconds.
+
+        DeviceError where a command fails. What `beside` takes longer than the device is counted.
 
         XRT cannot give up waiting for a run list: there the driver's reset after 2 s ends a
         hang, and whoever owns this process must hold the deadline.

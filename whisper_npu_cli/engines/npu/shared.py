@@ -17,14 +17,21 @@ from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.npu.plan import MEL_FRAMES, MEL_SAMPLES
 
 ALIGNMENT = 64
 
 
 @dataclass(frozen=True)
 class SharedWindow:
-    """A mel window (n_mels, N_FRAMES) and the arrays that it is encoded into."""
+    """What a worker is given, and the arrays that it writes.
 
+    Of samples (MEL_SAMPLES,) it makes mel power (n_mels, MEL_FRAMES), a mel window
+    (n_mels, N_FRAMES) it encodes.
+    """
+
+    samples: NDArray[np.float32]
+    power: NDArray[np.float32]
     mel: NDArray[np.float32]
     encoded: EncodedWindow
 
@@ -32,7 +39,9 @@ class SharedWindow:
 def map_window(fd: int, dims: ModelDims) -> SharedWindow:
     """Map the window in file `fd`, making the file as large as `dims` needs."""
     cross = dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state
-    shapes = (
+    shapes: tuple[tuple[int, ...], ...] = (
+        (MEL_SAMPLES,),
+        (dims.n_mels, MEL_FRAMES),
         (dims.n_mels, N_FRAMES),
         (dims.n_audio_ctx, dims.n_audio_state),
         cross,
@@ -45,8 +54,8 @@ def map_window(fd: int, dims: ModelDims) -> SharedWindow:
     for shape, size, end in zip(shapes, sizes, np.cumsum(sizes), strict=True):
         part = memory[end - size : end - size + 4 * prod(shape)]
         arrays.append(part.view(np.float32).reshape(shape))
-    mel, states, keys, values = arrays
-    return SharedWindow(mel, EncodedWindow(states, keys, values))
+    samples, power, mel, states, keys, values = arrays
+    return SharedWindow(samples, power, mel, EncodedWindow(states, keys, values))
 
 
 class WindowPool:

@@ -21,6 +21,7 @@ Layouts of device memory (all of them "tile-linear": tile after tile, each in bl
     kv        (2 * keys, heads * 64) bf16: for each head, for each tile of keys: the tile of keys
               transposed (64 dimensions x 64 keys), then the tile of values (64 keys x 64
               dimensions), both as 8 x 16 blocks of 8 x 4, by rows.
+    samples   (rows, HOP_LENGTH) f32: one after the other.
 
 Operations (all arithmetic in fp32 unless said otherwise, rounded to nearest even at every step;
 bf16 products are exact in fp32; no denormal is flushed)
@@ -38,12 +39,20 @@ bf16 products are exact in fp32; no denormal is flushed)
     layernorm  out = (x - mean) / sqrt(variance + 1e-5) over the first `valid` columns of a row;
                scale and shift belong into the next weights. What it writes to the columns from
                `valid` on is finite and without meaning: the next weights have zero rows there.
+    spectrum   out = power of the frames' transforms. Row t of the frames is the `k` samples from
+               t * HOP_LENGTH on. Each 32 samples of a frame are split in 32 high and 32 low bf16
+               parts, which come twice: so column 128e + 64h + 32p + s of A is part p (0: high) of
+               sample 32e + s, for the rows of the weights that hold high (h = 0) or low parts of
+               the basis. Every 64 columns of the product are 32 real parts and the 32 imaginary
+               parts beside them; their squares are added, and the power stored as 32 high and 32
+               low bf16 parts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from whisper_npu_cli.dims import HOP_LENGTH
 from whisper_npu_cli.errors import OverlayError
 
 DEVICE = "npu1"  # Phoenix and Hawk Point: 4 usable columns; binaries of npu2 never fit
@@ -54,6 +63,8 @@ PASS = COLUMNS * TILE  # 256 rows or columns of the output in one pass of the ar
 A_BLOCK = (4, 8)  # rows x columns: operand shapes of the native bf16 `aie::mmul` 4 x 8 x 4
 B_BLOCK = (8, 4)
 C_BLOCK = (4, 4)
+HALF = TILE // 2  # samples of a frame, or frequencies, whose two bf16 parts fill a tile's row
+SPLITS = 4  # rows of the spectrum's weights for a sample: its two parts by the basis' two
 MAX_N = 16_384  # a shim step has 20 bits of 4-byte words, and a row of f32 tiles is N * 64 of them
 MAX_K = 16_320  # K + 64 of one column of tiles in one descriptor: at most 1023 runs of 1 KiB / 4
 
@@ -77,7 +88,7 @@ EPILOGUES = {
     "value": Epilogue(gelu=False, residual=False, layout="kv"),
 }
 ITEMSIZE = {"bf16": 2, "f32": 4}
-LAYOUT_DTYPE = {"a": "bf16", "c": "f32", "weights": "bf16", "kv": "bf16"}
+LAYOUT_DTYPE = {"a": "bf16", "c": "f32", "weights": "bf16", "kv": "bf16", "samples": "f32"}
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,9 @@ class StreamSpec:
     """One operation at one shape. Equal specs share one instruction stream.
 
     gemm: (m, k) @ (k, n). attention: m queries over k keys, n = heads * 64 columns.
-    layernorm: m rows of n columns, k = 0. `valid` keys (whole blocks, padded by less than a tile)
-    or columns (whole tiles) count, the rest is padding. OverlayError for any other shape.
+    layernorm: m rows of n columns, k = 0. spectrum: m frames of k samples, n / 2 frequencies.
+    `valid` keys (whole blocks, padded by less than a tile) or columns (whole tiles) count, the rest
+    is padding. OverlayError for any other shape.
     """
 
     op: str
@@ -131,7 +143,11 @@ class StreamSpec:
             return (
                 self.epilogue in EPILOGUES and is_whole and 0 < self.k <= MAX_K and not self.valid
             )
-        if self.epilogue or self.parts != 1 or self.valid <= 0:
+        if self.epilogue or self.parts != 1:
+            return False
+        if self.op == "spectrum":
+            return self.k > 0 and self.k % HALF == 0 and SPLITS * self.k <= MAX_K and not self.valid
+        if self.valid <= 0:
             return False
         if self.op == "attention":
             is_whole = self.k % TILE == 0 and self.valid % C_BLOCK[1] == 0
@@ -143,7 +159,7 @@ class StreamSpec:
     def name(self) -> str:
         """A file name that tells all fields, for example gemm_1536x512x2048_gelu."""
         parts = f"_p{self.parts}" if self.parts > 1 else ""
-        detail = f"_{self.epilogue}" if self.epilogue else f"_v{self.valid}"
+        detail = f"_{self.epilogue}" if self.epilogue else f"_v{self.valid}" if self.valid else ""
         return f"{self.op}_{self.m}x{self.k}x{self.n}{detail}{parts}"
 
     @property
@@ -155,6 +171,11 @@ class StreamSpec:
             shape = (self.m, self.n)
             keys_values = Argument("kv", (2 * self.k, self.n), "kv")
             return (Argument("q", shape, "a"), keys_values, Argument("out", shape, "a"))
+        if self.op == "spectrum":
+            rows = self.m + -(-self.k // HOP_LENGTH) - 1  # the last frame reaches beyond its hop
+            samples = Argument("samples", (rows, HOP_LENGTH), "samples")
+            weights = Argument("weights", (SPLITS * self.k + TILE, self.n), "weights")
+            return (samples, weights, Argument("out", (self.m, self.n), "a"))
         epilogue = EPILOGUES[self.epilogue]
         a = Argument("a", (self.parts * self.m, self.k // self.parts), "a")
         weights = Argument("weights", (self.k + TILE, self.n), "weights")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, SPLITS, TILE, StreamSpec
 
 N_CORES = 16
 CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna); 1028 on some Phoenix
@@ -27,6 +27,7 @@ PRETILED_GBPS = 25.0  # device memory where whole tiles are contiguous (inferred
 GELU_GELEMS = 2.7  # epilogue on 16 cores, 10^9 elements/s: as whisper-xdna's softmax kernel
 EXP_CYCLES = 5.0  # an exponential of the fused attention in its row work (inferred, pessimistic)
 ATTENTION_MACS = 64  # multiply-accumulates a cycle and core: half of the unit's 128 (inferred)
+SPLIT_CYCLES = 1064  # 64 frames x 32 samples in bf16 parts (mlir/simulate/cost.py)
 SYNC_GBPS = 15.0  # flushing cache lines (inferred)
 HOST_LAYERNORM_MS = 3.6e-6  # NumPy, an element: 2.8 ms for 1536 x 512 (inferred)
 
@@ -68,6 +69,8 @@ def predict_stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
         passed = 2 * 4 * spec.m * spec.n
         streamed = convert_cycles(passed / COLUMNS / STREAM_BYTES, clock_mhz)
         return max(streamed, (passed + 2 * spec.m * spec.n) / PRETILED_GBPS / 1e6)
+    if spec.op == "spectrum":
+        return _predict_spectrum_ms(spec, clock_mhz)
     epilogue = EPILOGUES[spec.epilogue]
     gelu = spec.m * spec.n / GELU_GELEMS / 1e6 * CLOCK_MHZ / clock_mhz if epilogue.gelu else 0.0
     out_bytes = 4 if epilogue.layout == "c" else 2
@@ -106,6 +109,13 @@ def convert_cycles(cycles: float, clock_mhz: float = CLOCK_MHZ) -> float:
 def predict_sync_ms(size_bytes: float) -> float:
     """Return the predicted milliseconds of handing a buffer over."""
     return size_bytes / SYNC_GBPS / 1e6
+
+
+def _predict_spectrum_ms(spec: StreamSpec, clock_mhz: float) -> float:
+    """Predict a spectrum: products, and beside none of them the splitting of what they take."""
+    product = Gemm(spec.m, SPLITS * spec.k, spec.n, out_bytes=2).predict_ms(clock_mhz)
+    tiles = spec.m * spec.n / TILE**2 / N_CORES
+    return product + convert_cycles(tiles * spec.k / HALF * SPLIT_CYCLES, clock_mhz)
 
 
 def _predict_attention_ms(spec: StreamSpec, clock_mhz: float) -> float:

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from whisper_npu_cli.engines.npu import layout
+from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime, Program
-from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE, Argument, StreamSpec
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, HALF, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.timing_model import predict_stream_ms
 from whisper_npu_cli.errors import OverlayError
 
@@ -116,6 +116,9 @@ def _make_noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tup
     if argument.layout == "c":
         plain = _make_matrix(rows, cols, shift=3)
         return layout.pack_c(plain), (plain,)
+    if argument.layout == "samples":
+        plain = _make_matrix(rows, cols)
+        return plain, (plain,)
     operand = layout.to_bf16(_make_matrix(rows, cols))
     return layout.pack_a(operand), (layout.from_bf16(operand),)
 
@@ -164,8 +167,18 @@ def _layernorm(spec: StreamSpec, rows: NDArray[np.int64], x: tuple[F32]) -> F32:
     return normal
 
 
+def _spectrum(
+    spec: StreamSpec, rows: NDArray[np.int64], samples: tuple[F32], weights: tuple[F32, F32]
+) -> F32:
+    parts = numerics.split_frames(samples[0], spec.m, spec.k)[rows] @ weights[0] + weights[1]
+    power = np.square(parts).reshape(len(rows), -1, 2, HALF).sum(axis=2, keepdims=True)
+    high, low = map(layout.from_bf16, layout.split_bf16(power))
+    return np.concatenate([high, low], axis=2).reshape(len(rows), -1)
+
+
 EXPECTED: dict[str, Callable[..., F32]] = {
     "gemm": _gemm,
     "attention": _attention,
     "layernorm": _layernorm,
+    "spectrum": _spectrum,
 }

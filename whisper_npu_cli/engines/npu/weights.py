@@ -12,19 +12,33 @@ from math import e, log2, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.mel import HANN, mel_filters
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.engines.npu.layout import pack_c, pack_weights, pad, split_bf16, to_bf16
-from whisper_npu_cli.engines.npu.plan import CONV_TAPS, CrossSlice, Plan
-from whisper_npu_cli.engines.npu.spec import TILE, Argument
+from whisper_npu_cli.dims import N_FFT
+from whisper_npu_cli.engines.npu.layout import (
+    from_bf16,
+    pack_c,
+    pack_weights,
+    pad,
+    round_up,
+    split_bf16,
+    to_bf16,
+)
+from whisper_npu_cli.engines.npu.plan import BASIS, CONV_TAPS, FILTERS, CrossSlice, Plan
+from whisper_npu_cli.engines.npu.spec import HALF, SPLITS, TILE, Argument
 
 F32 = NDArray[np.float32]
 Indices = NDArray[np.int64]
+NO_BIAS = np.zeros(0, np.float32)
 Linear = tuple[F32, F32]  # (k, n) and (n,)
 
 
 def pack_encoder(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield name and bytes of every buffer that stays resident, one after the other."""
     arguments = plan.buffers
+    yield BASIS, _pack((make_basis(arguments[BASIS]), NO_BIAS), arguments[BASIS])
+    filters = make_filters(plan.dims.n_mels, arguments[FILTERS].shape[1] // 2)
+    yield FILTERS, _pack((filters, NO_BIAS), arguments[FILTERS])
     positions = checkpoint.array("model.encoder.embed_positions.weight")
     yield "positions", _view_bytes(pack_c(pad(positions, *arguments["positions"].shape)))
     yield "conv1.weights", _pack_conv1(checkpoint, arguments["conv1.weights"])
@@ -35,6 +49,33 @@ def pack_encoder(plan: Plan, checkpoint: Checkpoint) -> Iterator[tuple[str, NDAr
     for part in plan.cross:
         name = f"{part.buffer}.weights"
         yield name, _pack(_fold_cross(checkpoint, part), arguments[name])
+
+
+def make_basis(argument: Argument) -> F32:
+    """Return the windowed Fourier basis as the weights of `spectrum`, high and low parts of it.
+
+    For each 32 samples the high parts twice, then the low parts, as the two parts of a sample are
+    multiplied by both; for each 32 frequencies the cosines, then the sines.
+    """
+    n_samples, n_bins = (argument.shape[0] - TILE) // SPLITS, argument.shape[1] // 2
+    angles = 2 * np.pi / N_FFT * np.outer(np.arange(N_FFT), np.arange(N_FFT // 2 + 1))
+    basis = np.zeros((n_samples, 2, n_bins), np.float32)
+    for part, wave in enumerate((np.cos(angles), np.sin(angles))):
+        basis[:N_FFT, part, : wave.shape[1]] = wave * HANN[:, None]
+    columns = basis.reshape(n_samples, 2, -1, HALF).swapaxes(1, 2).reshape(-1, HALF, 2 * n_bins)
+    high, low = map(from_bf16, split_bf16(columns))
+    return np.concatenate([high, high, low, low], axis=1).reshape(-1, 2 * n_bins)
+
+
+def make_filters(n_mels: int, n: int) -> F32:
+    """Return the filters as weights (k, 2 * n) of 32 high and 32 low parts of power in turn.
+
+    Column j has the high parts of filter j, column n + j the low ones.
+    """
+    filters = mel_filters(n_mels).T
+    padded = pad(filters, round_up(len(filters), HALF), n)
+    rows = np.hstack([from_bf16(part) for part in split_bf16(padded)]).reshape(-1, HALF, 2 * n)
+    return np.concatenate([rows, rows], axis=1).reshape(-1, 2 * n)
 
 
 def _pack_conv1(checkpoint: Checkpoint, argument: Argument) -> NDArray[np.uint8]:

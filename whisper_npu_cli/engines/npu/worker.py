@@ -16,13 +16,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.dims import ModelDims
+from whisper_npu_cli.engines.base import EncodedWindow
 from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
 from whisper_npu_cli.engines.npu.plan import plan_encoder
@@ -72,6 +78,7 @@ def main(open_encoder: Callable[[WorkerOptions], NpuEncoder]) -> None:
             channel,
             "ready",
             name=encoder.name,
+            mel_name=encoder.mel_name,
             clock_mhz=encoder.clock_mhz,
             known_answer_ms=encoder.known_answer_ms,
         )
@@ -108,20 +115,59 @@ def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
 
 
 def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:
-    windows: dict[int, SharedWindow] = {}
-    while True:
+    inbox = _Inbox(channel, encoder.dims)
+    while (request := inbox.receive()) is not None:
+        if request.work == "mel":
+            encoder.compute_mel_power_into(request.window.samples, request.window.power)
+            send(channel, "done")
+        else:
+            for proof in encoder.encode_into(inbox.follow(request)):
+                send(channel, "done", proof=asdict(proof))
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What the parent asks for, "mel" or "encode", and the window that it has filled."""
+
+    work: str
+    window: SharedWindow
+
+
+class _Inbox:
+    """The requests of the parent, in order."""
+
+    def __init__(self, channel: socket.socket, dims: ModelDims) -> None:
+        self._channel = channel
+        self._dims = dims
+        self._windows: dict[int, SharedWindow] = {}
+        self._held: _Request | None = None
+
+    def receive(self) -> _Request | None:
+        """Wait for the next request; None where the parent has hung up."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            return held
         try:
-            message, files, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 1)
+            message, files, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, 1)
         except ConnectionResetError:  # the parent hung up with beats unread
-            return
+            return None
         if not message:
-            return
-        number = json.loads(message)["window"]
+            return None
+        request = json.loads(message)
         if files:
-            windows[number] = map_window(files[0], encoder.dims)
+            self._windows[request["window"]] = map_window(files[0], self._dims)
             os.close(files[0])
-        window = windows[number]
-        send(channel, "done", proof=asdict(encoder.encode_into(window.mel, window.encoded)))
+        return _Request(request["work"], self._windows[request["window"]])
+
+    def follow(self, first: _Request) -> Iterator[tuple[NDArray[np.float32], EncodedWindow]]:
+        """Yield the window to encode, then the others that wait when they are asked for."""
+        yield first.window.mel, first.window.encoded
+        while select([self._channel], [], [], 0)[0]:
+            request = self.receive()
+            if request is None or request.work != "encode":
+                self._held = request
+                return
+            yield request.window.mel, request.window.encoded
 
 
 def _beat(channel: socket.socket) -> None:

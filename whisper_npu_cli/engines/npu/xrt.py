@@ -112,24 +112,29 @@ class XrtRunList:
         for run in runs if runlist else ():
             runlist.add(run)
 
-    def run(self, timeout_s: float) -> float:
-        """Run all commands; return device milliseconds."""
+    def run(self, timeout_s: float, beside: Callable[[], None] = lambda: None) -> float:
+        """Run all commands, and `beside` once the first are submitted; return device ms."""
         clock = self._runtime.clock
         start = clock()
         with _translate_errors("the NPU stopped"):
             if self._list is None:
-                for run in self._runs:
-                    self._run_single(run, timeout_s)
+                for index, run in enumerate(self._runs):
+                    run.start()
+                    if index == 0:
+                        beside()
+                    self._await(run, timeout_s)
             else:
                 self._list.execute()
-                self._list.wait()  # has no deadline from Python
+                try:
+                    beside()
+                finally:
+                    self._list.wait()  # has no deadline from Python
         return (clock() - start) * 1000
 
-    def _run_single(self, run: Any, timeout_s: float) -> None:
-        """Start one command and poll it: a blocking wait would stop this process's threads."""
+    def _await(self, run: Any, timeout_s: float) -> None:
+        """Poll a started command: a blocking wait would stop this process's threads."""
         states = self._runtime.pyxrt.ert_cmd_state
         running = [getattr(states, f"ERT_CMD_STATE_{name}") for name in RUNNING]
-        run.start()
         deadline = time.monotonic() + timeout_s
         while (state := run.state()) in running or int(state) == 3:  # 3: running, has no name
             if time.monotonic() > deadline:

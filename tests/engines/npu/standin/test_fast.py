@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisper_npu_cli.engines.npu import numerics
-from whisper_npu_cli.engines.npu.spec import EPILOGUES
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, SPLITS
 from whisper_npu_cli.engines.npu.standin import fast
 
 seeds = st.integers(0, 2**32 - 1)
@@ -49,6 +49,14 @@ def test_attention(seed: int, valid: int, scale: float) -> None:
 def test_layernorm(seed: int, valid: int, scale: float) -> None:
     x = normal(seed, 33, 256, scale) + np.float32(scale)
     assert_same_bits(fast.layernorm(x, valid), numerics.layernorm(x, valid))
+
+
+@settings(max_examples=5, deadline=None)
+@given(seeds, st.sampled_from([32, 416]), st.sampled_from([1e-6, 1.0, 1e4]))
+def test_spectrum(seed: int, k: int, scale: float) -> None:
+    samples, weights = normal(seed, 24, 160, scale), bf16(seed + 1, SPLITS * k, 128)
+    arguments = samples, weights, normal(seed + 2, 1, 128)[0], 21
+    assert_same_bits(fast.spectrum(*arguments), numerics.spectrum(*arguments))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-40, 1e18, -1e18, 1.0])

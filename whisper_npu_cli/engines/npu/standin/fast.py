@@ -16,7 +16,7 @@ from numba import njit
 
 from whisper_npu_cli.engines.npu import numerics
 from whisper_npu_cli.engines.npu.numerics import Matrix
-from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE
+from whisper_npu_cli.engines.npu.spec import EPILOGUES, HALF, SPLITS, TILE
 
 F = np.float32
 EXP2_0, EXP2_1, EXP2_2 = (F(value) for value in numerics.EXP2[:3])
@@ -65,6 +65,14 @@ def layernorm(x: Matrix, valid: int) -> Matrix:
     """Return what `numerics.layernorm` returns."""
     out = np.empty_like(x)
     _layernorm_rows(x, out, valid)
+    return out
+
+
+def spectrum(samples: Matrix, weights: Matrix, bias: Matrix, m: int) -> Matrix:
+    """Return what `numerics.spectrum` returns."""
+    out = np.repeat(bias[None, :], m, axis=0)
+    _accumulate(out, numerics.split_frames(samples, m, len(weights) // SPLITS), weights)
+    _power_rows(out)
     return out
 
 
@@ -178,6 +186,26 @@ def _divide_rows(out: Matrix, totals: Matrix) -> None:
             y *= F(2) - x * y
         for j in range(out.shape[1]):
             out[i, j] = _round(_multiply(out[i, j], y))
+
+
+@exact  # type: ignore[untyped-decorator]
+def _power_rows(x: Matrix) -> None:
+    """Turn every HALF real and imaginary parts into the high and low parts of their power."""
+    for i in range(x.shape[0]):
+        for first in range(0, x.shape[1], TILE):
+            for j in range(first, first + HALF):
+                power = _add_square(_add_square(F(0), x[i, j]), x[i, j + HALF])
+                x[i, j] = _round(power)
+                x[i, j + HALF] = _round(power - x[i, j])
+
+
+@exact  # type: ignore[untyped-decorator]
+def _add_square(total: Any, x: Any) -> Any:
+    high = _round(x)
+    low = _round(x - high)
+    total = total + high * high
+    total = total + high * low
+    return total + high * low
 
 
 @exact  # type: ignore[untyped-decorator]

@@ -81,9 +81,17 @@ def _layernorm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     out[:] = layout.pack_a(layout.to_bf16(fast.layernorm(layout.unpack_c(x), spec.valid)))
 
 
+def _spectrum(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
+    samples, packed, out = arrays
+    weights, bias = layout.unpack_weights(packed)
+    power = fast.spectrum(samples, layout.from_bf16(weights), bias, spec.m)
+    out[:] = layout.pack_a(layout.to_bf16(power))
+
+
 Operation = Callable[[StreamSpec, Sequence[NDArray[Any]]], None]
 OPERATIONS: dict[str, Operation] = {
     "gemm": _gemm,
     "attention": _attention,
     "layernorm": _layernorm,
+    "spectrum": _spectrum,
 }
