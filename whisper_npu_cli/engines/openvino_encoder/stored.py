@@ -72,10 +72,12 @@ def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Comp
     if path:
         try:
             return _import(core, path, target)
-        except (OSError, ValueError, RuntimeError):  # it is stored again by the next run
+        except ValueError:  # it is stored again by the next run
             tell_damaged(path)
             with suppress(OSError):
                 path.unlink()
+        except (OSError, RuntimeError):  # not ours to read, or for want of memory
+            pass
     return CompiledEncoder(target.compile(core, checkpoint))
 
 
