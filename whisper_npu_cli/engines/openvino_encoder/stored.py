@@ -72,12 +72,11 @@ def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Comp
     if path:
         try:
             return _import(core, path, target)
-        except ValueError:  # it is stored again by the next run
-            tell_damaged(path)
+        except (OSError, ValueError, RuntimeError) as error:  # it is stored again by the next run
+            if isinstance(error, ValueError):  # else OpenVINO was cut short while it wrote
+                tell_damaged(path)
             with suppress(OSError):
                 path.unlink()
-        except (OSError, RuntimeError):  # not ours to read, or for want of memory
-            pass
     return CompiledEncoder(target.compile(core, checkpoint))
 
 
