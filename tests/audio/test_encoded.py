@@ -124,7 +124,7 @@ def test_what_has_an_index_is_read_at_its_end(
     source, writer = pipe
     data = make(tmp_path / f"talk.{suffix}", coding)
     writer.write(data[:20_000])
-    assert list(source.listen()) == []
+    assert [block for block in source.listen() if block.size] == []  # it only waits
     source.end()
     writer.write(data[20_000:])
     expected = read_samples(tmp_path / f"talk.{suffix}")
