@@ -140,7 +140,7 @@ def test_windows_that_nobody_waits_for_leave_the_worker_usable(
     remote.close()
 
 
-@pytest.mark.parametrize("fault", ["die", "zeros", "freeze"])
+@pytest.mark.parametrize("fault", ["die", "zeros", pytest.param("freeze", marks=pytest.mark.slow)])
 def test_a_worker_that_fails_once_is_replaced(
     checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
@@ -240,7 +240,9 @@ remote.encode(MEL)
 """
 
 
-@pytest.mark.parametrize("faults", ["", f"freeze@{FIRST + 2}"])
+@pytest.mark.parametrize(
+    "faults", ["", pytest.param(f"freeze@{FIRST + 2}", marks=pytest.mark.slow)]
+)
 def test_nothing_outlives_a_killed_parent(checkpoint: Checkpoint, faults: str) -> None:
     root = ROOT
     command = [sys.executable, "-c", PARENT, checkpoint.name]
