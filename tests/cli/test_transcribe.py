@@ -390,24 +390,3 @@ def test_quiet_prints_warnings_and_errors_alone(cli: Cli, sample: Path, tmp_path
     assert result.stdout.startswith(f"==> {cut_file} <==")
     kinds = [line.partition(": ")[0] for line in result.stderr.splitlines()]
     assert kinds == ["warning", "error", "hint", "failed", f"  {missing}"]
-
-
-def test_the_language_alone_is_told(cli: Cli) -> None:
-    samples = sorted(SAMPLES.glob("*.wav"))[:2]
-    model = ("--model", "demo", "--detect-language")
-    one, both = cli("transcribe", samples[0], *model), cli("transcribe", *samples, *model)
-    assert re.fullmatch(r"en \(\d\.\d\d\)\n", one.stdout)
-    assert re.fullmatch(rf"{samples[0]}: en \(.*\)\n{samples[1]}: en \(.*\)\n", both.stdout)
-    assert cli("transcribe", samples[0], *model, "-f", "srt").status == 2
-
-
-def test_why_the_cpu_computes_is_told_once(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    sample = min(SAMPLES.glob("*.wav"))
-    quiet, first, again, verbose = (
-        cli("transcribe", sample, "--model", "demo", *more).stderr.count("using the CPU: ")
-        for more in (("-q",), (), (), ("-v",))
-    )
-    assert (quiet, first, again, verbose) == (0, 1, 0, 1)

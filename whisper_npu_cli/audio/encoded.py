@@ -60,13 +60,7 @@ class EncodedSource(ABC):
             self._was_heard = False
             self._remarks.clear()
         with named_errors(self.name):
-            request = Request(self._locate(), self.track, channel)
-            with closing(read_isolated(request)) as pieces:
-                for piece in pieces:
-                    if isinstance(piece, np.ndarray):
-                        yield piece
-                    elif not isinstance(piece, More):
-                        self._remarks[piece] = None
+            yield from self._read(Request(self._locate(), self.track, channel))
 
     def listen(self) -> Iterator[NDArray[np.float32]]:
         """Yield all channels mixed in blocks (n,) at 16 kHz while they arrive.
@@ -77,23 +71,26 @@ class EncodedSource(ABC):
         self._was_heard = True
         n_samples = 0
         try:
-            for block in self._hear():
+            arrival = self._arrive()
+            request = Request(arrival.copy.path, self.track, is_arriving=True)
+            for block in self._read(request, arrival):
                 n_samples += block.size
                 yield block
         except (AudioError, OSError) as error:
             if n_samples:
                 self._remarks[make_damage(n_samples / SAMPLE_RATE, None, str(error))] = None
 
-    def _hear(self) -> Iterator[NDArray[np.float32]]:
-        arrival = self._arrive()
-        request = Request(arrival.copy.path, self.track, is_arriving=True)
+    def _read(
+        self, request: Request, arrival: Arrival | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yield the samples, keep what is said of them, and wait for more of an `arrival`."""
         with closing(read_isolated(request)) as pieces:
             for piece in pieces:
                 if isinstance(piece, np.ndarray):
                     yield piece
                 elif not isinstance(piece, More):
                     self._remarks[piece] = None
-                else:
+                elif arrival is not None:
                     waits = [] if arrival.has_more(piece.n_bytes) else [_NOTHING]
                     yield from waits
                     arrival.wait(piece.n_bytes)

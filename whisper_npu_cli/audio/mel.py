@@ -139,7 +139,7 @@ class MelStream:
         self, blocks: Iterable[NDArray[np.float32]], stats: MelStats, engine: MelEngine
     ) -> None:
         self.stats = stats
-        self._engine = engine
+        self.engine = engine
         self._chunks = _mel_power(blocks, engine)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
         self._start = 0
@@ -154,7 +154,7 @@ class MelStream:
         end = min(start + N_FRAMES, end, self.stats.n_frames)
         while self._end < end:
             self._pull()
-        window = np.zeros((self._engine.n_mels, N_FRAMES), np.float32)
+        window = np.zeros((self.engine.n_mels, N_FRAMES), np.float32)
         for first, chunk in self._held:
             a, b = max(first, start), min(first + chunk.shape[1], end)
             if a < b:
@@ -210,7 +210,7 @@ class ArrivingMel(MelStream):
     def _add(self, n_samples: int, stretches: Iterable[NDArray[np.float32]]) -> None:
         peak = self.stats.peak
         for stretch in stretches:
-            power = self._engine.compute_power(stretch)
+            power = self.engine.compute_power(stretch)
             peak = max(peak, math.log10(max(float(power.max()), _FLOOR)))
             self._keep(power)
         self.stats = replace(self.stats, n_samples=self.stats.n_samples + n_samples, peak=peak)

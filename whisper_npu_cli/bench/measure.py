@@ -63,6 +63,9 @@ def bench_device(
     step(f"{engine.device}: loading {options.model}")
     checkpoint = open_checkpoint(options.model, offline=False)
     engines = load_engines(checkpoint, engine, notice)
+    if options.with_parts and not isinstance(engines.decoder, NumbaDecoder):
+        name = engines.decoder.name
+        raise UsageError(f"the parts of {name} are not measured", hint="leave out --parts")
     samples = np.random.default_rng(0).standard_normal(N_SAMPLES).astype(np.float32) * 0.1
     mel = log_mel(samples, HostMel(checkpoint.dims.n_mels))
     proofs: list[DeviceProof] = []  # one for each window that the NPU computed
@@ -78,7 +81,7 @@ def bench_device(
             step(f"{engine.device}: run {run + 1} of {options.n_runs}")
             for name, take in (limits | timers).items():
                 measured[name][run] = take()
-        parts = _list_parts(options, engines, mel) if options.with_parts else {}
+        parts = _list_parts(options, engines, mel)
     step(f"{engine.device}: comparing with the reference engine, which is slow")
     return {
         "machine": {name: median(measured[name]) for name in limits},
@@ -172,23 +175,24 @@ def _make_step_timer(
 
 
 def _list_parts(options: BenchOptions, engines: Engines, mel: Array) -> dict[str, Any]:
-    """Return the parts of a step of each shape."""
-    window = engines.decoder.cross_kv(engines.encoder.encode(mel))
+    """Return the parts of a step of each shape, where they are asked for."""
+    decoder = engines.decoder
+    if not (options.with_parts and isinstance(decoder, NumbaDecoder)):
+        return {}
+    window = decoder.cross_kv(engines.encoder.encode(mel))
     return {
         "parts": [
             {"batch": shape[0], "beam": shape[1]}
-            | {"ms_per_step": _measure_parts(engines.decoder, window, shape, options)}
+            | {"ms_per_step": _measure_parts(decoder, window, shape, options)}
             for shape in options.shapes
         ]
     }
 
 
 def _measure_parts(
-    decoder: Decoder, window: CrossKV, shape: tuple[int, int], options: BenchOptions
+    decoder: NumbaDecoder, window: CrossKV, shape: tuple[int, int], options: BenchOptions
 ) -> dict[str, float]:
     """Return the mean milliseconds of each part of a step; their sum is the step's time."""
-    if not isinstance(decoder, NumbaDecoder):
-        raise UsageError(f"the parts of {decoder.name} are not measured", hint="leave out --parts")
     parts: Counter[str] = Counter()
     with decoder.clocked() as read:
         timer = _make_step_timer(

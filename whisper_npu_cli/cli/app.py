@@ -83,7 +83,10 @@ def main() -> None:
         _end(error)
     except MemoryError:
         _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
-    except OSError as error:  # of a library that could not be loaded, for want of memory mostly
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # A library could not be loaded, for want of memory mostly
         _end(WhisperNpuError(" ".join(str(error).split()), hint=_MEMORY_HINT))
     except TYPER_ERROR as error:
         if not is_help(error):

@@ -305,8 +305,8 @@ class Run:
         from whisper_npu_cli.engines.loading import USING_CPU
 
         options = self.outputs.options
-        is_known = text.startswith(USING_CPU) and not options.verbose and not options.quiet
-        if not (is_known and _was_told(text)):
+        is_once = text.startswith(USING_CPU) and not (options.verbose or options.quiet)
+        if not (is_once and _was_told(text)):
             self.note(text)
 
     def note(self, text: str) -> None:

@@ -52,7 +52,9 @@ class Ears:
 
 
 class _Hearing:
-    """What was heard of an audio: its level, and its speech."""
+    """What was heard of an audio: its level, its speech, and windows of its mel."""
+
+    _mel: MelStream
 
     def __init__(self, ears: Ears) -> None:
         self.peak = 0.0  # of the samples
@@ -60,6 +62,13 @@ class _Hearing:
         self.faint: list[Span] = []  # what may be speech too
         self._finder = SpeechFinder(ears.vad)
         self._ears = ears
+
+    def window(self, start: int, end: int) -> NDArray[np.float32]:
+        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
+        with self._ears.stopwatch.measure("mel") as stage:
+            window = self._mel.window(start, end)
+            stage.add_engine(self._mel.engine.name)
+        return window
 
     def _hear(self, block: NDArray[np.float32]) -> None:
         self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
@@ -111,13 +120,6 @@ class Recorded(_Hearing):
         """Return the clip, all of which was heard."""
         return clip
 
-    def window(self, start: int, end: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
-        with self._ears.stopwatch.measure("mel") as stage:
-            window = self._mel.window(start, end)
-            stage.add_engine(self._ears.mel.name)
-        return window
-
     def find_clips(self, clip_timestamps: Sequence[float]) -> list[Span]:
         """Return the clips that are wanted."""
         return plan_clips(clip_timestamps, self.stats.n_frames)
@@ -133,6 +135,8 @@ class Arriving(_Hearing):
 
     It holds the frames since the last window's start, and what was heard since.
     """
+
+    _mel: ArrivingMel
 
     def __init__(self, blocks: Blocks, ears: Ears) -> None:
         super().__init__(ears)
@@ -176,11 +180,6 @@ class Arriving(_Hearing):
         while not self.is_ended and self.n_heard < min(start + N_FRAMES, clip.end):
             self.hear()
         return Span(clip.start, min(clip.end, self.n_heard)) if self.is_ended else clip
-
-    def window(self, start: int, end: int) -> NDArray[np.float32]:
-        """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros."""
-        with self._ears.stopwatch.measure("mel"):
-            return self._mel.window(start, end)
 
     def find_clips(self, _clip_timestamps: Sequence[float]) -> list[Span]:
         """Return all of it as one clip, whose end nobody knows before it is there."""

@@ -174,36 +174,40 @@ class Kernel:
         """Tell if code for this machine is loaded or on disk; DeviceError where it cannot be."""
         if self._is_loaded:
             return True
-        return self._holds(self._open_cache())
+        _, is_stored = self._open_cache()
+        return is_stored
 
     def compile(self) -> None:
         """Load the stored code; where there is none, compile it in this process, and store it."""
         if self._is_loaded:
             return
-        self._dispatcher._cache = self._open_cache()
+        self._dispatcher._cache, _ = self._open_cache()
         self._dispatcher.compile(self._kinds)
         self._is_loaded = True
 
     @property
     def cache_folder(self) -> str:
         """Where its code is stored; DeviceError where it cannot be."""
-        return str(self._open_cache().cache_path)
+        cache, _ = self._open_cache()
+        return str(cache.cache_path)
 
     def _holds(self, cache: PackageCache) -> bool:
         key = cache._index_key(self._kinds, self._dispatcher.targetctx.codegen())
         return bool(cache._cache_file.has(key))
 
-    def _open_cache(self) -> PackageCache:
+    def _open_cache(self) -> tuple[PackageCache, bool]:
+        """Return where its code is or would be stored, and whether it is."""
         function = self._dispatcher.py_func
         try:
             if not config.CACHE_DIR and self._holds(beside := _BesideModule(function)):
-                return beside
-            return PackageCache(function)
+                return beside, True
+            cache = PackageCache(function)
         except RuntimeError as error:
             raise DeviceError(
                 f"compiled code cannot be stored: {error}",
                 hint="set NUMBA_CACHE_DIR to a folder that can be written",
             ) from error
+        return cache, self._holds(cache)
 
 
 def kernel(*kinds: Any, **flags: Any) -> Callable[[Any], Kernel]:

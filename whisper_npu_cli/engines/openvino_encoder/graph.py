@@ -174,7 +174,6 @@ def _multiply_int8(x: ov.Node, weight: NDArray[np.float32], n_steps: int) -> ov.
     at run time, so no range has to be learned from recordings. Ranges learned from 31 s of speech
     (SmoothQuant, 0.5) put whisper-base's states off by 0.012 to 0.025 of their deviation, on
     average and depending on the recording; these put them off by 0.012 to 0.014.
-
     """
     rows, largest = _quantize(x, -1)
     scale = np.maximum(np.abs(weight).max(1, keepdims=True), SMALLEST) / np.float32(n_steps)
