@@ -57,6 +57,8 @@ bench-long: $(STAMP) ## Measure files of 10 min to 2 h: digits, speed and memory
 $(VENV)-peers/bin/python: tools/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet --requirement tools/peers/requirements.txt
+	@# Nothing here uses it, and transformers fails on one that was not built for this torch.
+	$(VENV)-peers/bin/pip uninstall --quiet --yes torchvision
 	@touch $@
 
 xclbins: $(STAMP) ## Build the NPU overlay (needs mlir-aie, Peano and xclbinutil)

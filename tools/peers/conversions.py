@@ -2,11 +2,12 @@
 
     python -m tools.peers.conversions openai-whisper FOLDER base.pt
     python -m tools.peers.conversions faster-whisper FOLDER base-ct2
+    python -m tools.peers.conversions openvino-genai FOLDER base-int8
     python -m tools.peers.conversions whisper.cpp base.pt base.bin --whisper-cpp CHECKOUT
 
-openai-whisper's file has fp16 weights, as its published files have, and whisper.cpp's is quantised
-to q8_0. CTranslate2's converter reads a folder in Hugging Face layout alone. The module needs
-openai-whisper and faster-whisper.
+openai-whisper's file has fp16 weights, as its published files have, OpenVINO GenAI's int8 weights,
+and whisper.cpp's is quantised to q8_0. CTranslate2's and OpenVINO's converters read a folder in
+Hugging Face layout alone. The module needs `requirements.txt`.
 """
 
 from __future__ import annotations
@@ -45,6 +46,20 @@ def to_ctranslate2(folder: Path, output: Path) -> None:
         TransformersConverter(complete, copy_files=copied).convert(str(output), force=True)
 
 
+def to_openvino(folder: Path, output: Path) -> None:
+    """Write OpenVINO GenAI's folder, by optimum-intel."""
+    from optimum.exporters.openvino import main_export
+    from optimum.intel import OVConfig, OVWeightQuantizationConfig
+
+    main_export(
+        str(folder),
+        str(output),
+        task="automatic-speech-recognition-with-past",
+        convert_tokenizer=True,
+        ov_config=OVConfig(quantization_config=OVWeightQuantizationConfig(bits=8)),
+    )
+
+
 def to_ggml(model: Path, output: Path, checkout: Path) -> None:
     """Write whisper.cpp's file, by its own tools, from openai-whisper's."""
     import whisper
@@ -57,20 +72,25 @@ def to_ggml(model: Path, output: Path, checkout: Path) -> None:
         subprocess.run([quantize, Path(folder) / "ggml-model.bin", output, "q8_0"], check=True)
 
 
+CONVERTERS = {
+    "openai-whisper": to_openai,
+    "faster-whisper": to_ctranslate2,
+    "openvino-genai": to_openvino,
+}
+
+
 def main() -> None:
     """Convert one checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("program", choices=("openai-whisper", "faster-whisper", "whisper.cpp"))
+    parser.add_argument("program", choices=(*CONVERTERS, "whisper.cpp"))
     parser.add_argument("source", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--whisper-cpp", type=Path, metavar="CHECKOUT")
     arguments = parser.parse_args()
-    if arguments.program == "openai-whisper":
-        to_openai(arguments.source, arguments.output)
-    elif arguments.program == "faster-whisper":
-        to_ctranslate2(arguments.source, arguments.output)
-    else:
+    if arguments.program == "whisper.cpp":
         to_ggml(arguments.source, arguments.output, arguments.whisper_cpp)
+    else:
+        CONVERTERS[arguments.program](arguments.source, arguments.output)
 
 
 if __name__ == "__main__":

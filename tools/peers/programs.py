@@ -149,36 +149,85 @@ class FasterWhisper:
 
 
 class Transformers:
-    """Hugging Face's model in fp32, on windows of 30 s, without timestamps."""
+    """Hugging Face's model in fp32: long form with timestamps, else windows of 30 s."""
 
     versions = ("transformers", "torch")
 
     def __init__(self, model: str, n_threads: int):
         import torch
+        from tokenizers import Tokenizer
         from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
         torch.set_num_threads(n_threads)
         self._model = WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32)
         self._features = WhisperFeatureExtractor.from_pretrained(model)
+        self._tokenizer = Tokenizer.from_file(str(Path(model) / "tokenizer.json"))
 
     def transcribe(self, ask: Ask) -> Segments:
-        """Transcribe with the options of `ask`."""
+        """Transcribe with the options of `ask`; windows of 30 s are cut anywhere."""
         samples = _read_samples(ask.audio)
-        windows = [samples[i : i + N_SAMPLES] for i in range(0, len(samples), N_SAMPLES)]
-        segments: Segments = []
-        for i in range(0, len(windows), ask.batch or 1):
-            batch = self._features(
-                windows[i : i + (ask.batch or 1)], sampling_rate=SAMPLE_RATE, return_tensors="pt"
+        if ask.timestamps:
+            rows = self._generate(
+                ask,
+                self._features(
+                    samples,
+                    sampling_rate=SAMPLE_RATE,
+                    truncation=False,
+                    padding="longest",
+                    return_attention_mask=True,
+                    return_tensors="pt",
+                ),
+                return_timestamps=True,
+                condition_on_prev_tokens=ask.previous_text,
+                temperature=0.0,
             )
-            tokens = self._model.generate(
-                batch.input_features,
-                language=ask.language,
-                task="transcribe",
-                num_beams=ask.beam,
-                do_sample=False,
-            )
-            segments += [{"tokens": row} for row in tokens.tolist()]
-        return segments
+        else:
+            windows = [samples[i : i + N_SAMPLES] for i in range(0, len(samples), N_SAMPLES)]
+            n = ask.batch or 1
+            batches = [windows[i : i + n] for i in range(0, len(windows), n)]
+            rows = [
+                row
+                for batch in batches
+                for row in self._generate(
+                    ask, self._features(batch, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+                )
+            ]
+        texts = ([token for token in row if token < WHISPER_EOT] for row in rows)
+        return [{"tokens": row, "text": self._tokenizer.decode(row)} for row in texts]
+
+    def _generate(self, ask: Ask, features: Any, **options: Any) -> list[list[int]]:
+        tokens = self._model.generate(
+            **features,
+            language=ask.language,
+            task="transcribe",
+            num_beams=ask.beam,
+            do_sample=False,
+            **options,
+        )
+        return tokens.tolist()  # type: ignore[no-any-return]
+
+
+class OpenVinoGenAi:
+    """OpenVINO GenAI's pipeline; it tells how many tokens it generated, but not which."""
+
+    versions = ("openvino-genai", "openvino-tokenizers")
+
+    def __init__(self, model: str, n_threads: int):
+        from openvino_genai import WhisperPipeline
+
+        self._pipeline = WhisperPipeline(model, "CPU", INFERENCE_NUM_THREADS=n_threads)
+
+    def transcribe(self, ask: Ask) -> Segments:
+        """Transcribe with the options of `ask`; it has no batches, and no text before."""
+        result = self._pipeline.generate(
+            _read_samples(ask.audio),
+            language=f"<|{ask.language}|>",
+            task="transcribe",
+            num_beams=ask.beam,
+            return_timestamps=ask.timestamps,
+        )
+        n_generated = result.perf_metrics.get_num_generated_tokens()  # of all beams
+        return [{"text": result.texts[0], "tokens": [0] * (n_generated // ask.beam)}]
 
 
 class WhisperCpp:
@@ -202,7 +251,10 @@ class WhisperCpp:
             self.load_s = float(re.findall(rb"load time = *([\d.]+) ms", done.stderr)[0]) / 1000
             result = json.loads(output.with_suffix(".json").read_bytes().decode("utf-8", "replace"))
         return [
-            {"tokens": [token["id"] for token in segment["tokens"] if token["id"] < WHISPER_EOT]}
+            {
+                "text": segment["text"],
+                "tokens": [token["id"] for token in segment["tokens"] if token["id"] < WHISPER_EOT],
+            }
             for segment in result["transcription"]
         ]
 
@@ -212,6 +264,7 @@ PROGRAMS: dict[str, Any] = {
     "openai-whisper": OpenAiWhisper,
     "faster-whisper": FasterWhisper,
     "transformers": Transformers,
+    "openvino-genai": OpenVinoGenAi,
     "whisper.cpp": WhisperCpp,
 }
 

@@ -13,60 +13,42 @@ _LEFT, _WIDTH, _RIGHT, _ROW = 230, 430, 90, 22
 
 
 def make_table(document: dict[str, Any]) -> str:
-    """Return the comparison; ratios are medians of the ratios within each round."""
-    ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
-    rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
-    found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
-    lines = [
-        f"# Peers: {document['model']}",
-        "",
-        f"{document['n_windows']} windows of {document['window_s']} s with "
-        f"{document['tokens_per_window']} tokens each; {document['threads']} threads; "
-        f"{document['cpu']}; {document['date']}; median of "
-        f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
-        f"The machine in the same rounds: {rates}. {found}.",
-        "",
-        f"| program | precision | way | ms per window | x realtime | {OURS} is faster | peak MB |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in document["rows"]:
-        ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
-        ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
-        window_ms, speed = 1000 * _compute_window_s(document, row), _compute_speed(document, row)
-        lines.append(
-            f"| {row['program']} | {row['precision']} | {row['way']} "
-            f"| {window_ms:.0f} | {speed:.1f} | {ratio} "
-            f"| {row['peak_mb']:.0f} |"
-        )
-    return "\n".join(lines) + "\n"
+    """Return the comparison on windows of equal texts."""
+    tokens = document["tokens_per_window"]
+    return _compare(document, f"{document['n_windows']} windows of 30 s with {tokens} tokens each")
 
 
 def make_real_table(document: dict[str, Any]) -> str:
-    """Return the comparison on real speech; ratios are medians of those within each round."""
+    """Return the comparison on real speech."""
+    minutes = document["duration_s"] / 60
+    work = f"{minutes:.1f} minutes of English in one file, with timestamps and the text before"
+    return _compare(document, work)
+
+
+def _compare(document: dict[str, Any], work: str) -> str:
+    """Return a row for each program; ratios are medians of the ratios within each round."""
     ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
     found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
-    minutes = document["duration_s"] / 60
+    wrong = "word_error_rate" in document["rows"][0]
     lines = [
-        f"# Real speech: OpenAI's {document['model']}",
+        f"# Peers: {document['model']}",
         "",
-        f"{minutes:.1f} minutes of English in one file, with timestamps and the text before; "
-        f"{document['threads']} threads; {document['cpu']}; {document['date']}; median of "
+        f"{work}; {document['threads']} threads; {document['cpu']}; {document['date']}; median of "
         f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
         f"The machine in the same rounds: {rates}. {found}.",
         "",
-        f"| program | precision | way | seconds | x realtime | {OURS} is faster | words wrong "
-        "| peak MB |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| program | precision | way | seconds | x realtime | {OURS} is faster | peak MB |"
+        + " words wrong |" * wrong,
+        "|---|---|---|---|---|---|---|" + "---|" * wrong,
     ]
     for row in document["rows"]:
         ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
         ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
-        seconds = median(row["seconds"])
         lines.append(
-            f"| {row['program']} | {row['precision']} | {row['way']} | {seconds:.1f} "
-            f"| {document['duration_s'] / seconds:.1f} | {ratio} "
-            f"| {row['word_error_rate']:.1%} | {row['peak_mb']:.0f} |"
+            f"| {row['program']} | {row['precision']} | {row['way']} "
+            f"| {median(row['seconds']):.1f} | {_compute_speed(document, row):.1f} | {ratio} "
+            f"| {row['peak_mb']:.0f} |" + (f" {row['word_error_rate']:.1%} |" if wrong else "")
         )
     return "\n".join(lines) + "\n"
 
@@ -140,9 +122,5 @@ def draw_chart(document: dict[str, Any]) -> str:
     )
 
 
-def _compute_window_s(document: dict[str, Any], row: dict[str, Any]) -> float:
-    return float(median(row["seconds"])) / int(document["n_windows"])
-
-
 def _compute_speed(document: dict[str, Any], row: dict[str, Any]) -> float:
-    return float(document["window_s"]) / _compute_window_s(document, row)
+    return float(document["duration_s"]) / float(median(row["seconds"]))

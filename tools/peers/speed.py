@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
@@ -37,6 +37,7 @@ from tools.peers.report import draw_chart, make_growth_tables, make_real_table, 
 from tools.peers.workers import Worker, convert
 from tools.speech.steady import write_speech
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead
+from whisper_npu_cli.checkpoints import formats
 from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import CHUNK_S, SAMPLE_RATE
 from whisper_npu_cli.environment import collect_versions, read_cpu_name
@@ -84,13 +85,13 @@ TABLE = [
     Row("openai-whisper", "float32", GREEDY),
     Row("transformers", "float32", GREEDY),
     Row("transformers", "float32", BATCHED),
+    Row("openvino-genai", "int8", GREEDY),
+    Row("openvino-genai", "int8", BEAM),
+    Row("whisper.cpp", "q8_0", GREEDY),
+    Row("whisper.cpp", "q8_0", BEAM),
 ]
-REAL_TABLE = [
-    *(Row(OURS, "auto", ask) for ask in (GREEDY, BEAM, BATCHED)),
-    *(Row("faster-whisper", "int8", ask) for ask in (GREEDY, BEAM, BATCHED)),
-]
+REAL = "OpenAI's base"
 REAL_REPEATS = 4  # of 2.7 minutes
-CPP_ROWS = [Row("whisper.cpp", "q8_0", GREEDY), Row("whisper.cpp", "q8_0", BEAM)]
 
 
 class Models:
@@ -118,7 +119,9 @@ class Models:
 
     def _saved(self, size: str) -> Path:
         folder = self._setup.folder / size
-        if not folder.exists():
+        if not folder.exists() and size == REAL:
+            save_checkpoint(formats.load(fetch_real_models()["base"]), folder)
+        elif not folder.exists():
             save_checkpoint(make_fixed_length_checkpoint(size, self._setup.n_tokens), folder)
         return folder
 
@@ -157,23 +160,63 @@ class Limits:
 
 def transcribe(worker: Worker, row: Row, audio: Path, n_expected: int) -> dict[str, Any]:
     """Return seconds and memory; SystemExit if the number of tokens is wrong."""
-    time.sleep(PAUSE_S)
     ask = Ask(str(audio), timestamps=False, previous_text=False, **row.ask)
-    reply = worker.transcribe(ask)
+    reply = _transcribe_rested(worker, row, ask)
     n_tokens = sum(len(segment["tokens"]) for segment in reply.pop("segments"))
     if abs(n_tokens - n_expected) > MAX_OFF * n_expected:
         raise SystemExit(f"{row.program} {row.way}: {n_tokens} tokens, not {n_expected}")
-    print(f"{row.program} {row.precision} {row.way}: {reply['seconds']:.1f} s", file=sys.stderr)
     return reply
+
+
+def transcribe_real(worker: Worker, row: Row, audio: Path, said: Sequence[str]) -> dict[str, Any]:
+    """Return seconds, memory, and what of the words `said` is wrong, as people use a program."""
+    reply = _transcribe_rested(worker, row, Ask(str(audio), **row.ask))
+    heard = split_words(" ".join(segment["text"] for segment in reply.pop("segments")))
+    return reply | {"word_error_rate": count_edits(said, heard) / len(said)}
 
 
 def measure_table(
     setup: Setup, models: Models, size: str, n_windows: int, n_rounds: int
 ) -> dict[str, Any]:
-    """Measure all rows once a round, each in a process of its own, after a warm-up."""
-    rows = TABLE + (CPP_ROWS if setup.whisper_cpp else [])
+    """Measure all rows on windows of equal texts."""
     audio = setup.folder / "speech.wav"
     write_speech(audio, n_windows)
+
+    def run(worker: Worker, row: Row) -> dict[str, Any]:
+        return transcribe(worker, row, audio, n_windows * setup.n_tokens)
+
+    measured = _measure_rounds(setup, models, size, n_rounds, run)
+    return measured | {"n_windows": n_windows, "duration_s": n_windows * CHUNK_S}
+
+
+def measure_real(setup: Setup, models: Models, n_rounds: int) -> dict[str, Any]:
+    """Measure all rows but transformers' batches, which have no timestamps, on real speech."""
+    audio = setup.folder / "real.wav"
+    samples = np.tile(compose_long(), REAL_REPEATS)
+    soundfile.write(audio, samples, SAMPLE_RATE)
+    said = split_words(" ".join(ENGLISH[name] for name in LONG_ORDER)) * REAL_REPEATS
+
+    def run(worker: Worker, row: Row) -> dict[str, Any]:
+        return transcribe_real(worker, row, audio, said)
+
+    measured = _measure_rounds(setup, models, REAL, n_rounds, run)
+    return measured | {"duration_s": samples.size / SAMPLE_RATE}
+
+
+def _measure_rounds(
+    setup: Setup,
+    models: Models,
+    size: str,
+    n_rounds: int,
+    run: Callable[[Worker, Row], dict[str, Any]],
+) -> dict[str, Any]:
+    """Run all rows once a round, each in a process of its own, after a warm-up."""
+    rows = [
+        row
+        for row in TABLE
+        if (setup.whisper_cpp or row.program != "whisper.cpp")
+        and (size != REAL or (row.program, row.ask) != ("transformers", BATCHED))
+    ]
     results: list[dict[str, Any]] = [
         vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
     ]
@@ -184,69 +227,21 @@ def measure_table(
         workers = [stack.enter_context(models.worker(row, size)) for row in rows]
         for worker, row in zip(workers, rows, strict=True):
             found |= worker.versions
-            transcribe(worker, row, setup.window, setup.n_tokens)
+            worker.transcribe(Ask(str(setup.window), timestamps=False, **row.ask))
         for _ in range(n_rounds):
             limits.take()
             for worker, row, result in zip(workers, rows, results, strict=True):
-                reply = transcribe(worker, row, audio, n_windows * setup.n_tokens)
-                result["seconds"].append(reply["seconds"])
-                result["peak_mb"] = reply["peak_mb"]
-    return {
-        "versions": found,
-        "machine": limits.medians(),
-        "model": size,
-        "n_windows": n_windows,
-        "window_s": CHUNK_S,
-        "rows": results,
-    }
+                reply = run(worker, row)
+                result["seconds"].append(reply.pop("seconds"))
+                result.update(reply)
+    return {"versions": found, "machine": limits.medians(), "model": size, "rows": results}
 
 
-def measure_real(setup: Setup, n_rounds: int) -> dict[str, Any]:
-    """Measure OpenAI's base on 10 minutes of real speech, as people use it: with timestamps.
-
-    The programs share the model's folder; each row tells what of the words is wrong.
-    """
-    rows = REAL_TABLE
-    audio, said = (
-        setup.folder / "real.wav",
-        split_words(" ".join(ENGLISH[name] for name in LONG_ORDER)),
-    )
-    samples = np.tile(compose_long(), REAL_REPEATS)
-    soundfile.write(audio, samples, SAMPLE_RATE)
-    results: list[dict[str, Any]] = [
-        vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
-    ]
-    limits, found = Limits(setup.n_threads), collect_versions()
-    model = str(fetch_real_models()["base"])
-    with ExitStack() as stack:
-        workers = []
-        for row in rows:
-            python = sys.executable if row.program == OURS else setup.peers
-            worker = Worker(
-                python, row.program, model=model, n_threads=setup.n_threads, precision=row.precision
-            )
-            workers.append(stack.enter_context(worker))
-            found |= worker.versions
-            worker.transcribe(Ask(str(setup.window), **row.ask))
-        for _ in range(n_rounds):
-            limits.take()
-            for worker, row, result in zip(workers, rows, results, strict=True):
-                time.sleep(PAUSE_S)
-                reply = worker.transcribe(Ask(str(audio), **row.ask))
-                result["seconds"].append(reply["seconds"])
-                result["peak_mb"] = reply["peak_mb"]
-                heard = split_words(" ".join(one["text"] for one in reply["segments"]))
-                result["word_error_rate"] = count_edits(said * REAL_REPEATS, heard) / (
-                    len(said) * REAL_REPEATS
-                )
-                print(f"{row.program} {row.way}: {reply['seconds']:.1f} s", file=sys.stderr)
-    return {
-        "versions": found,
-        "machine": limits.medians(),
-        "model": "base",
-        "duration_s": samples.size / SAMPLE_RATE,
-        "rows": results,
-    }
+def _transcribe_rested(worker: Worker, row: Row, ask: Ask) -> dict[str, Any]:
+    time.sleep(PAUSE_S)
+    reply = worker.transcribe(ask)
+    print(f"{row.program} {row.precision} {row.way}: {reply['seconds']:.1f} s", file=sys.stderr)
+    return reply
 
 
 def measure_growth(setup: Setup, models: Models, plan: dict[str, Sequence[Any]]) -> dict[str, Any]:
@@ -342,7 +337,7 @@ def main() -> None:
             _write(arguments.output / "peers", measured, make_table)
             (arguments.output / "peers.svg").write_text(draw_chart(measured))
         if "real" in parts:
-            measured = about | measure_real(setup, arguments.rounds)
+            measured = about | measure_real(setup, models, arguments.rounds)
             _write(arguments.output / "real", measured, make_real_table)
         if "growth" in parts:
             plan = {key: getattr(arguments, key) for key in ("minutes", "batches", "sizes")}

@@ -14,7 +14,7 @@ from tools.peers.workers import Worker, normalize
 
 WHISPER_CLI = """#!/bin/sh
 while [ $# -gt 0 ]; do [ "$1" = -of ] && output=$2; shift; done
-echo '{"transcription": [{"tokens": [{"id": 5}, {"id": 50257}]}]}' > "$output.json"
+echo '{"transcription": [{"text": " a", "tokens": [{"id": 5}, {"id": 50257}]}]}' > "$output.json"
 echo 'load time = 1.0 ms' >&2
 """
 
@@ -34,7 +34,7 @@ def test_worker_transcribes_one_file_after_the_other(
     monkeypatch.chdir(tmp_path)  # the child finds its module from anywhere
     with Worker(sys.executable, "whisper.cpp", model="", n_threads=1, binary=str(binary)) as worker:
         replies = [worker.transcribe(Ask("a.wav")) for _ in range(2)]
-    assert [reply["segments"] for reply in replies] == [[{"tokens": [5]}]] * 2
+    assert [reply["segments"] for reply in replies] == [[{"text": " a", "tokens": [5]}]] * 2
     assert all(reply["peak_mb"] > 0 for reply in replies)
 
 
