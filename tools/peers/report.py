@@ -8,6 +8,7 @@ from typing import Any
 from whisper_npu_cli.bench.plot import describe_machine, draw_rect, draw_text
 
 OURS = "whisper-npu"
+NO_ENERGY = "Energy: not measured, because no powercap, hwmon or battery can be read here."
 OURS_COLOUR, PEER_COLOUR = "#0072B2", "#999999"  # Okabe and Ito's blue, and grey
 _LEFT, _WIDTH, _RIGHT, _ROW = 230, 430, 90, 22
 
@@ -30,27 +31,39 @@ def _compare(document: dict[str, Any], work: str) -> str:
     ours = {row["way"]: row["seconds"] for row in document["rows"] if row["program"] == OURS}
     rates = ", ".join(f"{name} {rate:.1f}" for name, rate in document["machine"].items())
     found = ", ".join(f"{name} {number}" for name, number in sorted(document["versions"].items()))
-    wrong = "word_error_rate" in document["rows"][0]
+    heads = ["program", "precision", "way", "seconds", "x realtime", f"{OURS} is faster", "peak MB"]
+    if "word_error_rate" in document["rows"][0]:
+        heads.append("words wrong")
+    if "idle_w" in document["machine"]:
+        heads.append("J above idle an hour of audio")
     lines = [
         f"# Peers: {document['model']}",
         "",
         f"{work}; {document['threads']} threads; {document['cpu']}; {document['date']}; median of "
         f"{len(document['rows'][0]['seconds'])} interleaved rounds.",
         f"The machine in the same rounds: {rates}. {found}.",
+        *([] if "idle_w" in document["machine"] else [NO_ENERGY]),
         "",
-        f"| program | precision | way | seconds | x realtime | {OURS} is faster | peak MB |"
-        + " words wrong |" * wrong,
-        "|---|---|---|---|---|---|---|" + "---|" * wrong,
+        _join_cells(heads),
+        "|" + "---|" * len(heads),
     ]
     for row in document["rows"]:
         ratios = [s / mine for s, mine in zip(row["seconds"], ours[row["way"]], strict=True)]
-        ratio = "" if row["program"] == OURS else f"{median(ratios):.2f} x"
-        lines.append(
-            f"| {row['program']} | {row['precision']} | {row['way']} "
-            f"| {median(row['seconds']):.1f} | {_compute_speed(document, row):.1f} | {ratio} "
-            f"| {row['peak_mb']:.0f} |" + (f" {row['word_error_rate']:.1%} |" if wrong else "")
-        )
+        seconds = median(row["seconds"])
+        cells = [row["program"], row["precision"], row["way"], f"{seconds:.1f}"]
+        cells.append(f"{document['duration_s'] / seconds:.1f}")
+        cells.append("" if row["program"] == OURS else f"{median(ratios):.2f} x")
+        cells.append(f"{row['peak_mb']:.0f}")
+        if "word_error_rate" in row:
+            cells.append(f"{row['word_error_rate']:.1%}")
+        if "idle_w" in document["machine"]:
+            cells.append(f"{median(row['joules']) * 3600 / document['duration_s']:.0f}")
+        lines.append(_join_cells(cells))
     return "\n".join(lines) + "\n"
+
+
+def _join_cells(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def make_growth_tables(document: dict[str, Any]) -> str:

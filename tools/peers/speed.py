@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,6 +37,7 @@ from tools.peers.programs import Ask
 from tools.peers.report import draw_chart, make_growth_tables, make_real_table, make_table
 from tools.peers.workers import Worker, convert
 from tools.speech.steady import write_speech
+from whisper_npu_cli.bench.energy import find_meter, measure_idle_watts
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead
 from whisper_npu_cli.checkpoints import formats
 from whisper_npu_cli.checkpoints.save import save_checkpoint
@@ -139,14 +141,26 @@ class Models:
 
 
 class Limits:
-    """The limits of the machine, measured again in every round."""
+    """The limits of the machine, and what it takes idle, measured again in every round."""
 
     def __init__(self, n_threads: int) -> None:
         self._timers = {
             "gemm_fp32_gflops": Gemm("f32", n_threads).measure_gflops,
             "memory_read_gb_s": MemoryRead().measure_gb_s,
         }
+        self._meter = find_meter()
+        if self._meter:
+            self._timers["idle_w"] = partial(measure_idle_watts, self._meter)
         self._rates: dict[str, list[float]] = {name: [] for name in self._timers}
+
+    def measure_joules(self, work: Callable[[], object]) -> float | None:
+        """Run `work`; return its joules above the idle machine's, None where nothing tells them."""
+        if self._meter is None:
+            work()
+            return None
+        start = time.perf_counter()
+        joules = self._meter.measure(work)
+        return joules - self._rates["idle_w"][-1] * (time.perf_counter() - start)
 
     def take(self) -> None:
         """Measure all limits once."""
@@ -218,7 +232,7 @@ def _measure_rounds(
         and (size != REAL or (row.program, row.ask) != ("transformers", BATCHED))
     ]
     results: list[dict[str, Any]] = [
-        vars(row) | {"way": row.way, "seconds": [], "peak_mb": 0.0} for row in rows
+        vars(row) | {"way": row.way, "seconds": [], "joules": []} for row in rows
     ]
     limits, found = Limits(setup.n_threads), collect_versions()
     if setup.whisper_cpp:
@@ -231,10 +245,17 @@ def _measure_rounds(
         for _ in range(n_rounds):
             limits.take()
             for worker, row, result in zip(workers, rows, results, strict=True):
-                reply = run(worker, row)
-                result["seconds"].append(reply.pop("seconds"))
-                result.update(reply)
+                joules = limits.measure_joules(partial(_run_into, result, run, worker, row))
+                result["joules"].append(joules)
     return {"versions": found, "machine": limits.medians(), "model": size, "rows": results}
+
+
+def _run_into(
+    result: dict[str, Any], run: Callable[[Worker, Row], dict[str, Any]], worker: Worker, row: Row
+) -> None:
+    reply = run(worker, row)
+    result["seconds"].append(reply.pop("seconds"))
+    result.update(reply)
 
 
 def _transcribe_rested(worker: Worker, row: Row, ask: Ask) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.audio.mel import HostMel, log_mel
+from whisper_npu_cli.bench.energy import find_meter, measure_energy
 from whisper_npu_cli.bench.limits import Gemm, MemoryRead, Multiply, supports_bf16
 from whisper_npu_cli.bench.work import Step, count_attention_flop, count_linear_flop
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
@@ -82,6 +83,8 @@ def bench_device(
             for name, take in (limits | timers).items():
                 measured[name][run] = take()
         parts = _list_parts(options, engines, mel)
+        is_simulated = bool(proofs) and proofs[0].predicted
+        energy = None if is_simulated else _measure_energy(options, timers)
     step(f"{engine.device}: comparing with the reference engine, which is slow")
     return {
         "machine": {name: median(measured[name]) for name in limits},
@@ -96,6 +99,7 @@ def bench_device(
             ],
             "window": _report_window(options, measured),
             **parts,
+            "energy": energy,
             "peak_memory_mb": peak_mb,
             "accuracy": _measure_accuracy(checkpoint, engines, mel),
         },
@@ -295,6 +299,22 @@ def _report_window(
     row = _summarise(sum(stages.values(), np.zeros(options.n_runs)), "ms_per_window")
     row |= {"ms_per_window": sum(medians.values()), **medians}
     return row | {"batch": batch, "beam": beam, "speed": 1000 * CHUNK_S / row["ms_per_window"]}
+
+
+def _measure_energy(options: BenchOptions, timers: dict[str, Timer]) -> dict[str, Any] | None:
+    """Return what an hour of audio takes in the largest batch; None where nothing tells it."""
+    meter = find_meter()
+    if meter is None:
+        return None
+    batch, beam = max(options.shapes)
+
+    def work() -> None:
+        for _ in range(batch):
+            timers["mel"]()
+            timers["encode"]()
+        timers[f"{batch}x{beam}"]()
+
+    return measure_energy(meter, work, batch * CHUNK_S)
 
 
 def _measure_accuracy(checkpoint: Checkpoint, engines: Engines, mel: Array) -> dict[str, float]:

@@ -160,6 +160,7 @@ def _print_tables(document: dict[str, Any]) -> None:
                 f"encode on the device: {encode['device_ms']:.1f} ms ({origin}); "
                 f"on the host beside it: {encode['host_ms']:.1f} ms of processor time (measured)"
             )
+        console.print(_describe_energy(device["energy"]))
         console.print(
             f"{window['speed']:.1f} times realtime; "
             f"at most {device['peak_memory_mb']:.0f} MB of memory; "
@@ -167,6 +168,17 @@ def _print_tables(document: dict[str, Any]) -> None:
             f"states {accuracy['states_relative_l2']:.1e}, "
             f"logits {accuracy['logits_relative_l2']:.1e}\n"
         )
+
+
+def _describe_energy(energy: dict[str, Any] | None) -> str:
+    if energy is None:
+        return (
+            "energy: not measured (no powercap, hwmon or battery can be read; powercap is root's)"
+        )
+    return (
+        f"energy: {energy['joules_per_hour_of_audio']:.0f} J above idle an hour of audio "
+        f"(by {energy['source']}; idle at {energy['idle_w']:.1f} W)"
+    )
 
 
 def _make_parts_table(shapes: list[dict[str, Any]]) -> Table:

@@ -25,6 +25,7 @@ def document() -> dict[str, Any]:
                 "precision": precision,
                 "way": "greedy",
                 "seconds": seconds,
+                "joules": [None] * 3,
                 "peak_mb": 100,
             }
             for program, precision, seconds in (
@@ -66,3 +67,13 @@ def test_real_speech_is_compared_within_rounds_too() -> None:
     rows = make_real_table(found).splitlines()[-2:]
     assert rows[0] == "| whisper-npu | auto | greedy | 2.0 | 60.0 |  | 100 | 12.5% |"
     assert rows[1] == "| peer & co | int8 | greedy | 5.0 | 24.0 | 2.00 x | 100 | 12.5% |"
+
+
+def test_energy_is_that_of_an_hour_of_audio() -> None:
+    found = document()
+    found["machine"]["idle_w"] = 5.0
+    for row in found["rows"]:
+        row["joules"] = [20.0, 10.0, 30.0]
+    assert make_table(found).splitlines()[-1].endswith("| 2.00 x | 100 | 1200 |")
+    assert "not measured" not in make_table(found)
+    assert "Energy: not measured" in make_table(document())
