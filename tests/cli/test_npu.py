@@ -32,10 +32,15 @@ def find_second_window() -> int:
 
 
 def find_leftovers() -> set[str]:
-    """Return what a run could leave: children, threads, shared memory, temporary files."""
+    """Return what a run could leave: children, threads, shared memory, temporary files.
+
+    The child that reads recordings is kept for those that follow.
+    """
     gc.collect()
     tasks = Path("/proc/self/task").glob("*/children")
-    found = {f"child {pid}" for task in tasks for pid in task.read_text().split()}
+    children = {pid for task in tasks for pid in task.read_text().split()}
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    found = {f"child {pid}" for pid in children if b"audio.child" not in commands[pid]}
     found |= {f"thread {thread.name}" for thread in threading.enumerate()}
     files = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     found |= {name for name in files if "whisper-npu" in name}
