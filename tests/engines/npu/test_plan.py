@@ -13,11 +13,13 @@ from whisper_npu_cli.engines.npu.plan import (
     BASIS,
     FILTERS,
     HOST_MEL_MS,
+    MEL_BESIDE_MS,
     PATCHES,
     SAMPLES,
     STATES,
     plan_encoder,
 )
+from whisper_npu_cli.engines.npu.timing_model import CLOCKS_MHZ
 from whisper_npu_cli.errors import OverlayError
 
 DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
@@ -48,6 +50,23 @@ def test_base_keeps_its_promises() -> None:
     assert len(plan.steps) <= 130
     # and at most 20 ms of the host beside the device (`bench` measures it): 128 ms a window
     assert plan.predict_ms(1800) + HOST_MEL_MS <= 108
+
+
+@pytest.mark.parametrize("clock_mhz", [1028, 1800, 1e9])
+@pytest.mark.parametrize("size", RANDOM_SIZES)
+def test_the_longer_of_host_and_device_counts_in_flight(size: str, clock_mhz: float) -> None:
+    plan = plan_encoder(random_dims(size))
+    window = plan.predict_window(clock_mhz)
+    mel_ms = window.mel_ms + MEL_BESIDE_MS
+    assert window.alone_ms == pytest.approx(window.device_ms + window.host_ms + mel_ms)
+    least_ms = max(window.device_ms, window.host_ms) + mel_ms - 1e-9  # sums in another order
+    assert least_ms <= window.in_flight_ms < window.alone_ms
+
+
+def test_the_host_is_hidden_at_every_clock_of_the_chip() -> None:
+    for window in map(plan_encoder(random_dims("base")).predict_window, CLOCKS_MHZ):
+        hidden_ms = window.device_ms + window.mel_ms + MEL_BESIDE_MS
+        assert window.in_flight_ms == pytest.approx(hidden_ms, rel=0.01)  # conv2's list is short
 
 
 @pytest.mark.parametrize("clock_mhz", [800, 1028, 1309, 1800])

@@ -31,6 +31,9 @@ MEL_SAMPLES = (MEL_FRAMES - 1) * HOP_LENGTH + N_FFT
 # What a window takes of one Zen 3 core, measured; the audio passes twice, first for its peak
 HOST_MEL_MS = 8.2
 MEL_BESIDE_MS = 3.6
+HOST_GBPS = (
+    3.8  # laying out, reading back and checking, by bytes of the buffers: same core, measured
+)
 PAGE_BYTES = 4096
 HEAP_BYTES = 64 << 20  # what the driver's library locks for instruction streams (xdna-driver)
 CROSS = "cross."  # prefix of the names of cross-attention buffers
@@ -70,6 +73,18 @@ class Decision:
         return (
             f"{self.part}: {self.chosen}, {self.chosen_ms:.2f} ms; {self.other_ms:.2f} {self.other}"
         )
+
+
+@dataclass(frozen=True)
+class WindowTime:
+    """Predicted milliseconds of one window at a clock of the array."""
+
+    clock_mhz: float
+    device_ms: float  # encoding, dispatch included
+    mel_ms: float  # of the device too; a recording's peak takes as much once more, before
+    host_ms: float  # laying out, reading back, checking; mel's is MEL_BESIDE_MS
+    alone_ms: float  # one after the other
+    in_flight_ms: float  # where two windows are in flight, and the host works beside the device
 
 
 @dataclass(frozen=True)
@@ -120,6 +135,29 @@ class Plan:
     def predict_mel_ms(self, clock_mhz: float) -> float:
         """Return the predicted device time of the mel power of MEL_FRAMES, dispatch included."""
         return _predict_steps_ms(self.mel, clock_mhz)
+
+    def predict_window(self, clock_mhz: float) -> WindowTime:
+        """Predict what one window costs, alone and with another in flight.
+
+        Beside every run list but the last the host has a share of reading back, from the second on
+        one of laying out: the longer of device and host counts. The mel is beside nothing.
+        """
+        *lists, last = (_predict_steps_ms(steps, clock_mhz) for steps in self.lists)
+        results = (STATES, *(part.buffer for part in self.cross))
+        reading = sum(self.buffers[name].size_bytes for name in results) / HOST_GBPS / 1e6
+        laying_out = self.buffers[PATCHES].size_bytes / HOST_GBPS / 1e6
+        read, laid_out = reading / len(lists), laying_out / max(len(lists) - 1, 1)
+        beside = (max(ms, read + laid_out * (index > 0)) for index, ms in enumerate(lists))
+        device_ms, mel_ms = self.predict_ms(clock_mhz), self.predict_mel_ms(clock_mhz)
+        host_ms, mel = reading + laying_out, mel_ms + MEL_BESIDE_MS
+        return WindowTime(
+            clock_mhz,
+            device_ms,
+            mel_ms,
+            host_ms,
+            alone_ms=device_ms + host_ms + mel,
+            in_flight_ms=sum(beside) + last + mel,
+        )
 
     def decide(self, clock_mhz: float) -> list[Decision]:
         """Return what is chosen where there is a choice, with the predicted times that decide.
