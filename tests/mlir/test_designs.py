@@ -18,6 +18,7 @@ from mlir.simulate.run import load_design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
 from tests.support.callback_sequence import run_on_noise
 from tests.support.places import ROOT
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, SPLITS, StreamSpec
 
@@ -34,7 +35,7 @@ def pack_a(values: np.ndarray) -> np.ndarray:
 
 
 def unpack_a(packed: np.ndarray) -> np.ndarray:
-    return layout.from_bf16(layout.unpack_a(packed))
+    return from_bf16(layout.unpack_a(packed))
 
 
 def output(spec: StreamSpec) -> np.ndarray:
@@ -84,7 +85,7 @@ def test_keys_values_and_attention() -> None:
         buffers, wanted = gemm_buffers(spec, seed)
         run_stream(spec, [*buffers[:-1], kv])
         made.append(wanted)
-    keys, values = map(layout.from_bf16, layout.unpack_kv(kv))
+    keys, values = map(from_bf16, layout.unpack_kv(kv))
     assert np.array_equal(keys, made[0])
     assert np.array_equal(values, made[1])
     q = numerics.round_bf16(operand(30, M, 64 * heads) * np.float32(0.3))

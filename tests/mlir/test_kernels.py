@@ -11,13 +11,14 @@ from scipy.special import log_ndtr
 
 from mlir.host.library import MLIR, KernelLibrary, load
 from mlir.simulate.pools import allocate
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import TILE
 from whisper_npu_cli.errors import OverlayError
 
 F32 = np.float32
 LARGEST = np.finfo(F32).max
-LARGEST_BF16 = float(layout.from_bf16(np.array([0x7F7F], np.uint16))[0])
+LARGEST_BF16 = float(from_bf16(np.array([0x7F7F], np.uint16))[0])
 ADVERSARIAL = {
     "normal": lambda r: r.standard_normal((TILE, TILE)),
     "denormal": lambda r: r.standard_normal((TILE, TILE)) * 1e-39,
@@ -71,7 +72,7 @@ def as_c(values: np.ndarray) -> np.ndarray:
 
 
 def from_a(packed: np.ndarray) -> np.ndarray:
-    return layout.from_bf16(layout.unpack_a(packed.reshape(TILE, TILE)))
+    return from_bf16(layout.unpack_a(packed.reshape(TILE, TILE)))
 
 
 def from_c(packed: np.ndarray) -> np.ndarray:
@@ -135,7 +136,7 @@ def test_operand_orders(kernels: KernelLibrary, case: str) -> None:
     kernels.call("store_operand", c, out, 2)
     found = layout.unpack_kv(np.concatenate([keys, out]).reshape(2 * TILE, TILE))
     for half in found:
-        assert_same_bits(layout.from_bf16(half), rounded)
+        assert_same_bits(from_bf16(half), rounded)
 
 
 def test_gelu_bits(kernels: KernelLibrary, case: str) -> None:

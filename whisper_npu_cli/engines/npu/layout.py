@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu.spec import A_BLOCK, B_BLOCK, C_BLOCK, TILE
 
 F32 = NDArray[np.float32]
@@ -44,13 +45,6 @@ def to_bf16(values: F32) -> U16:
     if nan.any():  # the carry may have turned a NaN into a zero
         rounded[nan] = 0x7FC0
     return rounded
-
-
-def from_bf16(values: U16) -> F32:
-    """Widen bf16 to fp32: exact."""
-    wide = np.empty(values.shape, np.float32)
-    np.left_shift(values, 16, out=wide.view(np.uint32), dtype=np.uint32)
-    return wide
 
 
 def split_bf16(values: F32) -> tuple[U16, U16]:
@@ -162,13 +156,13 @@ def _unpack(packed: NDArray[Number], block: tuple[int, int]) -> NDArray[Number]:
     return plain.view(packed.dtype).reshape(rows, cols)
 
 
-def copy_c(packed: F32, first_col: int, out: F32) -> None:
-    """Copy columns from `first_col` on out of layout `c` into `out` (rows, cols), in one pass.
+def copy_a(packed: U16, first_col: int, out: U16) -> None:
+    """Copy columns from `first_col` on out of layout `a` into `out` (rows, cols), in one pass.
 
     `first_col` and cols are whole tiles, rows whole blocks.
     """
     rows, cols = out.shape
-    height, width = C_BLOCK
+    height, width = A_BLOCK
     shape = packed.shape[0] // TILE, packed.shape[1] // TILE, TILE // height, TILE // width, height
     tiles: NDArray[Any] = packed.reshape(-1).view(CARRIERS[16]).reshape(shape)
     tiles = tiles[:, first_col // TILE : (first_col + cols) // TILE].transpose(0, 2, 4, 1, 3)

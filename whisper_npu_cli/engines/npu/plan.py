@@ -284,7 +284,7 @@ def _plan_layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
 def _plan_back(sizes: _Sizes, dims: ModelDims, cross: tuple[CrossSlice, ...]) -> tuple[Step, ...]:
     norm = Step("post_norm", sizes.layernorm, ("x", STATES))
     width = round_up(2 * len(cross[0].layers) * dims.n_text_state, PASS)
-    spec = sizes.gemm(sizes.state, width, "f32")
+    spec = sizes.gemm(sizes.state, width, "bf16")
     names = [part.buffer for part in cross]
     return (norm, *(Step(name, spec, (STATES, f"{name}.weights", name)) for name in names))
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from whisper_npu_cli.audio.mel import HANN, mel_filters
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FFT
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu.layout import (
-    from_bf16,
     pack_c,
     pack_weights,
     pad,
