@@ -110,11 +110,16 @@ void store_f32(const float* c, float* out, int32_t half) {
         aie::store_v(out + at, aie::load_v<BLOCK>(from + at));
 }
 
-// order 0: A of the next product; 1: keys; 2: values
-void store_operand(const float* c, bfloat16* out, int32_t order) {
+// parameters: the order (0: A of the next product; 1: keys; 2: values), tiles left in it, tiles in
+// each. Counted here, so that the core's program need not.
+void store_operand(const float* c, bfloat16* out, int32_t* parameters) {
     aie::set_rounding(aie::rounding_mode::conv_even);
+    const int32_t order = parameters[0];
     if (order == 0) store_as_a(c, out);
     if (order == 1) store_as_keys(c, out);
     if (order == 2) store_as_values(c, out);
+    if (--parameters[1] > 0) return;
+    parameters[0] = order + 1;
+    parameters[1] = parameters[2];
 }
 }

@@ -129,14 +129,15 @@ def test_operand_orders(kernels: KernelLibrary, case: str) -> None:
     values = matrix(case, 5, bf16=False)
     c, out = as_c(values), aligned(TILE * TILE * 2, np.uint16)
     rounded = numerics.round_bf16(values)
-    kernels.call("store_operand", c, out, 0)
-    assert_same_bits(from_a(out), rounded)
-    kernels.call("store_operand", c, out, 1)
-    keys = out.copy()
-    kernels.call("store_operand", c, out, 2)
-    found = layout.unpack_kv(np.concatenate([keys, out]).reshape(2 * TILE, TILE))
-    for half in found:
-        assert_same_bits(from_bf16(half), rounded)
+    parameters, stored = np.array([0, 2, 2], np.int32), []  # two tiles in each order
+    for _ in range(6):
+        kernels.call("store_operand", c, out, parameters)
+        stored.append(out.copy())
+    found = layout.unpack_qkv(np.concatenate(stored[::2]).reshape(3 * TILE, TILE), TILE)
+    for part in found:
+        assert_same_bits(from_bf16(part), rounded)
+    for first, second in zip(stored[::2], stored[1::2], strict=True):
+        assert np.array_equal(first, second)
 
 
 def test_gelu_bits(kernels: KernelLibrary, case: str) -> None:

@@ -61,16 +61,21 @@ def test_weights_lie_column_by_column_behind_their_bias(k: int, n: int, seed: in
 
 @settings(max_examples=10, deadline=None)
 @given(tiles, tiles, seeds)
-def test_kv_holds_transposed_keys_beside_values(positions: int, heads: int, seed: int) -> None:
+def test_qkv_holds_queries_before_transposed_keys_beside_values(
+    positions: int, heads: int, seed: int
+) -> None:
     keys, values = (bf16(seed ^ i, positions * TILE, heads * TILE) for i in range(2))
-    packed = layout.pack_kv(keys, values)
-    flat = packed.reshape(heads, positions, 2, TILE * TILE)
+    queries = bf16(seed ^ 2, 2 * TILE, heads * TILE)
+    packed = layout.pack_qkv(queries, keys, values)
+    assert np.array_equal(packed[: 2 * TILE], layout.pack_a(queries))
+    flat = packed[2 * TILE :].reshape(heads, positions, 2, TILE * TILE)
     for row, col in np.random.default_rng(seed).integers(0, keys.shape, (50, 2)):
         pair = flat[col // TILE, row // TILE]
         r, c = row % TILE, col % TILE
         assert pair[0, address(c, r, TILE, 8, 4)] == keys[row, col]
         assert pair[1, address(r, c, TILE, 8, 4)] == values[row, col]
-    for back, matrix in zip(layout.unpack_kv(packed), (keys, values), strict=True):
+    unpacked = layout.unpack_qkv(packed, 2 * TILE)
+    for back, matrix in zip(unpacked, (queries, keys, values), strict=True):
         assert np.array_equal(back, matrix)
 
 

@@ -262,10 +262,8 @@ def _plan_layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
     attention = StreamSpec("attention", sizes.n_ctx, sizes.n_ctx, heads, valid=sizes.valid_ctx)
     rows = (
         ("attn_norm", sizes.layernorm, ("x", "normed")),
-        ("query", sizes.gemm(state, heads, "bf16"), ("normed", "*", "q")),
-        ("key", sizes.gemm(state, heads, "key"), ("normed", "*", "kv")),
-        ("value", sizes.gemm(state, heads, "value"), ("normed", "*", "kv")),
-        ("attention", attention, ("q", "kv", "attended")),
+        ("qkv", sizes.gemm(state, 3 * heads, "qkv"), ("normed", "*", "qkv")),
+        ("attention", attention, ("qkv", "attended")),
         ("attn_out", sizes.gemm(heads, state, "residual"), ("attended", "*", "x", "y")),
         ("mlp_norm", sizes.layernorm, ("y", "normed")),
         ("fc1", sizes.gemm(state, hidden, "gelu"), ("normed", "*", "hidden")),

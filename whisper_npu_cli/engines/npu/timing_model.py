@@ -139,8 +139,8 @@ def _describe_product(spec: StreamSpec) -> Gemm:
     epilogue, beside = EPILOGUES[spec.epilogue], calls["start_tile"]
     if epilogue.gelu:
         beside += calls["gelu_tile"]
-    if epilogue.residual:  # the row's tiles pass by, and a core has nothing else to do
-        beside += (2 * COLUMNS - AHEAD) * ELEMENT_CYCLES + calls["add_residual"]
+    if epilogue.residual:  # others' halves pass by, and a core has nothing else to do
+        beside += (COLUMNS - AHEAD) * ELEMENT_CYCLES + 2 * calls["add_residual"]
     if epilogue.layout == "c":  # the second half waits until the first has left
         beside += ELEMENT_CYCLES + 2 * calls["store_f32"]
     else:

@@ -111,9 +111,10 @@ def _make_noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tup
         weights = layout.to_bf16(_make_matrix(rows - TILE, cols, scale=spec.k**-0.5))
         bias = NOISE[:cols]  # a stream has at most MAX_N columns, fewer than the noise
         return layout.pack_weights(weights, bias), (from_bf16(weights), bias)
-    if argument.layout == "kv":
-        keys, values = (layout.to_bf16(_make_matrix(rows // 2, cols, shift=i)) for i in range(2))
-        return layout.pack_kv(keys, values), (from_bf16(keys), from_bf16(values))
+    if argument.layout == "qkv":
+        sizes = spec.m, spec.k, spec.k
+        parts = [layout.to_bf16(_make_matrix(n, cols, shift=i)) for i, n in enumerate(sizes)]
+        return layout.pack_qkv(*parts), tuple(map(from_bf16, parts))
     if argument.layout == "c":
         plain = _make_matrix(rows, cols, shift=3)
         return layout.pack_c(plain), (plain,)
@@ -135,8 +136,7 @@ def _unpack(spec: StreamSpec, output: Buffer) -> F32:
     packed = output.host.view(np.uint16).reshape(argument.shape)
     if argument.layout == "a":
         return from_bf16(layout.unpack_a(packed))
-    keys, values = layout.unpack_kv(packed)
-    return from_bf16(keys if spec.epilogue == "key" else values)
+    return from_bf16(np.hstack(layout.unpack_qkv(packed, spec.m)))
 
 
 def _gemm(
@@ -149,12 +149,10 @@ def _gemm(
     return product + rest[0][0][rows] if rest else product
 
 
-def _attention(
-    spec: StreamSpec, rows: NDArray[np.int64], q: tuple[F32], kv: tuple[F32, F32]
-) -> F32:
+def _attention(spec: StreamSpec, rows: NDArray[np.int64], qkv: tuple[F32, F32, F32]) -> F32:
     heads = []
     for first in range(0, spec.n, TILE):
-        queries, keys, values = (x[:, first : first + TILE] for x in (q[0], *kv))
+        queries, keys, values = (x[:, first : first + TILE] for x in qkv)
         scores = queries[rows] @ keys[: spec.valid].T
         weights = np.exp2(scores - scores.max(axis=1, keepdims=True))
         heads.append(weights @ values[: spec.valid] / weights.sum(axis=1, keepdims=True))

@@ -60,17 +60,16 @@ def _gemm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     elif where == "a":
         out[:] = layout.pack_a(layout.to_bf16(result))
     else:
-        layout.store_kv_half(out, layout.to_bf16(result), keys=spec.epilogue == "key")
+        out[:] = layout.pack_qkv(*np.hsplit(layout.to_bf16(result), 3))
 
 
 def _attention(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
-    q = from_bf16(layout.unpack_a(arrays[0]))
-    k, v = map(from_bf16, layout.unpack_kv(arrays[1]))
+    q, k, v = map(from_bf16, layout.unpack_qkv(arrays[0], spec.m))
     heads = [
         fast.attention(_take_head(q, first), _take_head(k, first), _take_head(v, first), spec.valid)
         for first in range(0, spec.n, TILE)
     ]
-    arrays[2][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
+    arrays[1][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
 
 
 def _take_head(columns: layout.F32, first: int) -> layout.F32:
