@@ -31,6 +31,7 @@ MEL_SAMPLES = (MEL_FRAMES - 1) * HOP_LENGTH + N_FFT
 # What a window takes of one Zen 3 core, measured; the audio passes twice, first for its peak
 HOST_MEL_MS = 8.2
 MEL_BESIDE_MS = 3.6
+MEL_WORKER_MS = 1.3  # of it in the worker for the window's own pass, where the device waits (Zen 4)
 HOST_GBPS = (
     3.8  # laying out, reading back and checking, by bytes of the buffers: same core, measured
 )
@@ -140,7 +141,8 @@ class Plan:
         """Predict what one window costs, alone and with another in flight.
 
         Beside every run list but the last the host has a share of reading back, from the second on
-        one of laying out: the longer of device and host counts. The mel is beside nothing.
+        one of laying out: the longer of device and host counts. The worker computes mel between
+        windows; the logarithm is the parent's.
         """
         *lists, last = (_predict_steps_ms(steps, clock_mhz) for steps in self.lists)
         results = (STATES, *(part.buffer for part in self.cross))
@@ -149,14 +151,14 @@ class Plan:
         read, laid_out = reading / len(lists), laying_out / max(len(lists) - 1, 1)
         beside = (max(ms, read + laid_out * (index > 0)) for index, ms in enumerate(lists))
         device_ms, mel_ms = self.predict_ms(clock_mhz), self.predict_mel_ms(clock_mhz)
-        host_ms, mel = reading + laying_out, mel_ms + MEL_BESIDE_MS
+        host_ms = reading + laying_out
         return WindowTime(
             clock_mhz,
             device_ms,
             mel_ms,
             host_ms,
-            alone_ms=device_ms + host_ms + mel,
-            in_flight_ms=sum(beside) + last + mel,
+            alone_ms=device_ms + host_ms + mel_ms + MEL_BESIDE_MS,
+            in_flight_ms=sum(beside) + last + mel_ms + MEL_WORKER_MS,
         )
 
     def decide(self, clock_mhz: float) -> list[Decision]:
