@@ -49,6 +49,7 @@ DEVICES = [
         "AMD's XDNA1 array",
         _DECODER | {"mel", "xclbins"},
         encoder=f"{_NPU}.remote:load_npu",
+        kernels=f"{_NUMBA}.decoder:list_kernels_bf16",
         checks=f"{_NPU}.checks:npu_checks",
     ),
     Device(
@@ -67,6 +68,7 @@ DEVICES = [
         "the NPU's engine on a simulated chip",
         _DECODER | {"mel", "exact"},
         encoder=f"{_NPU}.remote:load_standin",
+        kernels=f"{_NUMBA}.decoder:list_kernels_bf16",
     ),
     Device(
         OPENVINO,

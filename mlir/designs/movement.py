@@ -25,18 +25,23 @@ class Movement:
     def __init__(self, spec: StreamSpec) -> None:
         self.spec = spec
         self.sizes = {argument.role: argument.size_bytes // 4 for argument in spec.arguments}
-        self.across = spec.n // TILE  # tiles in a row of the output
+        self.across = spec.n // spec.n_outputs // TILE  # tiles in a row of an output
+        self.n_queries = spec.m // TILE * self.across  # tiles of queries, before keys and values
 
     def list_blocks(self) -> Iterator[tuple[int, int]]:
         """Yield the output blocks in the order in which the cores make them."""
-        columns = 1 if self.spec.op == "layernorm" else self.spec.n // PASS
-        return ((i, j) for i in range(self.spec.m // PASS) for j in range(columns))
+        spec = self.spec
+        columns = 1 if spec.op == "layernorm" else spec.n // spec.n_outputs // PASS
+        for output in range(spec.n_outputs):
+            for i in range(spec.m // PASS):
+                for j in range(columns):
+                    yield i, output * columns + j
 
     def feed_a(self, i: int, j: int, row: int) -> list[Tap]:
         """Return what row `row` of cores is sent for block (i, j)."""
         spec, at = self.spec, ROWS * i + row
         if spec.op == "attention":
-            return [self.make_line("q", at * self.across + COLUMNS * j, COLUMNS)]
+            return [self.make_line("qkv", at * self.across + COLUMNS * j, COLUMNS)]
         if spec.op == "layernorm":
             first, counted = 2 * at * self.across, 2 * spec.valid // TILE
             return [
@@ -53,22 +58,27 @@ class Movement:
             taps = [self.make_line("a", at * steps, steps)]
         else:
             taps = [self.make_tap("a", at * steps, sizes, [0, rows, RUN, 1])]
-        if EPILOGUES[spec.epilogue].residual:
-            taps.append(
-                self.make_line("residual", 2 * (at * self.across + COLUMNS * j), 2 * COLUMNS)
-            )
+        if EPILOGUES[spec.epilogue].residual:  # the upper halves of the row's tiles
+            first, runs = 2 * (at * self.across + COLUMNS * j), WORDS // RUN
+            sizes, strides = [1, COLUMNS, runs, RUN], [0, 2 * WORDS, RUN, 1]
+            taps.append(self.make_tap("residual", first, sizes, strides))
         return taps
 
-    def feed_b(self, j: int, column: int) -> Tap:
-        """Return what column `column` of cores is sent for any block (i, j)."""
-        at = COLUMNS * j + column
+    def feed_b(self, i: int, j: int, column: int) -> list[Tap]:
+        """Return what column `column` of cores is sent for block (i, j)."""
+        at, across = COLUMNS * j + column, self.across
         if self.spec.op == "attention":
             pairs = 2 * self.spec.k // TILE
-            return self.make_line("kv", at * pairs, pairs)
+            return [self.make_line("qkv", self.n_queries + at * pairs, pairs)]
         if self.spec.op == "layernorm":
-            return self.make_line("x", 0, 1)
-        steps = self.sizes["weights"] // WORDS // self.across
-        return self.make_line("weights", at * steps, steps)
+            return [self.make_line("x", 0, 1)]
+        steps = self.sizes["weights"] // WORDS // (self.spec.n // TILE)
+        taps = [self.make_line("weights", at * steps, steps)]
+        if self.spec.op == "gemm" and EPILOGUES[self.spec.epilogue].residual:  # the lower halves
+            first, runs = 2 * (ROWS * i * across + at) + 1, WORDS // RUN
+            sizes, strides = [1, ROWS, runs, RUN], [0, 2 * across * WORDS, RUN, 1]
+            taps.append(self.make_tap("residual", first, sizes, strides))
+        return taps
 
     def collect_c(self, i: int, j: int, column: int) -> Tap:
         """Return where the four tiles of column `column` of block (i, j) go."""
@@ -85,10 +95,11 @@ class Movement:
             return self.make_tap(
                 "out", 2 * (ROWS * i * across + at), sizes + run[0], strides + run[1]
             )
+        output, at = divmod(at, across)
         first, stride = ROWS * i * across + at, across * WORDS
-        if epilogue.layout == "kv":
+        if output:
             pairs = 2 * self.spec.m // TILE  # keys and values alternate down a head
-            first = at * pairs + 2 * ROWS * i + (self.spec.epilogue == "value")
+            first = self.n_queries + at * pairs + 2 * ROWS * i + output - 1
             stride = 2 * WORDS
         return self.make_tap("out", first, [1, ROWS, *run[0]], [0, stride, *run[1]])
 

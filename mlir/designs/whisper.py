@@ -48,12 +48,14 @@ ACCUMULATOR = words(2 * WORDS, np.float32)
 # Run-time parameters. Most are trip counts: a loop that runs 0 times or once needs no `if`, whose
 # branches IRON miscompiles where both use one fifo.
 (
+    ORDER,  # of a bf16 store, 0: as A, 1: as keys, 2: as values; this and the next two: epilogue.cc
+    LEFT,  # tiles in this order
+    TURN,  # tiles in each order
     TILES,  # gemm: output tiles of a core
     STEPS,  # steps of 64 in K; spectrum: of 32 samples in a frame
     GELU,  # 0 or 1
     RESIDUAL,  # 0 or 1
-    OPERAND,  # 1: store bf16, in order ORDER
-    ORDER,  # 0: as A, 1: as keys, 2: as values
+    OPERAND,  # 1: store bf16
     SINGLE,  # 1: store fp32
     QUERIES,  # attention: tiles of queries of a core
     KEYS,  # tiles of keys but the last
@@ -64,7 +66,8 @@ ACCUMULATOR = words(2 * WORDS, np.float32)
     INVERSE,  # bits of fp32 1 / valid columns
     SPECTRA,  # spectrum: output tiles of a core
     N_PARAMETERS,
-) = range(16)
+) = range(18)
+PARAMETERS = words(N_PARAMETERS)
 
 # ----------------------------------------------------------------------------------- fifos
 
@@ -110,7 +113,7 @@ KERNELS = {
     "gelu_tile": ("epilogue.o", [ACCUMULATOR]),
     "add_residual": ("epilogue.o", [ELEMENT, ACCUMULATOR, np.int32]),
     "store_f32": ("epilogue.o", [ACCUMULATOR, ELEMENT, np.int32]),
-    "store_operand": ("epilogue.o", [ACCUMULATOR, ELEMENT, np.int32]),
+    "store_operand": ("epilogue.o", [ACCUMULATOR, ELEMENT, PARAMETERS]),
     "copy_tile": ("attention.o", [ELEMENT, ELEMENT]),
     "start_attention": ("attention.o", [ACCUMULATOR, words(STATE, np.float32)]),
     "softmax_tile": (
@@ -144,8 +147,11 @@ OPERATIONS = {
 class Core:
     """What one core does between two waits for the barrier: `run` and its operations."""
 
-    def __init__(self, column: int, operations: Sequence[str], kernels: dict[str, Kernel]) -> None:
+    def __init__(
+        self, column: int, row: int, operations: Sequence[str], kernels: dict[str, Kernel]
+    ) -> None:
         self.column = column
+        self.row = row
         self.operations = operations
         self.__dict__.update(kernels)
 
@@ -181,15 +187,15 @@ class Core:
             b.release(1)
         for _ in range_(rtp[GELU]):
             self.gelu_tile(acc)
-        for _ in range_(rtp[RESIDUAL]):  # the row's four tiles pass by; this core takes its own
-            for column in range(COLUMNS):
-                for half in range(2):
-                    tile = a.acquire(1)
-                    if column == self.column:
+        for _ in range_(rtp[RESIDUAL]):  # a half by each stream; this core takes its own
+            for number in range(ROWS):
+                for half, (stream, own) in enumerate(((a, self.column), (b, self.row))):
+                    tile = stream.acquire(1)
+                    if number == own:
                         self.add_residual(tile, acc, half)
-                    a.release(1)
+                    stream.release(1)
         for _ in range_(rtp[OPERAND]):
-            self.store_operand(acc, c.acquire(1), rtp[ORDER])
+            self.store_operand(acc, c.acquire(1), rtp)
             c.release(1)
         for _ in range_(rtp[SINGLE]):
             for half in range(2):
@@ -293,7 +299,9 @@ def choose_parameters(spec: StreamSpec) -> dict[int, int]:
         GELU: int(epilogue.gelu),
         RESIDUAL: int(epilogue.residual),
         OPERAND: int(epilogue.layout != "c"),
-        ORDER: {"key": 1, "value": 2}.get(spec.epilogue, 0),
+        ORDER: 0,
+        LEFT: blocks // spec.n_outputs,
+        TURN: blocks // spec.n_outputs,
         SINGLE: int(epilogue.layout == "c"),
     }
 
@@ -310,7 +318,7 @@ def make_workers(
     workers, rtps, barriers = [], [], []
     for (column, row), fifos in cores.items():
         where = f"{column}_{row}"
-        rtps.append(Buffer(words(N_PARAMETERS), name=f"rtp{where}", use_write_rtp=True))
+        rtps.append(Buffer(PARAMETERS, name=f"rtp{where}", use_write_rtp=True))
         barriers.append(WorkerRuntimeBarrier())
         buffers = [
             Buffer(ACCUMULATOR, name=f"acc{where}"),
@@ -318,7 +326,7 @@ def make_workers(
         ]
         # kernels are arguments too: only what is an argument is declared in the module
         arguments = [*fifos, *buffers, rtps[-1], barriers[-1], *kernels.values()]
-        core = Core(column, operations, kernels)
+        core = Core(column, row, operations, kernels)
         workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
     return workers, rtps, barriers
 
@@ -353,8 +361,8 @@ def make_program(spec: StreamSpec, operations: Sequence[str] = tuple(OPERATIONS)
                 for role, tap in movement.feed_a(i, j, row):
                     sequence.fill(end, data[role], tap, group)
             for column, end in enumerate(b_ends):
-                role, tap = movement.feed_b(j, column)
-                sequence.fill(end, data[role], tap, group)
+                for role, tap in movement.feed_b(i, j, column):
+                    sequence.fill(end, data[role], tap, group)
             for column, end in enumerate(c_ends):
                 role, tap = movement.collect_c(i, j, column)
                 sequence.drain(end, data[role], tap, group)

@@ -11,13 +11,14 @@ from scipy.special import log_ndtr
 
 from mlir.host.library import MLIR, KernelLibrary, load
 from mlir.simulate.pools import allocate
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import TILE
 from whisper_npu_cli.errors import OverlayError
 
 F32 = np.float32
 LARGEST = np.finfo(F32).max
-LARGEST_BF16 = float(layout.from_bf16(np.array([0x7F7F], np.uint16))[0])
+LARGEST_BF16 = float(from_bf16(np.array([0x7F7F], np.uint16))[0])
 ADVERSARIAL = {
     "normal": lambda r: r.standard_normal((TILE, TILE)),
     "denormal": lambda r: r.standard_normal((TILE, TILE)) * 1e-39,
@@ -71,7 +72,7 @@ def as_c(values: np.ndarray) -> np.ndarray:
 
 
 def from_a(packed: np.ndarray) -> np.ndarray:
-    return layout.from_bf16(layout.unpack_a(packed.reshape(TILE, TILE)))
+    return from_bf16(layout.unpack_a(packed.reshape(TILE, TILE)))
 
 
 def from_c(packed: np.ndarray) -> np.ndarray:
@@ -128,14 +129,15 @@ def test_operand_orders(kernels: KernelLibrary, case: str) -> None:
     values = matrix(case, 5, bf16=False)
     c, out = as_c(values), aligned(TILE * TILE * 2, np.uint16)
     rounded = numerics.round_bf16(values)
-    kernels.call("store_operand", c, out, 0)
-    assert_same_bits(from_a(out), rounded)
-    kernels.call("store_operand", c, out, 1)
-    keys = out.copy()
-    kernels.call("store_operand", c, out, 2)
-    found = layout.unpack_kv(np.concatenate([keys, out]).reshape(2 * TILE, TILE))
-    for half in found:
-        assert_same_bits(layout.from_bf16(half), rounded)
+    parameters, stored = np.array([0, 2, 2], np.int32), []  # two tiles in each order
+    for _ in range(6):
+        kernels.call("store_operand", c, out, parameters)
+        stored.append(out.copy())
+    found = layout.unpack_qkv(np.concatenate(stored[::2]).reshape(3 * TILE, TILE), TILE)
+    for part in found:
+        assert_same_bits(from_bf16(part), rounded)
+    for first, second in zip(stored[::2], stored[1::2], strict=True):
+        assert np.array_equal(first, second)
 
 
 def test_gelu_bits(kernels: KernelLibrary, case: str) -> None:
@@ -241,7 +243,7 @@ def test_attention_to_values_that_are_not_finite(kernels: KernelLibrary) -> None
     assert np.array_equal(np.isnan(found).any(axis=0), np.isnan(v).any(axis=0))
 
 
-def test_attention_rows_within_one_percent(kernels: KernelLibrary) -> None:
+def test_attention_rows_within_1_2_percent(kernels: KernelLibrary) -> None:
     q, k = matrix("normal", 14), np.concatenate([matrix("normal", 15), matrix("normal", 16)])
     scores = q.astype(np.float64) @ k[:100].T
     p = 2 ** (scores - scores.max(axis=1, keepdims=True))
@@ -252,7 +254,8 @@ def test_attention_rows_within_one_percent(kernels: KernelLibrary) -> None:
         pick[first : first + TILE] = np.eye(TILE)
         found = attend(kernels, q, k, pick, 100)[:, : 100 - first]
         exact = p[:, first : first + found.shape[1]]
-        assert (np.abs(found - exact) / exact).max() < 1e-2
+        # the power is within 0.6 %, its sum more nearly, and the result is rounded to bf16
+        assert (np.abs(found - exact) / exact).max() < 1.2e-2
 
 
 def normalise(kernels: KernelLibrary, x: np.ndarray) -> np.ndarray:

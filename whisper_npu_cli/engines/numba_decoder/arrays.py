@@ -110,7 +110,9 @@ def _tuple(kind: type, *fields: Any) -> Any:
     return types.BaseTuple.from_types(fields, kind)
 
 
-I8, I16, I64, F32 = map(_arrays, (types.int8, types.int16, types.int64, types.float32))
+I8, I16, I64, U16, F32 = map(
+    _arrays, (types.int8, types.int16, types.int64, types.uint16, types.float32)
+)
 LINEAR = _tuple(Linear, I8[4], F32[2], F32[2], F32[1], types.boolean)
 ROUNDED = _tuple(Rounded, I16[2], F32[1])
 NORM = _tuple(Norm, F32[2], F32[2])

@@ -30,7 +30,7 @@ from whisper_npu_cli.engines.numba_decoder.forward import (
 )
 from whisper_npu_cli.engines.numba_decoder.logits import list_kernels as list_passes
 from whisper_npu_cli.engines.numba_decoder.products import LANES
-from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross
+from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross, quantize_cross_bf16
 from whisper_npu_cli.engines.numba_decoder.stored import load_quantized
 from whisper_npu_cli.engines.numba_decoder.team import BEGAN, make_team
 from whisper_npu_cli.errors import CheckpointError
@@ -87,12 +87,14 @@ class NumbaDecoder:
             )
         kept = self._make_window()
         if self._cross_dtype == np.int8:
-            quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
-            quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
+            quantize = quantize_cross if keys.dtype == np.float32 else quantize_cross_bf16
+            quantize(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
+            quantize(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
         else:
+            wide = window.widen()
             heads = (*expected[:2], dims.n_text_head, dims.text_head_size)
-            kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
-            kept.values[:] = values.reshape(heads).transpose(0, 2, 1, 3)
+            kept.keys[:] = wide.cross_keys.reshape(heads).transpose(0, 2, 1, 3)
+            kept.values[:] = wide.cross_values.reshape(heads).transpose(0, 2, 1, 3)
         return kept
 
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
@@ -236,6 +238,11 @@ def load(checkpoint: Checkpoint, options: EngineOptions) -> NumbaDecoder:
 def list_kernels(options: EngineOptions) -> list[Kernel]:
     """Return all that is compiled for a run with this decoder, what takes longest first."""
     return [*list_step(options.cross_kv), *list_passes(options), quantize_cross]
+
+
+def list_kernels_bf16(options: EngineOptions) -> list[Kernel]:
+    """Return the same where the encoder's keys and values are bf16."""
+    return [*list_step(options.cross_kv), *list_passes(options), quantize_cross_bf16]
 
 
 def _zeros(*shape: int) -> Array:

@@ -20,8 +20,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, Linear, Norm, Weights
-from whisper_npu_cli.engines.numba_decoder.compiling import entry
+from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, U16, Linear, Norm, Weights
+from whisper_npu_cli.engines.numba_decoder.compiling import entry, serial
 from whisper_npu_cli.engines.numba_decoder.products import LANES, MAX_CODE, MAX_SUM, pack
 
 F32Array = NDArray[np.float32]
@@ -136,23 +136,43 @@ def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
     each channel, (n_layer, n_head, head_size). Leaves the codes of further positions as they are.
     """
     n_layer, n_head, head_size = scale.shape
-    n_audio_ctx = x.shape[1]
     largest = np.empty(head_size, np.float32)
     for layer in range(n_layer):
         for head in range(n_head):
             channels = x[layer, :, head * head_size : (head + 1) * head_size]
-            largest[:] = np.float32(1e-30)
-            for t in range(n_audio_ctx):
+            _quantize_head(channels, transposed, codes[layer, head], scale[layer, head], largest)
+
+
+@entry(U16[3], types.boolean, I8[5], F32[3], nogil=True, _nrt=True)
+def quantize_cross_bf16(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
+    """Quantise as `quantize_cross` does what is held in bf16, head by head in f32."""
+    n_layer, n_head, head_size = scale.shape
+    largest = np.empty(head_size, np.float32)
+    channels = np.empty((x.shape[1], head_size), np.float32)
+    for layer in range(n_layer):
+        for head in range(n_head):
+            for t in range(x.shape[1]):
                 for d in range(head_size):
-                    largest[d] = max(largest[d], abs(channels[t, d]))
-            for d in range(head_size):
-                scale[layer, head, d] = largest[d] / np.float32(127)
-                largest[d] = np.float32(127) / largest[d]
-            out = codes[layer, head]
-            for t in range(n_audio_ctx):
-                for d in range(head_size):
-                    code = np.int8(np.rint(channels[t, d] * largest[d]))
-                    if transposed:
-                        out[d // LANES, t // 2, 2 * (d % LANES) + t % 2] = code
-                    else:
-                        out[t // LANES, d // 2, 2 * (t % LANES) + d % 2] = code
+                    bits = np.uint32(x[layer, t, head * head_size + d]) << np.uint32(16)
+                    channels[t, d] = np.uint32(bits).view(np.float32)
+            _quantize_head(channels, transposed, codes[layer, head], scale[layer, head], largest)
+
+
+@serial
+def _quantize_head(channels, transposed, out, scale, largest):  # type: ignore[no-untyped-def]
+    """Quantise channels (n_audio_ctx, head_size) of one head and layer; `largest` is scratch."""
+    n_audio_ctx, head_size = channels.shape
+    largest[:] = np.float32(1e-30)
+    for t in range(n_audio_ctx):
+        for d in range(head_size):
+            largest[d] = max(largest[d], abs(channels[t, d]))
+    for d in range(head_size):
+        scale[d] = largest[d] / np.float32(127)
+        largest[d] = np.float32(127) / largest[d]
+    for t in range(n_audio_ctx):
+        for d in range(head_size):
+            code = np.int8(np.rint(channels[t, d] * largest[d]))
+            if transposed:
+                out[d // LANES, t // 2, 2 * (d % LANES) + t % 2] = code
+            else:
+                out[t // LANES, d // 2, 2 * (t % LANES) + d % 2] = code
