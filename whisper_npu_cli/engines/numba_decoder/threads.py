@@ -24,6 +24,8 @@ TAKEN, DONE, N_THREADS, N_TIMES, BEGAN = 0, 8, 16, 17, 24
 # Indices of a crew's array: POSIX's semaphore, 32 bytes of Linux; what it runs; how many have left
 SEMAPHORE, MEMBER, ARGUMENTS, LEFT, _CREW_SIZE = 0, 8, 9, 16, 24
 
+CREW = "whisper-npu crew"  # the name of its threads
+
 _RUN_TEAM, _RUN_TASKS, _SERVE = (
     Kernel(f"{PACKAGE}.team:{name}") for name in ("run_team", "run_tasks", "serve")
 )
@@ -67,7 +69,8 @@ class _Crew:
     def grow(self, n: int) -> None:
         """Have at least `n` threads."""
         for _ in range(self._n, n):
-            threading.Thread(target=_SERVE, args=(0, self.shared), daemon=True).start()
+            arguments = 0, self.shared
+            threading.Thread(target=_SERVE, args=arguments, name=CREW, daemon=True).start()
         self._n = max(self._n, n)
 
 
