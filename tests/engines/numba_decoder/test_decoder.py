@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
 from numpy.typing import NDArray
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
@@ -17,6 +16,7 @@ from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
 from whisper_npu_cli.engines.npu.layout import to_bf16
 from whisper_npu_cli.engines.numba_decoder.decoder import FEW_POSITIONS, NumbaDecoder
+from whisper_npu_cli.engines.numba_decoder.threads import threads
 from whisper_npu_cli.engines.reference import ReferenceDecoder
 from whisper_npu_cli.errors import CheckpointError
 
@@ -243,13 +243,9 @@ def test_logits_are_the_same_with_any_number_of_threads(
 ) -> None:
     tokens = random_tokens(5, len(windows))
     logits = []
-    n_threads = get_num_threads()
-    try:
-        for n in (1, n_threads):
-            set_num_threads(n)
+    for n in (1, 2):
+        with threads(n):
             session = start(decoder, windows)
             prefilled = session.prefill(tokens[:3].T, (2,))[:, 0]
             logits.append([prefilled, *(session.step(row).copy() for row in tokens[3:])])
-    finally:
-        set_num_threads(n_threads)
     np.testing.assert_array_equal(*logits)

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
@@ -145,6 +144,8 @@ def _gemm(
     parts = np.vsplit(a[0], spec.parts)
     product: F32 = np.hstack([part[rows] for part in parts]) @ weights[0] + weights[1]
     if EPILOGUES[spec.epilogue].gelu:
+        from scipy.special import ndtr
+
         product = product * ndtr(product)
     return product + rest[0][0][rows] if rest else product
 
