@@ -94,10 +94,14 @@ def test_keys_values_and_attention() -> None:
         assert np.array_equal(unpack_a(out)[:, columns], numerics.attention(*one, valid))
 
 
-@pytest.mark.parametrize("valid", [64, 384, 512])
-def test_layernorm(valid: int) -> None:
-    x = np.random.default_rng(40).standard_normal((M, N)).astype(np.float32) * 3 + 1
-    spec = StreamSpec("layernorm", M, 0, N, valid=valid)
+@pytest.mark.parametrize(
+    ("n", "valid"),
+    [(256, 192), (512, 64), (512, 384), (512, 512), (768, 768), (1024, 960), (1280, 1280)],
+)
+def test_layernorm(n: int, valid: int) -> None:
+    """Rows of 768 and 1280 columns pass twice."""
+    x = np.random.default_rng(40).standard_normal((2 * M, n)).astype(np.float32) * 3 + 1
+    spec = StreamSpec("layernorm", 2 * M, 0, n, valid=valid)
     out = output(spec)
     run_stream(spec, [layout.pack_c(x), out])
     assert np.array_equal(unpack_a(out), numerics.layernorm(x, valid))

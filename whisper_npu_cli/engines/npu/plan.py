@@ -32,9 +32,7 @@ MEL_SAMPLES = (MEL_FRAMES - 1) * HOP_LENGTH + N_FFT
 HOST_MEL_MS = 8.2
 MEL_BESIDE_MS = 3.6
 MEL_WORKER_MS = 1.3  # of it in the worker for the window's own pass, where the device waits (Zen 4)
-HOST_GBPS = (
-    3.8  # laying out, reading back and checking, by bytes of the buffers: same core, measured
-)
+HOST_GBPS = 3.8  # laying out, reading back, checking, by bytes of the buffers (Zen 4, measured)
 PAGE_BYTES = 4096
 HEAP_BYTES = 64 << 20  # what the driver's library locks for instruction streams (xdna-driver)
 CROSS = "cross."  # prefix of the names of cross-attention buffers

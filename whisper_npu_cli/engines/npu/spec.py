@@ -64,6 +64,7 @@ PASS = COLUMNS * TILE  # 256 rows or columns of the output in one pass of the ar
 A_BLOCK = (4, 8)  # rows x columns: operand shapes of the native bf16 `aie::mmul` 4 x 8 x 4
 B_BLOCK = (8, 4)
 C_BLOCK = (4, 4)
+UNITS = 8  # layernorm: stretches of 8 rows in a tile, 1 KB of bf16 each
 HALF = TILE // 2  # samples of a frame, or frequencies, whose two bf16 parts fill a tile's row
 SPLITS = 4  # rows of the spectrum's weights for a sample: its two parts by the basis' two
 MAX_N = 16_384  # a shim step has 20 bits of 4-byte words, and a row of f32 tiles is N * 64 of them
@@ -158,6 +159,11 @@ class StreamSpec:
     def n_outputs(self) -> int:
         """Results of a gemm side by side."""
         return 3 if self.epilogue == "qkv" else 1
+
+    @property
+    def n_passes(self) -> int:
+        """How often layernorm reads its rows: twice where no whole ones of 8 fill an element."""
+        return 1 if UNITS % (self.n // PASS) == 0 else 2
 
     @property
     def name(self) -> str:

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from math import ceil
 
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, SPLITS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import (
+    COLUMNS,
+    EPILOGUES,
+    HALF,
+    PASS,
+    SPLITS,
+    TILE,
+    StreamSpec,
+)
 
 N_CORES = 16
 CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna)
@@ -88,9 +96,12 @@ def predict_stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     moved = sum(argument.size_bytes for argument in spec.arguments)
     if spec.op == "attention":
         cycles = _count_attention_cycles(spec)
-    elif spec.op == "layernorm":  # every row passes twice, down the four row streams
-        moved += spec.arguments[0].size_bytes
-        cycles = 2 * spec.arguments[0].size_bytes / COLUMNS / STREAM_BYTES
+    elif spec.op == "layernorm":
+        passed = spec.n_passes * spec.arguments[0].size_bytes
+        moved += passed - spec.arguments[0].size_bytes
+        results = spec.m // PASS * (spec.n // PASS if spec.n_passes == 1 else 1)
+        control = results * COLUMNS * (2 * DESCRIPTOR_MS + AWAIT_MS)  # every one is awaited
+        cycles = max(passed / COLUMNS / STREAM_BYTES, 1000 * CLOCK_MHZ * control)
     else:
         product = _describe_product(spec)
         return convert_cycles(COMMAND_CYCLES, clock_mhz) + product.predict_ms(clock_mhz)
