@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
@@ -150,12 +150,32 @@ async def read_form(request: Request, max_bytes: int) -> Form:
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise _too_large(max_bytes)
     chunks = _limit(request.stream(), max_bytes)
-    parser = MultiPartParser(request.headers, chunks, max_files=1, max_fields=_MAX_FIELDS)
+    parser = _WholeForm(request.headers, chunks, max_files=1, max_fields=_MAX_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as error:
         raise Refusal(400, f"the form cannot be read: {error.message}") from error
     return Form(form.multi_items())
+
+
+class _WholeForm(MultiPartParser):
+    """A parser that takes no form without an end, of which Starlette's leaves the file open."""
+
+    def __init__(
+        self, headers: Headers, stream: AsyncGenerator[bytes, None], **limits: int
+    ) -> None:
+        super().__init__(headers, self._expect_end(stream), **limits)
+        self._is_ended = False
+
+    def on_end(self) -> None:
+        """Note the last boundary."""
+        self._is_ended = True
+
+    async def _expect_end(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in stream:
+            yield chunk
+        if not self._is_ended:
+            raise MultiPartException("it ends before its last boundary")
 
 
 async def _limit(
