@@ -22,6 +22,7 @@ from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.longform import sequential
 from whisper_npu_cli.longform.segments import make_segments
+from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.options import DecodingOptions, EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.transcript import Progress, Segment
@@ -144,6 +145,21 @@ def test_a_stopped_transcription_has_what_was_decided(
     assert not result.is_complete
     assert 0 < transcription.progress < 1
     assert result.transcript.segments == tuple(segments)
+
+
+def test_a_transcription_that_is_stopped_hears_no_more_windows_for_the_language(
+    transcriber: Transcriber, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsure = TranscribeOptions(language_detection_threshold=1.0)
+    transcription = transcriber.transcribe(np.tile(samples, 12), unsure)
+
+    def encode(*args: Any) -> Any:
+        transcription.stop()  # as another thread may
+        return Stages.encode(transcription._stages, *args)
+
+    monkeypatch.setattr(transcription._stages, "encode", encode)
+    transcription.begin()
+    assert len(transcription.result.windows) == 1
 
 
 @pytest.mark.parametrize("long_form", ["sequential", "batched"])

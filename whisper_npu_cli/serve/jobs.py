@@ -120,8 +120,12 @@ class Jobs:
 
     @property
     def n_open(self) -> int:
-        """Jobs that wait or are worked on."""
+        """How many jobs wait or are worked on."""
         return len(self._open)
+
+    def list_open(self) -> list[Job]:
+        """Return the jobs that wait or are worked on, in order of their arrival."""
+        return list(self._open)
 
     def submit(self, order: Order, receive: Receive) -> Job:
         """Take an order, which ends when its client goes; Refusal where there is no place."""
@@ -141,19 +145,21 @@ class Jobs:
         self._open[job].add_done_callback(lambda _: loop.call_soon_threadsafe(finish))
         return job
 
-    async def close(self) -> None:
-        """Give up all jobs, and wait until the windows that are being decoded are done."""
-        self.refuse_waiting()
-        for job in list(self._open):
-            self._give_up(job, Refusal(503, _CLOSING))
-        await asyncio.to_thread(self._threads.shutdown)
-
     def refuse_waiting(self) -> None:
         """Take no more orders, and give up those that no thread has begun."""
         self._is_closing = True
         for job, working in list(self._open.items()):
             if not working.running():
                 self._give_up(job, Refusal(503, _CLOSING))
+
+    def give_up(self) -> None:
+        """Give up all jobs after the windows that are being decoded."""
+        for job in self.list_open():
+            self._give_up(job, Refusal(503, _CLOSING))
+
+    async def close(self) -> None:
+        """Wait until no thread works any more; `refuse_waiting` and `give_up` come before."""
+        await asyncio.to_thread(self._threads.shutdown)
 
     def _give_up(self, job: Job, reason: Exception) -> None:
         self._open[job].cancel()  # has an effect on one that waits alone

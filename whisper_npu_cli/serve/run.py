@@ -17,6 +17,8 @@ from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.service import Service
 from whisper_npu_cli.serve.settings import ServeOptions
 
+_ANSWER_S = 5  # for the answers to what was given up; then connections are closed
+
 
 class Server(uvicorn.Server):
     """A server that loads its model once it listens, and lets no window be lost at its end."""
@@ -27,13 +29,15 @@ class Server(uvicorn.Server):
         self, models: Models, options: ServeOptions, base: TranscribeOptions, api_key: str | None
     ) -> None:
         self.service = Service(models, options, base)
+        self._grace_s = options.grace_s
         config = uvicorn.Config(
             make_app(self.service, api_key),
             log_config=None,
             access_log=False,
             lifespan="off",
             server_header=False,
-            timeout_graceful_shutdown=options.grace_s,
+            proxy_headers=False,
+            timeout_graceful_shutdown=options.grace_s + _ANSWER_S,
             callback_notify=self._unload_idle,
             timeout_notify=1,
         )
@@ -47,8 +51,11 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Refuse what is new or waits, finish what is being decoded in time, and unload."""
         log("ending")
-        self.service.jobs.refuse_waiting()
+        jobs = self.service.jobs
+        jobs.refuse_waiting()
+        in_time = asyncio.get_running_loop().call_later(self._grace_s, jobs.give_up)
         await super().shutdown(sockets)
+        in_time.cancel()
         await self.service.close()
 
     @contextmanager

@@ -51,6 +51,7 @@ class Service:
 
     async def close(self) -> None:
         """Give up what is being decoded, and unload the models."""
+        self.jobs.give_up()
         await self.jobs.close()
         self.models.close()
 
