@@ -18,16 +18,7 @@ from whisper_npu_cli.serve.service import Service
 
 def make_app(service: Service, api_key: str | None) -> ASGIApp:
     """Return the application; without a key everyone may use it."""
-    routes = [
-        Route("/v1/audio/transcriptions", service.transcribe, methods=["POST"]),
-        Route("/v1/audio/translations", service.translate, methods=["POST"]),
-        Route("/v1/models", service.list_models),
-        Route("/v1/models/{name:path}", service.get_model),
-        Route("/inference", service.infer, methods=["POST"]),
-        Route("/load", service.load, methods=["POST"]),
-        Route("/health", service.tell_health),
-        Route("/metrics", service.tell_metrics),
-    ]
+    routes = list_routes(service)
     app = Starlette(
         routes=routes,
         exception_handlers={
@@ -40,6 +31,20 @@ def make_app(service: Service, api_key: str | None) -> ASGIApp:
         },
     )
     return FrontDesk(app, service.metrics, [route.path for route in routes], api_key)
+
+
+def list_routes(service: Service) -> list[Route]:
+    """Return every path with what answers it."""
+    return [
+        Route("/v1/audio/transcriptions", service.transcribe, methods=["POST"]),
+        Route("/v1/audio/translations", service.translate, methods=["POST"]),
+        Route("/v1/models", service.list_models),
+        Route("/v1/models/{name:path}", service.get_model),
+        Route("/inference", service.infer, methods=["POST"]),
+        Route("/load", service.load, methods=["POST"]),
+        Route("/health", service.tell_health),
+        Route("/metrics", service.tell_metrics),
+    ]
 
 
 async def _refuse(request: Request, error: Exception) -> Response:
