@@ -246,6 +246,14 @@ def test_speech_with_too_little_text_is_reported(
     assert sum(end - start for start, end in transcription.result.uncovered) > 10
 
 
+def test_log_probabilities_are_there_where_asked_for(transcriber: Transcriber, talk: Path) -> None:
+    plain = list(transcriber.transcribe(talk))
+    asked = list(transcriber.transcribe(talk, TranscribeOptions(token_logprobs=True)))
+    assert all(segment.logprobs is None for segment in plain)
+    assert [replace(segment, logprobs=None) for segment in asked] == plain
+    assert all(len(s.logprobs or ()) == len(s.tokens) and max(s.logprobs or ()) <= 0 for s in asked)
+
+
 def test_loading_is_no_stage_of_a_transcription(transcriber: Transcriber, talk: Path) -> None:
     assert transcriber.load_s > 0
     transcription = transcriber.transcribe(talk)

@@ -134,6 +134,20 @@ def test_deltas_are_the_text_without_the_space_around_it(texts: list[str]) -> No
     assert "".join(map(deltas.add, texts)) == "".join(texts).strip()
 
 
+def test_logprobs(client: Client) -> None:
+    create = client.audio.transcriptions.create
+    answer = create(file=SAMPLE, model="x", include=["logprobs"])
+    assert answer.logprobs is not None
+    assert "".join(one.token or "" for one in answer.logprobs).strip() == answer.text == TEXT
+    assert all(one.logprob is not None and one.logprob <= 0 for one in answer.logprobs)
+    *deltas, done = list(create(file=SAMPLE, model="x", include=["logprobs"], stream=True))
+    expected = [(one.token, one.logprob) for one in answer.logprobs]
+    assert [(one.token, one.logprob) for one in done.logprobs] == expected
+    assert sum(len(event.logprobs) for event in deltas) == len(expected)
+    with pytest.raises(openai.BadRequestError, match="json"):
+        create(file=SAMPLE, model="x", response_format="text", include=["logprobs"])
+
+
 def test_the_asynchronous_client(served: Served) -> None:
     async def ask() -> tuple[list[str], str]:
         options = {"base_url": f"{served.url}/v1", "api_key": "any"}

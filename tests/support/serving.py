@@ -128,6 +128,7 @@ class HeldTranscriber:
     texts: tuple[str, ...] = (" one", " two", " three")
     step: Semaphore = field(default_factory=lambda: Semaphore(0))
     begun: list[HeldTranscription] = field(default_factory=list)
+    tokenizer: None = None
     kind: type[HeldTranscription] = HeldTranscription
     is_closed: bool = False
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from starlette.types import Receive
 
+from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.longform.channels import Job as Transcription
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.serve.forms import Upload
@@ -40,7 +41,8 @@ class Job:
 
     def __init__(self, order: Order, models: Models) -> None:
         self.order = order
-        self.model = ""  # the three are known once `begin` has returned
+        self.model = ""  # the four are known once `begin` has returned
+        self.tokenizer: Tokenizer
         self.device = ""
         self.queue_s = 0.0
         self._models = models
@@ -85,6 +87,7 @@ class Job:
     def _transcribe(self) -> None:
         self.model = self._models.resolve(self.order.model)
         with self._models.use(self.model) as transcriber:
+            self.tokenizer = transcriber.tokenizer
             transcription = transcriber.transcribe(self.order.upload, self.order.options)
             self._transcription = transcription
             if self._end is not None:  # before there was something to stop

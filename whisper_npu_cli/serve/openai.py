@@ -18,7 +18,7 @@ from whisper_npu_cli.options import TranscribeOptions, VadOptions, WordOptions
 from whisper_npu_cli.serve.forms import Form
 from whisper_npu_cli.serve.jobs import Job
 from whisper_npu_cli.serve.refusals import Refusal
-from whisper_npu_cli.transcript import Result, Segment, Transcript
+from whisper_npu_cli.transcript import Segment, Transcript
 from whisper_npu_cli.writers import make_writers
 
 Task = Literal["transcribe", "translate"]
@@ -57,6 +57,9 @@ class Answer:
             _refuse("timestamp_granularities", "word, which needs response_format verbose_json")
         if self.is_streamed and self._format not in _STREAMED:
             _refuse("stream", f"true, which needs response_format {', '.join(_STREAMED)}")
+        self._has_logprobs = "logprobs" in form.get_list("include")
+        if self._has_logprobs and self._format != "json":
+            _refuse("include", "logprobs, which needs response_format json")
         self.options = self._read_options(form, base)
 
     def _read_options(self, form: Form, base: TranscribeOptions) -> TranscribeOptions:
@@ -66,7 +69,8 @@ class Answer:
             hotwords=", ".join(form.get_list("keywords")) or base.decoding.hotwords,
             temperature=_or(form.get_number("temperature"), base.decoding.temperature),
         )
-        options = replace(base, task=self._task, decoding=decoding)
+        logprobs = self._has_logprobs
+        options = replace(base, task=self._task, decoding=decoding, token_logprobs=logprobs)
         if (language := _read_language(form)) is not None:
             options = replace(options, language=language)
         if "word" in self._granularities:
@@ -78,23 +82,23 @@ class Answer:
             _refuse("known_speaker_references", "given, and voices cannot be told apart here")
         return _with_vad(form, options)
 
-    def make(self, result: Result) -> Response:
+    def make(self, job: Job) -> Response:
         """Return the answer of a request that is not streamed."""
-        transcript = result.transcript
+        transcript = job.result.transcript
         if self._format == "text":
             return PlainTextResponse(f"{_get_text(transcript)}\n")
         if self._format in MEDIA_TYPES:
             written = make_writers()[self._format](transcript)
             return Response(written, media_type=MEDIA_TYPES[self._format])
-        return JSONResponse(self._describe(transcript))
-
-    def _describe(self, transcript: Transcript) -> dict[str, Any]:
-        """Return the JSON of a transcript."""
         usage = {"type": "duration", "seconds": transcript.duration_s}
-        content: dict[str, Any] = {"text": _get_text(transcript), "usage": usage}
+        content = {"text": _get_text(transcript), "usage": usage}
+        return JSONResponse(content | self._describe(job, transcript))
+
+    def _describe(self, job: Job, transcript: Transcript) -> dict[str, Any]:
+        """Return what the JSON of a transcript has beside its text."""
         if self._format == "json":
-            return content
-        content |= {"task": self._task, "duration": transcript.duration_s}
+            return self._describe_logprobs(job, transcript.segments)
+        content: dict[str, Any] = {"task": self._task, "duration": transcript.duration_s}
         if self._format == "diarized_json":
             return content | {"segments": [_describe_speech(s) for s in transcript.segments]}
         content["language"] = self._name_language(transcript)
@@ -107,6 +111,18 @@ class Answer:
             ]
         return content
 
+    def _describe_logprobs(self, job: Job, segments: Iterable[Segment]) -> dict[str, Any]:
+        """Return the log-probabilities of what is text, if they were asked for."""
+        if not self._has_logprobs:
+            return {}
+        tokens = [pair for s in segments for pair in zip(s.tokens, s.logprobs or (), strict=True)]
+        texts = [
+            (job.tokenizer.decode([token]), logprob)
+            for token, logprob in tokens
+            if token < job.tokenizer.eot
+        ]
+        return {"logprobs": [{"token": text, "logprob": logprob} for text, logprob in texts]}
+
     def _name_language(self, transcript: Transcript) -> str:
         """Return the English name of the language that the text is in."""
         return "english" if self._task == "translate" else LANGUAGES.get(transcript.language, "")
@@ -118,8 +134,11 @@ class Answer:
             if self._format == "diarized_json":
                 yield format_event(**_describe_speech(segment))
             if delta := deltas.add(segment.text):
-                yield format_event(type="transcript.text.delta", delta=delta)
-        yield format_event(type="transcript.text.done", text=_get_text(job.result.transcript))
+                logprobs = self._describe_logprobs(job, [segment])
+                yield format_event(type="transcript.text.delta", delta=delta, **logprobs)
+        transcript = job.result.transcript
+        logprobs = self._describe_logprobs(job, transcript.segments)
+        yield format_event(type="transcript.text.done", text=_get_text(transcript), **logprobs)
 
 
 class Deltas:

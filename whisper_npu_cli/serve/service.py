@@ -21,7 +21,6 @@ from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.refusals import ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.settings import ServeOptions
 from whisper_npu_cli.serve.whispercpp import Inference
-from whisper_npu_cli.transcript import Result
 
 NOTE = "note"  # the key of a request's scope with what its log line tells besides
 
@@ -31,7 +30,7 @@ class Wanted(Protocol):
 
     options: TranscribeOptions
 
-    def make(self, result: Result) -> Response:
+    def make(self, job: Job) -> Response:
         """Return the answer."""
 
 
@@ -135,7 +134,7 @@ class Service:
         async for _ in job.segments():
             pass
         self._count(request, job)
-        response = wanted.make(job.result)
+        response = wanted.make(job)
         response.headers.update(_describe(job))
         return response
 

@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse, Response
 from whisper_npu_cli.checkpoints.languages import LANGUAGES, language_code
 from whisper_npu_cli.options import TranscribeOptions, WordOptions
 from whisper_npu_cli.serve.forms import Form
+from whisper_npu_cli.serve.jobs import Job
 from whisper_npu_cli.serve.openai import MEDIA_TYPES
 from whisper_npu_cli.serve.refusals import Refusal
-from whisper_npu_cli.transcript import Result, Segment, Transcript
+from whisper_npu_cli.transcript import Segment, Transcript
 from whisper_npu_cli.writers import make_writers
 
 PATHS = ("/inference", "/load")
@@ -71,9 +72,9 @@ class Inference:
             options = replace(options, language=code)
         return replace(options, words=WordOptions()) if self._is_verbose else options
 
-    def make(self, result: Result) -> Response:
+    def make(self, job: Job) -> Response:
         """Return the answer."""
-        transcript = result.transcript
+        transcript = job.result.transcript
         if self._format in ("srt", "vtt"):
             written = make_writers()[self._format](transcript)
             return Response(written, media_type=MEDIA_TYPES[self._format])
