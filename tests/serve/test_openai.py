@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from tests.support.serving import (
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.serve.openai import Deltas
-from whisper_npu_cli.transcript import Segment
+from whisper_npu_cli.transcript import Damage, Result, Segment
 
 Client = openai.OpenAI
 
@@ -189,6 +190,19 @@ def test_answers_tell_what_served_them_and_how_long(served: Served) -> None:
     assert stages == ["queue", "audio", "vad", "mel", "encode", "decode"]
     assert headers["x-request-id"].startswith("req_")
     assert headers["x-request-id"] != served.get("/v1/models").headers["x-request-id"]
+
+
+def test_what_a_damaged_file_lacks_is_told() -> None:
+    class Damaged(HeldTranscription):
+        @property
+        def result(self) -> Result:
+            return replace(super().result, damage=(Damage(1.0, 2.0, True, "a gap — 1 s"),))
+
+    held = HeldTranscriber(kind=Damaged)
+    held.step.release(9)
+    with serving(lambda _: held) as served:
+        headers = served.post("/v1/audio/transcriptions").headers
+    assert headers["x-whisper-npu-warning"].startswith("sound is missing from 00:01.000 to 00:02")
 
 
 def test_empty_fields_are_absent(served: Served) -> None:

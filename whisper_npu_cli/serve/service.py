@@ -21,6 +21,7 @@ from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.refusals import ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.settings import ServeOptions
 from whisper_npu_cli.serve.whispercpp import Inference
+from whisper_npu_cli.writers.remarks import list_warnings
 
 NOTE = "note"  # the key of a request's scope with what its log line tells besides
 
@@ -97,13 +98,14 @@ class Service:
 
     async def list_models(self, _request: Request) -> Response:
         """Answer /v1/models."""
-        models = openai.describe_models(self.models.list_names(), self._created_s)
+        names = await asyncio.to_thread(self.models.list_names)
+        models = openai.describe_models(names, self._created_s)
         return JSONResponse({"object": "list", "data": models})
 
     async def get_model(self, request: Request) -> Response:
         """Answer /v1/models/NAME."""
         name = request.path_params["name"]
-        if name not in self.models.list_names():
+        if name not in await asyncio.to_thread(self.models.list_names):
             message = f"the model {name!r} is not served here"
             raise Refusal(404, message, param="model", code="model_not_found")
         (model,) = openai.describe_models([name], self._created_s)
@@ -165,11 +167,15 @@ class Service:
 
 
 def _describe(job: Job) -> dict[str, str]:
-    """Return the headers that tell what served a job, and how long each stage took so far."""
-    rows = job.result.timings.rows
+    """Return the headers that tell what served a job, how long, and what it may lack so far."""
+    result = job.result
+    rows = result.timings.rows
     stages = [f'{r.stage};dur={1000 * r.seconds:.1f};desc="{r.engine}"' for r in rows]
-    return {
+    headers = {
         "X-Whisper-Npu-Device": job.device,
         "X-Whisper-Npu-Model": quote(job.model),
         "Server-Timing": ", ".join([f"queue;dur={1000 * job.queue_s:.1f}", *stages]),
     }
+    if warnings := list_warnings(result):
+        headers["X-Whisper-Npu-Warning"] = "; ".join(warnings).encode("ascii", "replace").decode()
+    return headers
