@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
+from threading import Thread, current_thread
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from tests.support.digits import compose_clips, compose_recording
 from whisper_npu_cli.dims import SAMPLE_RATE
+from whisper_npu_cli.engines.base import EncodedWindow
 from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.longform import sequential
 from whisper_npu_cli.longform.segments import make_segments
@@ -282,6 +285,28 @@ def test_eight_threads_share_a_model_and_get_what_each_gets_alone(
     finally:
         sys.setswitchinterval(interval)
     assert together == alone
+
+
+def test_others_have_their_turn_between_the_windows_of_a_batch(
+    transcriber: Transcriber, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engines, order = transcriber.engines, list[str]()
+    encode, options = engines.encoder.encode, TranscribeOptions(language="en", decoding=GREEDY)
+    short = Thread(target=lambda: list(transcriber.transcribe(samples, options)), name="short")
+
+    def record(mel: NDArray[np.float32]) -> EncodedWindow:
+        order.append(current_thread().name)
+        if len(order) == 1:
+            short.start()
+            while not engines._encoding._waiting:
+                sleep(0.001)
+        return encode(mel)
+
+    monkeypatch.setattr(engines.encoder, "encode", record)
+    list(transcriber.transcribe(np.tile(samples, 12), replace(options, long_form="batched")))
+    short.join()
+    assert order[1] == "short"
+    assert order.count("short") == 1 < len(order) - 2
 
 
 TWO_MODELS = """

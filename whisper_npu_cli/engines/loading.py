@@ -44,6 +44,11 @@ class Engines:
         return AUTO_ORDER[-1] if self.incidents else self.device
 
     @property
+    def takes_several(self) -> bool:
+        """Whether the encoder is given several windows at a time, which are in flight together."""
+        return isinstance(self.encoder, DeviceEncoder)
+
+    @property
     def mel(self) -> MelEngine:
         """What computes mel power."""
         if self.mel_by_encoder:

@@ -5,7 +5,7 @@ Both long-form modes are built on them. This module does not know how windows ar
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import chain, islice
@@ -101,6 +101,14 @@ class Stages:
         """Yield each of `windows` encoded: mels with their first frames, in order of time."""
         last = windows[-1][1]
         held, self._held = self._held, {k: v for k, v in self._held.items() if k > last}
+        turns = [windows] if self._engines.takes_several else [[window] for window in windows]
+        for turn in turns:  # others have theirs between
+            yield from self._encode_turn(turn, held)
+
+    def _encode_turn(
+        self, windows: Sequence[tuple[NDArray[np.float32], int]], held: Mapping[int, CrossKV]
+    ) -> Iterator[CrossKV]:
+        """Yield `windows` encoded, but for those that are `held`, by their frames."""
         mels = [mel for mel, seek in windows if seek not in held]
         with self._engines.encoding() as encoder, closing(encode_each(encoder, mels)) as encoded:
             for _, seek in windows:

@@ -95,7 +95,7 @@ class Models:
                 place.n_users -= 1
                 place.idle_since = monotonic()
                 if place.transcriber is None and not place.n_users:
-                    del self._places[name]
+                    self._places.pop(name, None)  # it is gone where all were unloaded meanwhile
 
     def load_default(self) -> None:
         """Load the default, and wait for it."""

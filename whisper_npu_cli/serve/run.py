@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 
-from whisper_npu_cli.errors import UsageError, WhisperNpuError
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.serve.app import make_app
 from whisper_npu_cli.serve.frontdesk import log
@@ -23,7 +22,7 @@ _ANSWER_S = 5  # for the answers to what was given up; then connections are clos
 class Server(uvicorn.Server):
     """A server that loads its model once it listens, and lets no window be lost at its end."""
 
-    failure: WhisperNpuError | None = None  # of loading the model, which ends the server
+    failure: Exception | None = None  # of loading the model, which ends the server
 
     def __init__(
         self, models: Models, options: ServeOptions, base: TranscribeOptions, api_key: str | None
@@ -58,19 +57,16 @@ class Server(uvicorn.Server):
         in_time.cancel()
         await self.service.close()
 
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """End by a signal as by itself, with exit status 0: uvicorn raises it again."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
+    def handle_exit(self, _sig: int, _frame: FrameType | None) -> None:
+        """End by a signal, with exit status 0; a second one waits for no answer."""
+        self.force_exit, self.should_exit = self.should_exit, True
 
     async def _load(self) -> None:
         models = self.service.models
         try:
             await asyncio.to_thread(models.load_default)
             log("ready", model=models.default)
-        except WhisperNpuError as error:
+        except Exception as error:  # raised again by `run`
             self.failure, self.should_exit = error, True
 
     async def _unload_idle(self) -> None:
