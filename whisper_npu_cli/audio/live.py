@@ -90,24 +90,24 @@ class PlayedSource:
         self.name = recording.name
         self._recording = recording
         self._clock = clock
-        self._is_ended = False
+        self.is_ended = False
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield blocks of 0.1 s in their time; AudioError where the recording cannot be read."""
         began_s, n_samples = self._clock.now(), 0
-        for block in _cut(self._recording.blocks()):
+        for block in split_blocks(self._recording.blocks()):
             n_samples += block.size
             ahead_s = began_s + n_samples / SAMPLE_RATE - self._clock.now()
-            if ahead_s > 0 and not self._is_ended:
+            if ahead_s > 0 and not self.is_ended:
                 yield _NOTHING
                 self._clock.sleep(ahead_s)
-            if self._is_ended:
+            if self.is_ended:
                 return
             yield block
 
     def end(self) -> bool:
         """End it where it is."""
-        was_ended, self._is_ended = self._is_ended, True
+        was_ended, self.is_ended = self.is_ended, True
         return not was_ended
 
     def close(self) -> None:
@@ -129,7 +129,7 @@ class PcmSource:
         self.name = name
         self._open_stream = open_stream
         self._arrived: Queue[bytes | BaseException | None] = Queue(_KEPT_BLOCKS)
-        self._is_ended = False
+        self.is_ended = False
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Yield what arrives; AudioError where nothing can be read, or nothing was."""
@@ -151,18 +151,18 @@ class PcmSource:
 
     def end(self) -> bool:
         """Take what has arrived for all of it."""
-        was_ended, self._is_ended = self._is_ended, True
+        was_ended, self.is_ended = self.is_ended, True
         return not was_ended
 
     def close(self) -> None:
         """Stop reading."""
-        self._is_ended = True
+        self.is_ended = True
 
     def _receive(self) -> None:
         try:
             with self._open_stream() as stream:
                 held = b""
-                for chunk in read_stream(stream, lambda: self._is_ended):
+                for chunk in read_stream(stream, lambda: self.is_ended):
                     held += chunk
                     n_whole = len(held) // _BLOCK_BYTES * _BLOCK_BYTES
                     for start in range(0, n_whole, _BLOCK_BYTES):
@@ -175,13 +175,7 @@ class PcmSource:
             self._arrived.put(error)
 
 
-def _cut(blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
-    """Yield the same samples (n,) in blocks of BLOCK_SAMPLES, the last of which is shorter."""
-    rest = _NOTHING
+def split_blocks(blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Yield the same samples (n,) in blocks of at most 0.1 s; empty ones as they are."""
     for block in blocks:
-        rest = np.concatenate([rest, block])
-        n_whole = rest.size // BLOCK_SAMPLES * BLOCK_SAMPLES
-        yield from rest[:n_whole].reshape(-1, BLOCK_SAMPLES)
-        rest = rest[n_whole:]
-    if rest.size:
-        yield rest
+        yield from np.split(block, range(BLOCK_SAMPLES, block.size, BLOCK_SAMPLES))

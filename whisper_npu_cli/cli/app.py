@@ -14,7 +14,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from whisper_npu_cli import __version__
-from whisper_npu_cli.cli import bench, cache, config, doctor, models, overlays, topics, transcribe
+from whisper_npu_cli.cli import (
+    bench,
+    cache,
+    config,
+    doctor,
+    listen,
+    models,
+    overlays,
+    topics,
+    transcribe,
+)
 from whisper_npu_cli.cli.console import print_error, stdout_errors
 from whisper_npu_cli.cli.help import Group
 from whisper_npu_cli.cli.spelling import translate
@@ -37,6 +47,7 @@ app = typer.Typer(
 )
 app.command("transcribe", cls=config.ConfiguredCommand)(transcribe.transcribe)
 app.command("demo")(transcribe.demo)
+app.command("listen")(listen.listen)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)

@@ -49,6 +49,7 @@ class Event:
     rest of a block, and the decoding, took.
     """
 
+    name: ClassVar[str]
     audio_s: float
     clock_s: float
 

@@ -197,9 +197,12 @@ class Arriving(_Hearing):
         return self.speech[:-1] if self._finder.is_speaking else list(self.speech)
 
     def forget(self, start: int) -> None:
-        """Give up what is before frame `start`, and the speech that has ended there."""
+        """Give up what is before frame `start`; ValueError where that is gone already."""
         self._mel.forget(start)
-        self._finder.forget(start)
+
+    def forget_speech(self, end: int) -> None:
+        """Tell the speech no more that ended at frame `end` or before."""
+        self._finder.forget(end)
         self._tell_speech()
 
     def hear(self) -> bool:

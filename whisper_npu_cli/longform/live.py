@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from whisper_npu_cli.audio.live import Clock
+from whisper_npu_cli.audio.live import Clock, split_blocks
 from whisper_npu_cli.audio.sources import Source
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES
@@ -29,12 +29,11 @@ from whisper_npu_cli.longform.events import (
     SpeechStarted,
     Tail,
 )
-from whisper_npu_cli.longform.guide import Guide, move_start
+from whisper_npu_cli.longform.growing import GrowingText
 from whisper_npu_cli.longform.hearing import Arriving, Ears
-from whisper_npu_cli.longform.policies import Heard, Policy, Utterances
+from whisper_npu_cli.longform.policies import Heard, Policy, Streaming, Utterances, adapt
 from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.longform.stages import Stages
-from whisper_npu_cli.longform.streaming import Streaming, adapt
 from whisper_npu_cli.longform.windows import Window
 from whisper_npu_cli.options import TranscribeOptions, VadOptions
 from whisper_npu_cli.spans import Span
@@ -73,18 +72,15 @@ def begin(engines: Engines, tokenizer: Tokenizer, source: Source, asked: Asked) 
     for name in _OF_RECORDINGS:
         if getattr(options, name) != getattr(TranscribeOptions, name):
             raise UsageError(f"{name} is for recordings", hint=f"leave out {name}")
-    audio = Arriving(source.blocks(), Ears(engines.mel, vad, stopwatch, soon=True))
+    audio = Arriving(split_blocks(source.blocks()), Ears(engines.mel, vad, stopwatch, soon=True))
     chosen, reason = _choose_policy(engines, asked.live)
-    policy: Policy
-    if chosen == "streaming":
-        drafts, stages = (
-            Stages(engines, tokenizer, adapt(options, is_draft=is_draft), stopwatch)
-            for is_draft in (True, False)
-        )
-        policy = Streaming(audio, stages, drafts, asked.live.margin)
-    else:
-        stages = Stages(engines, tokenizer, options, stopwatch)
-        policy = Utterances(audio, stages, Guide(audio.speech, vad.pad_frames, audio.faint))
+    drafts, stages = (
+        Stages(engines, tokenizer, adapt(options, is_draft=is_draft), stopwatch)
+        for is_draft in (True, False)
+    )
+    text = GrowingText(audio, stages)
+    utterances = Utterances(text, stages, asked.live.margin)
+    policy = Streaming(text, drafts, utterances) if chosen == "streaming" else utterances
     names = engines.encoder.name, engines.decoder.name
     pace = Pace(asked.clock, round(asked.live.step * FRAMES_PER_SECOND), vad.pad_frames)
     return Live(audio, policy, pace, Listening(0.0, 0.0, chosen, reason, *names))
@@ -131,7 +127,7 @@ class Live:
         self._policy = policy
         self._pace = pace
         self._origin_s: float | None = None  # when the audio began, on the clock
-        self._utterance: int | None = None  # the frame at which the present one began
+        self._is_speaking = False
         self._followed = 0  # frames heard when it was decoded last
         self._end_s = 0.0  # of the last segment
         self._n_settled = 0
@@ -141,6 +137,11 @@ class Live:
     def stop(self) -> None:
         """End the iteration after what is being decoded."""
         self._is_stopped = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the audio was heard."""
+        return self._audio.is_ended
 
     def __iter__(self) -> Iterator[Event]:
         """Yield events; raises AudioError where the source does."""
@@ -155,49 +156,42 @@ class Live:
                 yield from self._follow_speech()
 
     def _follow_speech(self) -> Iterator[Event]:
-        audio, ended = self._audio, self._audio.ended_speech
+        audio, text, ended = self._audio, self._policy.text, self._audio.ended_speech
         for span, following in zip(ended, [*audio.speech[1:], None], strict=False):
-            yield from self._end(span, following)
-        going_on = audio.speech[len(ended) :]
-        for span in going_on:
+            yield from self._begin(span)
+            # Speech as long as a window is two spans that touch: it goes on.
+            if following is None or following.start > span.end:
+                yield from self._end(span, following)
+        for span in audio.speech[len(ended) :]:
             yield from self._begin(span)
             if audio.n_frames - self._followed >= self._pace.step_frames:
                 self._followed = audio.n_frames
-                window = Window(self._find_start(), audio.n_frames, audio.n_frames)
+                window = Window(text.start, audio.n_frames, audio.n_frames)
                 yield from self._tell(self._policy.follow(window))
-        needed = self._policy.start
-        if not going_on:
-            needed = max(needed, audio.next_start - self._pace.pad_frames)
-        audio.forget(max(needed, audio.first_frame))
+        if ended:
+            audio.forget_speech(ended[-1].end)
+        if not self._is_speaking:
+            text.release(audio.next_start - self._pace.pad_frames)
+        audio.forget(max(text.start, audio.first_frame))
 
     def _begin(self, span: Span) -> Iterator[Event]:
-        if self._utterance is None:
-            self._utterance = self._followed = span.start
+        if not self._is_speaking:
+            self._is_speaking, self._followed = True, span.start
+            self._policy.text.release(span.start - self._pace.pad_frames)
             yield SpeechStarted(*self._times, span.seconds[0])
 
     def _end(self, span: Span, following: Span | None) -> Iterator[Event]:
-        yield from self._begin(span)
-        is_cut = following is not None and following.start == span.end
-        end = min(span.end + self._pace.pad_frames, self._audio.n_frames)
-        if following is not None:
-            end = min(end, following.start)
-        window = Window(self._find_start(), end, span.end)
-        yield from self._tell(self._policy.finish(window, is_cut=is_cut))
-        if not is_cut:
-            self._utterance = None
-            yield SpeechEnded(*self._times, span.seconds[1])
-
-    def _find_start(self) -> int:
-        """Return the first frame of the present utterance that is still needed, with padding."""
-        assert self._utterance is not None
-        return max(self._policy.start, self._utterance - self._pace.pad_frames)
+        limit = self._audio.n_frames if following is None else following.start
+        end = min(span.end + self._pace.pad_frames, limit)
+        window = Window(self._policy.text.start, end, span.end)
+        yield from self._tell(self._policy.finish(window))
+        self._is_speaking = False
+        yield SpeechEnded(*self._times, span.seconds[1])
 
     def _tell(self, heard: Heard) -> Iterator[Event]:
         duration_s = self._audio.n_frames / FRAMES_PER_SECOND
         for segment in heard.settled:
             (ordered,) = order_times([segment], self._end_s, duration_s)
-            if segment.words is None:
-                ordered = move_start(ordered, self._audio.speech)
             self._end_s = ordered.end
             yield Settled(*self._times, replace(ordered, id=self._n_settled))
             self._n_settled += 1
