@@ -85,7 +85,10 @@ def listen(
             help="Run a shell command for each settled text, which is on its stdin.",
         ),
     ] = None,
-    output: Annotated[OutputOptions, Only("as_json", "output_format", "output_dir", "quiet")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every event as a line of JSON.")
+    ] = False,
+    output: Annotated[OutputOptions, Only("output_format", "output_dir", "quiet")],
     engine: EngineOptions,
     offline: Annotated[
         bool,
@@ -113,7 +116,7 @@ def listen(
     heard = _open_input(input_, fast=fast)
     outputs = Outputs([heard], output, SubtitleLayout())
     outputs.check_folder()
-    session = _Session(_choose_view(output), quiet=output.quiet)
+    session = _Session(_choose_view(output, as_json=as_json), quiet=output.quiet)
     with ExitStack() as stack:
         stack.enter_context(closing(heard.source))
         load = Transcriber(model, engine, offline=offline, notice=session.note)
@@ -168,10 +171,12 @@ def _open_input(name: str | None, *, fast: bool) -> _Heard:
     return _Heard(Microphone(name), clock, "listen")
 
 
-def _choose_view(output: OutputOptions) -> View:
+def _choose_view(output: OutputOptions, *, as_json: bool) -> View:
+    if output.to_stdout and as_json:
+        raise UsageError("--json and --output-dir - print both on stdout", hint="leave one out")
     if output.to_stdout:
         return View()
-    if output.as_json:
+    if as_json:
         return EventLines()
     return Terminal() if sys.stdout.isatty() else TextLines()
 

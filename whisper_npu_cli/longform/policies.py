@@ -107,7 +107,7 @@ def settle_past(text: GrowingText, draft: Hypothesis, margin_s: float) -> Heard:
     if not text.is_language_sure or not text.is_sound(draft):
         return Heard()
     n_past = count_past(draft, margin_s)
-    heard = Heard(text.settle(draft, n_past), draft.get_text(n_past))
+    heard = Heard(text.settle(draft, n_past), draft.get_text(n_past).rstrip())
     text.shorten(draft.window.end)
     return heard
 

@@ -243,5 +243,6 @@ class Stages:
         """
         if self._options.multilingual:
             return [next(iter(probs)) for probs in self._rank_languages(windows)]
-        assert self.language is not None, "detect_language() comes before"
-        return [language or self.language] * len(windows)
+        chosen = language or self.language
+        assert chosen is not None, "detect_language() comes before"
+        return [chosen] * len(windows)
