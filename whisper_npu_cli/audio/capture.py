@@ -170,7 +170,7 @@ class Microphone(PcmSource):
 
 
 def _can_record(recorder: Recorder) -> bool:
-    """Return whether the program knows its options: pw-record has --raw since PipeWire 1.2."""
+    """Return whether the program knows its options: the pw-record of PipeWire 0.3 has no --raw."""
     if "--raw" not in recorder.command:
         return True
     done = subprocess.run([recorder.name, "--help"], capture_output=True, text=True, check=False)
