@@ -147,7 +147,9 @@ def test_all_chunkings_settle_to_nearly_the_same_words(
     "minutes", [0.3, pytest.param(10, marks=pytest.mark.slow)], ids=["0.3 min", "10 min"]
 )
 @pytest.mark.parametrize("sound", NO_SPEECH)
-def test_what_is_no_speech_has_no_text(transcriber: Transcriber, sound: str, minutes: float) -> None:
+def test_what_is_no_speech_has_no_text(
+    transcriber: Transcriber, sound: str, minutes: float
+) -> None:
     times = np.arange(60 * minutes * SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE
     events = play(transcriber, NO_SPEECH[sound](times % 60), "streaming")
     assert read_words(events) == []
@@ -243,7 +245,7 @@ def test_steps_grow_where_the_machine_is_slow_and_nothing_is_dropped() -> None:
         assert policy.finished == quick[0].finished
         assert [type(e) for e in events].count(SpeechEnded) == len(policy.finished)
     assert max(event.lag_s for event in quick[2]) < 0.5  # a decoding and a half
-    assert 2.0 < max(event.lag_s for event in slow[2])
+    assert max(event.lag_s for event in slow[2]) > 2.0
 
 
 def test_memory_does_not_grow_with_the_audio() -> None:
