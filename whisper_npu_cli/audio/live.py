@@ -86,10 +86,10 @@ class PlayedSource:
 
     can_reread = False
 
-    def __init__(self, recording: Source, clock: Clock) -> None:
+    def __init__(self, recording: Source, clock: Clock | None = None) -> None:
         self.name = recording.name
         self._recording = recording
-        self._clock = clock
+        self._clock = clock or SystemClock()
         self.is_ended = False
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:

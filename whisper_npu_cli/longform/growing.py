@@ -67,7 +67,7 @@ class GrowingText:
             self._stages.detect_language([(mel, window.start)])
         language = self._stages.language
         encoded = self._stages.encode(mel, window.start)
-        self._stages.windows.clear()  # who encoded each window of hours is nobody's question
+        self._stages.windows.clear()  # for hours; that an engine failed is told by a notice
         begun = [token for word in self._settled for token in word.tokens]
         previous = stages.begin_history().tokens
         (decoded,) = stages.decode([encoded], previous, language=language, begun=begun)
@@ -116,17 +116,17 @@ class GrowingText:
     def shorten(self, end: int) -> None:
         """Give up what a window that ends at frame `end` is too long for, up to a settled word.
 
-        That is the last of a sentence, where there is one.
+        That is the last of a sentence where there is one; the first where all of them are late.
         """
-        if end - self.start <= _LONG_FRAMES:
+        if end - self.start <= _LONG_FRAMES or not self._settled:
             return
         latest_s = (end - _KEPT_FRAMES) / FRAMES_PER_SECOND
         early = list(takewhile(lambda word: word.end < latest_s, self._settled))
         ends = [n for n, word in enumerate(early, 1) if word.word.strip()[-1:] in SENTENCE_ENDS]
         n_words = ends[-1] if ends else len(early)
-        if n_words:
-            self.start = round(early[n_words - 1].end * FRAMES_PER_SECOND)
-            del self._settled[:n_words]
+        cut_s = early[n_words - 1].end if n_words else self._settled[0].start
+        self.start = max(self.start, round(cut_s * FRAMES_PER_SECOND))
+        del self._settled[:n_words]
 
     def restart(self, frame: int) -> None:
         """Give up all that is before `frame`."""

@@ -70,10 +70,9 @@ class Utterances:
         """Settle what is past of an utterance that is too long for a window."""
         if window.n_frames < _LONGEST_FRAMES:
             return Heard()
-        heard = settle_past(self.text, self.text.decode(window, self._stages), self.margin_s)
-        if window.end - self.text.start >= _LONGEST_FRAMES:  # in which there is no such word
-            self.text.restart(window.end)
-        return Heard(heard.settled)
+        hypothesis = self.text.decode(window, self._stages)
+        settled = settle_past(self.text, hypothesis, self.margin_s).settled
+        return Heard(settled) if settled else settle_all(self.text, hypothesis)
 
     def finish(self, window: Window) -> Heard:
         """Decode it."""
