@@ -152,6 +152,19 @@ def test_ctrl_c_ends_a_microphone_and_writes(programs: Path, tmp_path: Path) -> 
     assert b"transcribing what has arrived" in errors
 
 
+def test_a_microphone_that_fails_costs_nothing_that_was_said(
+    cli: Cli, programs: Path, tmp_path: Path
+) -> None:
+    samples, _ = soundfile.read(SAMPLE, dtype="int16")
+    (tmp_path / "pcm").write_bytes(np.ascontiguousarray(samples).tobytes())
+    fail = f"cat {tmp_path}/pcm; echo unplugged >&2; exit 1"
+    put(programs, "pw-record", f"case $1 in --help) echo --raw;; *) {fail};; esac")
+    result = cli("listen", *DEMO, "--policy", "streaming", "-o", tmp_path / "talk.txt")
+    assert result.status == 1
+    assert "pw-record failed: unplugged" in result.stderr
+    assert (tmp_path / "talk.txt").read_text().split() == WORDS
+
+
 def test_a_terminal_shows_the_tail_on_the_line_and_keeps_what_is_settled(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

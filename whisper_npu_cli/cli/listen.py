@@ -16,16 +16,14 @@ from whisper_npu_cli.cli.console import print_notice, print_timings, stdout_erro
 from whisper_npu_cli.cli.fields import Only, from_fields
 from whisper_npu_cli.cli.live import Commands, EventLines, Terminal, TextLines, View
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs
-from whisper_npu_cli.cli.run import Interrupt
+from whisper_npu_cli.cli.run import Interrupt, was_told
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.events import Listening, LiveOptions, Settled
 from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions
 
 if TYPE_CHECKING:
     from whisper_npu_cli.audio.live import Clock, LiveSource
-    from whisper_npu_cli.longform.events import Event
     from whisper_npu_cli.longform.live import Live
-    from whisper_npu_cli.transcript import Transcript
 
 _STDIN = "-"
 _LAG_S = 5.0  # that is told, and then whenever it has doubled
@@ -119,21 +117,18 @@ def listen(
     session = _Session(_choose_view(output, as_json=as_json), quiet=output.quiet)
     with ExitStack() as stack:
         stack.enter_context(closing(heard.source))
-        load = Transcriber(model, engine, offline=offline, notice=session.note)
+        load = Transcriber(model, engine, offline=offline, notice=session.notice)
         transcriber = stack.enter_context(load)
         session.note(f"loaded {model} in {transcriber.load_s:.2f} s")
-        commands = stack.enter_context(Commands(execute, print_notice)) if execute else None
         job = transcriber.listen(heard.source, options, live, heard.clock)
-        with Interrupt() as interrupt:
-            interrupt.watch(job, heard.source)
-            transcript = session.follow(job, heard, commands)
-    if output.to_stdout:
-        with stdout_errors():
-            outputs.print(transcript)
-    elif written := outputs.write(heard, transcript):
-        session.note(f"wrote {', '.join(map(str, written))}")
-    if not output.quiet:
-        print_timings(job.stopwatch.read())
+        interrupt = stack.enter_context(Interrupt())
+        interrupt.watch(job, heard.source)
+        if execute:
+            session.commands = stack.enter_context(Commands(execute, print_notice))
+        try:
+            session.follow(job, heard.source.name)
+        finally:  # a microphone may fail after hours
+            session.write(outputs, heard, job)
     if interrupt.signal is not None and not job.is_complete:
         raise typer.Exit(128 + interrupt.signal)
 
@@ -182,11 +177,15 @@ def _choose_view(output: OutputOptions, *, as_json: bool) -> View:
 
 
 class _Session:
-    """What is told of a job while it runs."""
+    """What is told of a job while it runs, and written at its end."""
 
     def __init__(self, view: View, *, quiet: bool) -> None:
+        from whisper_npu_cli.longform.captions import Captions
+
+        self.commands: Commands | None = None
         self._view = view
         self._quiet = quiet
+        self._captions = Captions()
         self._next_lag_s = _LAG_S
 
     def note(self, text: str) -> None:
@@ -194,24 +193,34 @@ class _Session:
         if not self._quiet:
             self._view.note(text)
 
-    def follow(self, job: Live, heard: _Heard, commands: Commands | None) -> Transcript:
-        """Show what is said until it ends; return all of it."""
-        from whisper_npu_cli.longform.captions import Captions
+    def notice(self, text: str) -> None:
+        """Show a line of the engines; why the CPU computes is told once on a machine."""
+        from whisper_npu_cli.engines.loading import USING_CPU
 
-        captions = Captions()
+        if not (text.startswith(USING_CPU) and was_told(text)):
+            self.note(text)
+
+    def follow(self, job: Live, name: str) -> None:
+        """Show what is said until it ends."""
         for event in job:
-            self._tell(event, heard)
+            if isinstance(event, Listening):
+                self.note(f"listening to {name}: {event.policy} ({event.reason})")
+            self._captions.add(event)
+            if self.commands is not None and isinstance(event, Settled):
+                self.commands.add(event.segment.text)
             with stdout_errors():
                 self._view.show(event)
-            captions.add(event)
-            if commands is not None and isinstance(event, Settled):
-                commands.add(event.segment.text)
-        return captions.transcript
+            if event.lag_s >= self._next_lag_s:
+                self._view.note(f"{event.lag_s:.0f} s behind: this machine is too slow for this")
+                self._next_lag_s = 2 * event.lag_s
 
-    def _tell(self, event: Event, heard: _Heard) -> None:
-        """Say how it listens, and how far it is behind."""
-        if isinstance(event, Listening):
-            self.note(f"listening to {heard.source.name}: {event.policy} ({event.reason})")
-        if event.lag_s >= self._next_lag_s:
-            self._view.note(f"{event.lag_s:.0f} s behind: this machine is too slow for this model")
-            self._next_lag_s = 2 * event.lag_s
+    def write(self, outputs: Outputs, heard: _Heard, job: Live) -> None:
+        """Write or print the transcript, and print the times."""
+        transcript = self._captions.transcript
+        if outputs.options.to_stdout:
+            with stdout_errors():
+                outputs.print(transcript)
+        elif written := outputs.write(heard, transcript):
+            self.note(f"wrote {', '.join(map(str, written))}")
+        if not self._quiet:
+            print_timings(job.stopwatch.read())

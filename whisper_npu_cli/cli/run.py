@@ -86,7 +86,7 @@ class Interrupt:
         print_notice("interrupted: finishing the present window; Ctrl-C again to quit at once")
 
 
-def _was_told(text: str) -> bool:
+def was_told(text: str) -> bool:
     """Return whether this was the last text that was told on this machine, and remember it."""
     folder = find_cache_folder()
     if folder is None:
@@ -308,7 +308,7 @@ class Run:
 
         options = self.outputs.options
         is_once = text.startswith(USING_CPU) and not (options.verbose or options.quiet)
-        if not (is_once and _was_told(text)):
+        if not (is_once and was_told(text)):
             self.note(text)
 
     def note(self, text: str) -> None:

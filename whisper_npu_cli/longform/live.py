@@ -18,7 +18,7 @@ from whisper_npu_cli.audio.sources import Source
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, N_FRAMES
 from whisper_npu_cli.engines.loading import Engines
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.longform.events import (
     Event,
     Listening,
@@ -144,16 +144,23 @@ class Live:
         return self._audio.is_ended
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield events; raises AudioError where the source does."""
+        """Yield events. An AudioError of the source is raised once what was heard is settled."""
         yield self._listening
-        audio = self._audio
+        audio, failure = self._audio, None
         while not (audio.is_ended or self._is_stopped):
-            is_more = audio.hear()
+            try:
+                is_more = audio.hear()
+            except AudioError as error:
+                if not audio.stats.n_samples:
+                    raise
+                failure, is_more = error, audio.hear()  # which ends it
             if self._origin_s is None and audio.stats.n_samples:
                 self._origin_s = self._pace.clock.now() - audio.stats.duration_s
             is_full = audio.n_frames - audio.first_frame >= _FULL_FRAMES
             if audio.is_ended or is_full or not is_more:
                 yield from self._follow_speech()
+        if failure is not None:
+            raise failure
 
     def _follow_speech(self) -> Iterator[Event]:
         audio, text, ended = self._audio, self._policy.text, self._audio.ended_speech
