@@ -41,6 +41,7 @@ def make_header() -> str:
         "// Made by `python -m mlir.fit` from engines/npu/numerics.py: do not edit.",
         "#pragma once",
         "",
+        _format_array("POWER", numerics.POWER),
         _format_array("EXP2", numerics.EXP2),
         f"constexpr float GELU_LIMIT = {_format_literal(numerics.GELU_LIMIT)};",
         _format_array("GELU_EDGES", numerics.GELU_EDGES),

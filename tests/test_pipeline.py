@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError, UsageError
 from whisper_npu_cli.longform import sequential
 from whisper_npu_cli.longform.segments import make_segments
+from whisper_npu_cli.longform.stages import Stages
 from whisper_npu_cli.options import DecodingOptions, EngineOptions, LongForm, TranscribeOptions
 from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.transcript import Progress, Segment
@@ -146,6 +146,21 @@ def test_a_stopped_transcription_has_what_was_decided(
     assert result.transcript.segments == tuple(segments)
 
 
+def test_a_transcription_that_is_stopped_hears_no_more_windows_for_the_language(
+    transcriber: Transcriber, samples: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unsure = TranscribeOptions(language_detection_threshold=1.0)
+    transcription = transcriber.transcribe(np.tile(samples, 12), unsure)
+
+    def encode(*args: Any) -> Any:
+        transcription.stop()  # as another thread may
+        return Stages.encode(transcription._stages, *args)
+
+    monkeypatch.setattr(transcription._stages, "encode", encode)
+    transcription.begin()
+    assert len(transcription.result.windows) == 1
+
+
 @pytest.mark.parametrize("long_form", ["sequential", "batched"])
 def test_progress_counts_a_window_once_it_is_decided(
     transcriber: Transcriber, samples: NDArray[np.float32], long_form: LongForm
@@ -230,6 +245,14 @@ def test_speech_with_too_little_text_is_reported(
     assert sum(end - start for start, end in transcription.result.uncovered) > 10
 
 
+def test_log_probabilities_are_there_where_asked_for(transcriber: Transcriber, talk: Path) -> None:
+    plain = list(transcriber.transcribe(talk))
+    asked = list(transcriber.transcribe(talk, TranscribeOptions(token_logprobs=True)))
+    assert all(segment.logprobs is None for segment in plain)
+    assert [replace(segment, logprobs=None) for segment in asked] == plain
+    assert all(len(s.logprobs or ()) == len(s.tokens) and max(s.logprobs or ()) <= 0 for s in asked)
+
+
 def test_loading_is_no_stage_of_a_transcription(transcriber: Transcriber, talk: Path) -> None:
     assert transcriber.load_s > 0
     transcription = transcriber.transcribe(talk)
@@ -275,9 +298,8 @@ with Transcriber("demo", engine) as one, Transcriber("demo", engine) as other:
 """
 
 
-def test_two_models_take_turns_at_numbas_threads(talk: Path) -> None:
-    """Two callers at once end the process on numba's `workqueue` layer, which is always there."""
-    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue"}
+def test_two_models_take_turns_at_the_threads(talk: Path) -> None:
+    """Two callers at once would overwrite what the threads are called for."""
     command = [sys.executable, "-c", TWO_MODELS, str(talk)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"

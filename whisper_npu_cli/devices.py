@@ -48,7 +48,8 @@ DEVICES = [
         "npu",
         "AMD's XDNA1 array",
         _DECODER | {"mel", "xclbins"},
-        encoder=f"{_NPU}.remote:load_npu",
+        encoder=f"{_NPU}.loading:load_npu",
+        kernels=f"{_NUMBA}.decoder:list_kernels_bf16",
         checks=f"{_NPU}.checks:npu_checks",
     ),
     Device(
@@ -66,7 +67,8 @@ DEVICES = [
         "sim",
         "the NPU's engine on a simulated chip",
         _DECODER | {"mel", "exact"},
-        encoder=f"{_NPU}.remote:load_standin",
+        encoder=f"{_NPU}.loading:load_standin",
+        kernels=f"{_NUMBA}.decoder:list_kernels_bf16",
     ),
     Device(
         OPENVINO,

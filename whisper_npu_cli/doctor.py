@@ -26,8 +26,8 @@ from whisper_npu_cli.devices import AUTO, DEVICES, OPENVINO, find_device, import
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.engines.base import EncodedWindow, relative_l2
 from whisper_npu_cli.engines.loading import load_engines
+from whisper_npu_cli.engines.npu.loading import load_npu
 from whisper_npu_cli.engines.npu.machine import Machine
-from whisper_npu_cli.engines.npu.remote import load_npu
 from whisper_npu_cli.environment import STANDIN_VARIABLE, collect_versions, read_cpu_features
 from whisper_npu_cli.errors import CheckpointError, WhisperNpuError
 from whisper_npu_cli.options import EngineOptions

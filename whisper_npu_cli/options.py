@@ -283,6 +283,7 @@ class TranscribeOptions(Options):
         "Find when each word is said, and fit segments to words",
         flags=("--word-timestamps",),
     )
+    token_logprobs: bool = option(False, "Log-probability of each token (logprobs in the JSON)")
     decoding: DecodingOptions = field(default_factory=DecodingOptions)
 
     def _refuse_contradictions(self) -> None:

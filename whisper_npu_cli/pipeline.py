@@ -324,6 +324,8 @@ class Transcription:
 
         def read() -> Iterator[tuple[NDArray[np.float32], int]]:
             for window in windows:
+                if heard and self._is_stopped:
+                    return
                 heard.append(window)
                 yield audio.window(window.start, window.end), window.start
 

@@ -59,6 +59,7 @@ class Segment:
     language: str = ""  # of the window
     words: tuple[Word, ...] | None = None  # None where they were not asked for
     speaker: str | None = None  # None where speakers are not told apart
+    logprobs: tuple[float, ...] | None = None  # of the tokens; None where they were not asked for
 
 
 @dataclass(frozen=True)

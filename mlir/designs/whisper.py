@@ -24,9 +24,9 @@ from aie.iron.controlflow import range_
 from aie.iron.device import NPU1, Tile
 
 from mlir.designs import sequence as sequences
-from mlir.designs.movement import ROWS, WORDS, Movement
+from mlir.designs.movement import ROWS, WORDS, Movement, count_results
 from mlir.designs.sequence import End
-from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, PASS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, PASS, TILE, UNITS, StreamSpec
 
 # ---------------------------------------------------------------------------------- shapes
 
@@ -44,27 +44,39 @@ def words(n: int, dtype: type = np.int32) -> Any:
 
 ELEMENT = words(WORDS)
 ACCUMULATOR = words(2 * WORDS, np.float32)
+SUMS = words(STATE, np.float32)
 
 # Run-time parameters. Most are trip counts: a loop that runs 0 times or once needs no `if`, whose
 # branches IRON miscompiles where both use one fifo.
 (
+    ORDER,  # of a bf16 store, 0: as A, 1: as keys, 2: as values; this and the next two: epilogue.cc
+    LEFT,  # tiles in this order
+    TURN,  # tiles in each order
+    UNIT,  # layernorm, with the next six in layernorm.cc: which 8 rows
+    GROUP,  # which group of four tiles
+    KEEPING,  # 0: rows are summed, 1: they are only kept
+    TWICE,  # 1: rows pass twice
+    GROUPS,  # groups of four tiles in a row
+    COUNTED,  # tiles that count in a row
+    INVERSE,  # bits of fp32 1 / valid columns
     TILES,  # gemm: output tiles of a core
     STEPS,  # steps of 64 in K; spectrum: of 32 samples in a frame
     GELU,  # 0 or 1
     RESIDUAL,  # 0 or 1
-    OPERAND,  # 1: store bf16, in order ORDER
-    ORDER,  # 0: as A, 1: as keys, 2: as values
+    OPERAND,  # 1: store bf16
     SINGLE,  # 1: store fp32
     QUERIES,  # attention: tiles of queries of a core
     KEYS,  # tiles of keys but the last
     LAST_KEYS,  # valid keys of the last tile
-    STRIPES,  # layernorm: rows of tiles of a core
-    OTHERS,  # tiles that count in a row but the first
-    GROUPS,  # groups of four tiles in a row
-    INVERSE,  # bits of fp32 1 / valid columns
+    STRIPES,  # layernorm: blocks
+    BEFORE,  # elements that are summed before the first output
+    RESULTS,  # elements of output in a block
+    STRETCHES,  # of 8 rows in one
+    EACH,  # elements that pass for a stretch
     SPECTRA,  # spectrum: output tiles of a core
     N_PARAMETERS,
-) = range(16)
+) = range(26)
+PARAMETERS = words(N_PARAMETERS)
 
 # ----------------------------------------------------------------------------------- fifos
 
@@ -110,7 +122,7 @@ KERNELS = {
     "gelu_tile": ("epilogue.o", [ACCUMULATOR]),
     "add_residual": ("epilogue.o", [ELEMENT, ACCUMULATOR, np.int32]),
     "store_f32": ("epilogue.o", [ACCUMULATOR, ELEMENT, np.int32]),
-    "store_operand": ("epilogue.o", [ACCUMULATOR, ELEMENT, np.int32]),
+    "store_operand": ("epilogue.o", [ACCUMULATOR, ELEMENT, PARAMETERS]),
     "copy_tile": ("attention.o", [ELEMENT, ELEMENT]),
     "start_attention": ("attention.o", [ACCUMULATOR, words(STATE, np.float32)]),
     "softmax_tile": (
@@ -118,10 +130,9 @@ KERNELS = {
         [ELEMENT, ELEMENT, ELEMENT, ACCUMULATOR, words(STATE, np.float32), np.int32],
     ),
     "finish_attention": ("attention.o", [ACCUMULATOR, words(STATE, np.float32), ELEMENT]),
-    "start_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, np.int32]),
-    "add_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, np.int32]),
-    "finish_rows": ("layernorm.o", [ACCUMULATOR, np.int32]),
-    "normalise_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, ELEMENT, np.int32]),
+    "add_rows": ("layernorm.o", [ELEMENT, ACCUMULATOR, SUMS, PARAMETERS, np.int32]),
+    "finish_rows": ("layernorm.o", [SUMS, PARAMETERS]),
+    "normalise_rows": ("layernorm.o", [ACCUMULATOR, SUMS, ELEMENT, PARAMETERS]),
     "split_tile": ("spectrum.o", [ELEMENT, ELEMENT]),
     "store_power": ("spectrum.o", [ACCUMULATOR, ELEMENT]),
 }
@@ -136,7 +147,7 @@ OPERATIONS = {
         *("copy_tile", "start_attention", "softmax_tile"),
         *("multiply_tile", "finish_attention"),
     ),
-    "layernorm": ("start_rows", "add_rows", "finish_rows", "normalise_rows"),
+    "layernorm": ("add_rows", "finish_rows", "normalise_rows"),
     "spectrum": ("start_tile", "split_tile", "multiply_tile", "store_power"),
 }
 
@@ -144,8 +155,11 @@ OPERATIONS = {
 class Core:
     """What one core does between two waits for the barrier: `run` and its operations."""
 
-    def __init__(self, column: int, operations: Sequence[str], kernels: dict[str, Kernel]) -> None:
+    def __init__(
+        self, column: int, row: int, operations: Sequence[str], kernels: dict[str, Kernel]
+    ) -> None:
         self.column = column
+        self.row = row
         self.operations = operations
         self.__dict__.update(kernels)
 
@@ -166,7 +180,7 @@ class Core:
                 self.attention(a, b, c, acc, state, rtp)
         if "layernorm" in self.operations:
             for _ in range_(rtp[STRIPES]):
-                self.layernorm(a, b, c, acc, rtp)
+                self.layernorm(a, b, c, acc, state, rtp)
         if "spectrum" in self.operations:
             for _ in range_(rtp[SPECTRA]):
                 self.spectrum(a, b, c, acc, rtp)
@@ -181,15 +195,15 @@ class Core:
             b.release(1)
         for _ in range_(rtp[GELU]):
             self.gelu_tile(acc)
-        for _ in range_(rtp[RESIDUAL]):  # the row's four tiles pass by; this core takes its own
-            for column in range(COLUMNS):
-                for half in range(2):
-                    tile = a.acquire(1)
-                    if column == self.column:
+        for _ in range_(rtp[RESIDUAL]):  # a half by each stream; this core takes its own
+            for number in range(ROWS):
+                for half, (stream, own) in enumerate(((a, self.column), (b, self.row))):
+                    tile = stream.acquire(1)
+                    if number == own:
                         self.add_residual(tile, acc, half)
-                    a.release(1)
+                    stream.release(1)
         for _ in range_(rtp[OPERAND]):
-            self.store_operand(acc, c.acquire(1), rtp[ORDER])
+            self.store_operand(acc, c.acquire(1), rtp)
             c.release(1)
         for _ in range_(rtp[SINGLE]):
             for half in range(2):
@@ -223,28 +237,25 @@ class Core:
         self.finish_attention(acc, state, query)
         c.release(1)
 
-    def layernorm(self, a, b, c, acc, rtp):
-        """Normalise every fourth tile of a row, after all of them have passed for the sums."""
+    def layernorm(self, a, b, c, acc, state, rtp):
+        """Normalise this core's tile of every four, 8 rows at a time.
+
+        The rows of 8 pass once, and a core keeps its share of them; or all 64 are summed first, and
+        pass again. The kernels count groups and rows, and so know what an element is.
+        """
         b.acquire(1)  # not read, but every sequence must use every fifo
         b.release(1)
-        for half in range(2):
-            tile = a.acquire(1)
-            self.start_rows(tile, acc, half)
-            self.add_rows(tile, acc, half)
+        for _ in range_(rtp[BEFORE]):
+            self.add_rows(a.acquire(1), acc, state, rtp, self.column)
             a.release(1)
-        for _ in range_(rtp[OTHERS]):
-            for half in range(2):
-                self.add_rows(a.acquire(1), acc, half)
-                a.release(1)
-        self.finish_rows(acc, rtp[INVERSE])
-        for _ in range_(rtp[GROUPS]):
+        for _ in range_(rtp[RESULTS]):
             out = c.acquire(1)
-            for column in range(COLUMNS):
-                for half in range(2):
-                    tile = a.acquire(1)
-                    if column == self.column:
-                        self.normalise_rows(tile, acc, out, half)
+            for _ in range_(rtp[STRETCHES]):
+                for _ in range_(rtp[EACH]):
+                    self.add_rows(a.acquire(1), acc, state, rtp, self.column)
                     a.release(1)
+                self.finish_rows(state, rtp)
+                self.normalise_rows(acc, state, out, rtp)
             c.release(1)
 
     def spectrum(self, a, b, c, acc, rtp):
@@ -278,10 +289,17 @@ def choose_parameters(spec: StreamSpec) -> dict[int, int]:
         return none | {QUERIES: blocks, KEYS: spec.k // TILE - 1, LAST_KEYS: last}
     if spec.op == "layernorm":
         inverse = (np.float32(1) / np.float32(spec.valid)).view(np.int32)
+        groups, once = spec.n // PASS, spec.n_passes == 1
         return none | {
-            STRIPES: spec.m // PASS,
-            OTHERS: spec.valid // TILE - 1,
-            GROUPS: spec.n // PASS,
+            STRIPES: blocks // count_results(spec),
+            BEFORE: 0 if once else UNITS * groups,
+            RESULTS: count_results(spec),
+            STRETCHES: UNITS // groups if once else UNITS,
+            EACH: groups if once else 1,
+            **dict.fromkeys((UNIT, GROUP, KEEPING), 0),
+            TWICE: int(not once),
+            GROUPS: groups,
+            COUNTED: spec.valid // TILE,
             INVERSE: int(inverse),
         }
     if spec.op == "spectrum":
@@ -293,7 +311,9 @@ def choose_parameters(spec: StreamSpec) -> dict[int, int]:
         GELU: int(epilogue.gelu),
         RESIDUAL: int(epilogue.residual),
         OPERAND: int(epilogue.layout != "c"),
-        ORDER: {"key": 1, "value": 2}.get(spec.epilogue, 0),
+        ORDER: 0,
+        LEFT: blocks // spec.n_outputs,
+        TURN: blocks // spec.n_outputs,
         SINGLE: int(epilogue.layout == "c"),
     }
 
@@ -310,7 +330,7 @@ def make_workers(
     workers, rtps, barriers = [], [], []
     for (column, row), fifos in cores.items():
         where = f"{column}_{row}"
-        rtps.append(Buffer(words(N_PARAMETERS), name=f"rtp{where}", use_write_rtp=True))
+        rtps.append(Buffer(PARAMETERS, name=f"rtp{where}", use_write_rtp=True))
         barriers.append(WorkerRuntimeBarrier())
         buffers = [
             Buffer(ACCUMULATOR, name=f"acc{where}"),
@@ -318,7 +338,7 @@ def make_workers(
         ]
         # kernels are arguments too: only what is an argument is declared in the module
         arguments = [*fifos, *buffers, rtps[-1], barriers[-1], *kernels.values()]
-        core = Core(column, operations, kernels)
+        core = Core(column, row, operations, kernels)
         workers.append(Worker(core.run, arguments, tile=Tile(column, 2 + row), stack_size=STACK))
     return workers, rtps, barriers
 
@@ -353,11 +373,11 @@ def make_program(spec: StreamSpec, operations: Sequence[str] = tuple(OPERATIONS)
                 for role, tap in movement.feed_a(i, j, row):
                     sequence.fill(end, data[role], tap, group)
             for column, end in enumerate(b_ends):
-                role, tap = movement.feed_b(j, column)
-                sequence.fill(end, data[role], tap, group)
+                for role, tap in movement.feed_b(i, j, column):
+                    sequence.fill(end, data[role], tap, group)
             for column, end in enumerate(c_ends):
-                role, tap = movement.collect_c(i, j, column)
-                sequence.drain(end, data[role], tap, group)
+                for role, tap in movement.collect_c(i, j, column):
+                    sequence.drain(end, data[role], tap, group)
             if len(groups) == IN_FLIGHT:
                 sequence.finish(groups.pop(0))
         for group in groups:

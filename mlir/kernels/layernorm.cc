@@ -1,7 +1,7 @@
-// LayerNorm over a row of tiles, which pass by twice as halves of 32 rows x 64 columns fp32.
+// LayerNorm over rows of tiles, 8 rows at a time: an element has their share of four tiles, 2 KB each.
 //
-// First pass: sum and sum of squares of every row about its first column. Second pass: normalise.
-// A DMA brings a half in 2048 cycles, and it takes about 128 loads: the stream is the limit.
+// All of a row of cores see all elements and sum them; each keeps its own tile's share. A DMA brings
+// an element in 2048 cycles, and it takes about 128 loads: the stream or memory is the limit.
 
 #include "tile.hpp"
 
@@ -11,47 +11,72 @@ namespace {
 constexpr unsigned SUMS = STRIPS * BLOCK;
 constexpr unsigned SQUARES = 2 * STRIPS * BLOCK;
 constexpr float EPSILON = 1e-5f;
+constexpr unsigned SHARE = 2 * STRIP;  // fp32 values of 8 rows of a tile
+constexpr int32_t TILES = 4;           // in an element
+constexpr int32_t UNITS = 8;           // stretches of 8 rows in a tile
+
+// run-time parameters, by the numbers that designs/whisper.py gives them; the first three are counted here
+enum { UNIT = 3, GROUP, KEEPING, TWICE, GROUPS, COUNTED, INVERSE };
+
+// Rows that pass once lie in the first two strips of the sums.
+INLINE float* find_sums(float* sums, const int32_t* p) { return sums + (p[TWICE] ? 2 * p[UNIT] * BLOCK : 0); }
 
 INLINE Block add_four(const Block& x) {
     return combine_rows(x, [](const auto& a, const auto& b) { return aie::add(a, b); });
+}
+
+INLINE void start_strip(const float* x, float* row) {
+    const auto first = aie::transpose(aie::load_v<BLOCK>(x), 4, 4).extract<4>(0);
+    aie::store_v(row, aie::transpose(aie::concat(first, first, first, first), 4, 4));
+    aie::store_v(row + SUMS, splat(0.0f));
+    aie::store_v(row + SQUARES, splat(0.0f));
+}
+
+INLINE void add_strip(const float* x, float* row, int32_t tiles) {
+    const Block first = aie::load_v<BLOCK>(row);
+    Block sum = aie::load_v<BLOCK>(row + SUMS);
+    Accumulator squares(aie::load_v<BLOCK>(row + SQUARES));
+    for (int32_t tile = 0; tile < tiles; ++tile)
+        for (unsigned j = 0; j < STRIPS; ++j) {
+            const Block centred = aie::sub(aie::load_v<BLOCK>(x + tile * SHARE + j * BLOCK), first);
+            sum = aie::add(sum, centred);
+            squares = add_square(squares, Split(centred));
+        }
+    aie::store_v(row + SUMS, sum);
+    aie::store_v(row + SQUARES, squares.to_vector<float>());
 }
 
 }  // namespace
 
 extern "C" {
 
-[[gnu::cold]] void start_rows(const float* x, float* sums, int32_t half) {
-    for (unsigned i = 0; i < STRIPS / 2; ++i) {
-        float* row = sums + (half * STRIPS / 2 + i) * BLOCK;
-        const auto first = aie::transpose(aie::load_v<BLOCK>(x + i * STRIP), 4, 4).extract<4>(0);
-        aie::store_v(row, aie::transpose(aie::concat(first, first, first, first), 4, 4));
-        aie::store_v(row + SUMS, splat(0.0f));
-        aie::store_v(row + SQUARES, splat(0.0f));
-    }
-}
-
-void add_rows(const float* x, float* sums, int32_t half) {
+void add_rows(const float* x, float* kept, float* sums, int32_t* p, int32_t column) {
     aie::set_rounding(aie::rounding_mode::conv_even);
-    for (unsigned i = 0; i < STRIPS / 2; ++i) {
-        float* row = sums + (half * STRIPS / 2 + i) * BLOCK;
-        const Block first = aie::load_v<BLOCK>(row);
-        Block sum = aie::load_v<BLOCK>(row + SUMS);
-        Accumulator squares(aie::load_v<BLOCK>(row + SQUARES));
-        for (unsigned j = 0; j < STRIPS; ++j) {
-            const Block centred = aie::sub(aie::load_v<BLOCK>(x + i * STRIP + j * BLOCK), first);
-            sum = aie::add(sum, centred);
-            squares = add_square(squares, Split(centred));
-        }
-        aie::store_v(row + SUMS, sum);
-        aie::store_v(row + SQUARES, squares.to_vector<float>());
+    float* to = kept + (p[TWICE] ? 0 : p[GROUP] * SHARE);
+    for (unsigned at = 0; at < SHARE; at += BLOCK)
+        aie::store_v(to + at, aie::load_v<BLOCK>(x + column * SHARE + at));
+    if (p[KEEPING]) return;
+    float* rows = find_sums(sums, p);
+    const int32_t left = p[COUNTED] - TILES * p[GROUP];
+    for (unsigned i = 0; i < 2; ++i) {
+        if (p[GROUP] == 0) start_strip(x + i * STRIP, rows + i * BLOCK);
+        add_strip(x + i * STRIP, rows + i * BLOCK, left < TILES ? left : TILES);
+    }
+    if (++p[GROUP] < p[GROUPS]) return;
+    p[GROUP] = 0;
+    if (p[TWICE] && ++p[UNIT] == UNITS) {
+        p[UNIT] = 0;
+        p[KEEPING] = 1;
     }
 }
 
-// inverse: the bits of fp32 1 / columns. Sums become mean (about the first column) and scale.
-[[gnu::cold]] void finish_rows(float* sums, int32_t inverse) {
-    const Block factor = splat_bits(inverse).cast_to<float>();
-    for (unsigned i = 0; i < STRIPS; ++i) {
-        float* row = sums + i * BLOCK;
+// Sums become mean (about the first column) and scale, once.
+[[gnu::cold]] void finish_rows(float* sums, const int32_t* p) {
+    if (p[GROUP] > 0) return;
+    float* rows = find_sums(sums, p);
+    const Block factor = splat_bits(p[INVERSE]).cast_to<float>();
+    for (unsigned i = 0; i < 2; ++i) {
+        float* row = rows + i * BLOCK;
         const Block mean = aie::mul(add_four(aie::load_v<BLOCK>(row + SUMS)), factor).to_vector<float>();
         const Block square =
             aie::mul(add_four(aie::load_v<BLOCK>(row + SQUARES)), factor).to_vector<float>();
@@ -62,20 +87,27 @@ void add_rows(const float* x, float* sums, int32_t half) {
     }
 }
 
-void normalise_rows(const float* x, const float* sums, bfloat16* out, int32_t half) {
+void normalise_rows(const float* kept, float* sums, bfloat16* out, int32_t* p) {
     aie::set_rounding(aie::rounding_mode::conv_even);
-    for (unsigned i = 0; i < STRIPS / 2; ++i) {
-        const unsigned strip = half * STRIPS / 2 + i;
-        const Block first = aie::load_v<BLOCK>(sums + strip * BLOCK);
-        const Block mean = aie::load_v<BLOCK>(sums + SUMS + strip * BLOCK);
-        const Split scale(aie::load_v<BLOCK>(sums + SQUARES + strip * BLOCK));
-        const auto normalise = [&](const float* from) {
+    const float* rows = find_sums(sums, p);
+    const int32_t tiles = p[TWICE] ? 1 : p[GROUPS];
+    bfloat16* to = out + p[UNIT] * tiles * SHARE;
+    for (unsigned i = 0; i < 2; ++i) {
+        const Block first = aie::load_v<BLOCK>(rows + i * BLOCK);
+        const Block mean = aie::load_v<BLOCK>(rows + SUMS + i * BLOCK);
+        const Split scale(aie::load_v<BLOCK>(rows + SQUARES + i * BLOCK));
+        const auto normalise = [&](const float* from) __attribute__((always_inline)) {
             const Block centred = aie::sub(aie::load_v<BLOCK>(from), first);
             return to_half(multiply(Split(aie::sub(centred, mean)), scale));
         };
-        for (unsigned j = 0; j < STRIPS; j += 2)
-            store_a(out + strip * TILE * 4 + j * BLOCK, normalise(x + i * STRIP + j * BLOCK),
-                    normalise(x + i * STRIP + (j + 1) * BLOCK));
+        for (int32_t tile = 0; tile < tiles; ++tile)
+            for (unsigned j = 0; j < STRIPS; j += 2) {
+                const unsigned at = tile * SHARE + i * STRIP + j * BLOCK;
+                store_a(to + at, normalise(kept + at), normalise(kept + at + BLOCK));
+            }
     }
+    if (++p[UNIT] * tiles < UNITS) return;
+    p[UNIT] = 0;
+    if (p[TWICE] && ++p[GROUP] == p[GROUPS]) p[GROUP] = p[KEEPING] = 0;
 }
 }

@@ -24,6 +24,8 @@ from whisper_npu_cli.engines.npu.timing_model import LIST_MS, convert_cycles, co
 DENSITY = 0.5
 MATRIX_CYCLES = count_tile_cycles(64, 64, 64) / 2048
 SCALARS = {"softmax_tile": 64}  # valid keys; all other scalars are 0
+# Run-time parameters of layernorm: one pass over two groups of four tiles; all others are 0
+PARAMETERS = {"add_rows": {7: 2, 8: 8}, "normalise_rows": {7: 2}}
 CALL_CYCLES = 40  # a call from the core's loop: acquire, release, arguments (inferred)
 
 
@@ -57,7 +59,12 @@ def count(name: str, sizes: tuple[int | None, ...]) -> dict[str, int]:
     """Return the slots that kernel `name` uses on zeros; `sizes` in bytes, None for scalars."""
     library = load()
     scalar = SCALARS.get(name, 0)
-    library.call(name, *(scalar if n is None else allocate(n).view(np.int32) for n in sizes))
+    buffers = [None if n is None else allocate(n).view(np.int32) for n in sizes]
+    for index, value in PARAMETERS.get(name, {}).items():
+        parameters = buffers[3]
+        assert parameters is not None
+        parameters[index] = value
+    library.call(name, *(scalar if buffer is None else buffer for buffer in buffers))
     return library.read_counts()
 
 

@@ -9,9 +9,9 @@ was found (llvm-aie's test TanhTemplated-swp.ll):
 * PIPELINED: it has about 590 bytes, counted by its slots, and 232 here.
 * FOR_SIZE: of the 36 bundles of its straight part, 10 are NOPs, of 2 bytes.
 
-What the core itself does was 368 LLVM instructions when its design was lowered; `spectrum` has
-since added 15 calls to the 98 that it had. Error: a third, as one listing stands for all kernels.
-The build counts what Peano makes.
+What the core itself does was 368 LLVM instructions when its design was lowered, with 98 calls;
+`spectrum` has since added 15, and `layernorm` in another form has 25 less. Error: a third, as one
+listing stands for all kernels. The build counts what Peano makes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mlir.build import COMPILE, PROGRAM_BYTES
 MLIR = Path(__file__).parents[1]
 PIPELINED = 2.5
 FOR_SIZE = 1.25
-CORE_BYTES = (368 + 56) * 6  # a slot and its share of delay slots and of constants (inferred)
+CORE_BYTES = (368 + 56 - 94) * 6  # a slot and its share of delay slots and of constants (inferred)
 HEXAGON = ("--target=hexagon-unknown-elf", "-mcpu=hexagonv68", "-mhvx", "-mhvx-length=64b")
 OPTIMISE = tuple(flag for flag in COMPILE if flag.startswith(("-O", "-std", "-D", "-fno-unroll")))
 

@@ -121,6 +121,15 @@ def test_file_that_is_not_there(tmp_path: Path) -> None:
         formats.load(tmp_path / "absent.pt")
 
 
+def test_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # the tests may run as root, who reads everything
+    with pytest.raises(CheckpointError, match=f"{tmp_path}: cannot be read: Permission denied"):
+        formats.load(tmp_path)
+
+
 @pytest.mark.parametrize("is_folder", [True, False])
 def test_what_stands_for_weights_is_told(tmp_path: Path, is_folder: bool) -> None:
     folder = tmp_path / "model"

@@ -22,6 +22,8 @@ def test_json_and_plot(cli: Cli, tmp_path: Path) -> None:
     document = result.document
     assert document["machine"].keys() >= {"gemm_fp32_gflops", "memory_read_gb_s"}
     assert all(rate > 0 for rate in document["machine"].values())
+    assert 0 < document["start"]["min_seconds"] <= document["start"]["seconds"]
+    assert document["start"]["imports_ms"]["numpy"] > 0
     (device,) = document["devices"]
     assert device["name"] == "cpu"
     assert device["encode"]["limit_ms"] > 0

@@ -11,6 +11,9 @@ import pytest
 from tests.cli.conftest import MAIN, Cli
 from tests.support.places import ROOT
 from tests.support.terminal import run_in_terminal
+from whisper_npu_cli.engines.numba_decoder.code import load_all
+from whisper_npu_cli.engines.numba_decoder.decoder import list_kernels
+from whisper_npu_cli.options import EngineOptions
 
 SAMPLE = min((ROOT / "samples").glob("*.wav"))
 
@@ -18,12 +21,12 @@ SAMPLE = min((ROOT / "samples").glob("*.wav"))
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of our own, also for compiled code, which is in this process already."""
+    load_all(list_kernels(EngineOptions()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     code = tmp_path / "code"
     code.mkdir()
-    kernel = "whisper_npu_cli.engines.numba_decoder.compiling.Kernel.cache_folder"
-    monkeypatch.setattr(kernel, str(code))
-    for name, size in (("f-1.py311.nbi", 1_000_000), ("f-1.py311.1.nbc", 2_000_000)):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(code))
+    for name, size in (("f.code", 1_000_000), ("f-1.py311.1.nbc", 2_000_000)):
         (code / name).write_bytes(bytes(size))
         os.utime(code / name, (0, 0))
     (code / "kernels.cpython-311.pyc").touch()

@@ -16,6 +16,7 @@ from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.standin.faults import KINDS
 from whisper_npu_cli.engines.npu.trust import LIST_LENGTH
+from whisper_npu_cli.engines.numba_decoder.threads import CREW
 from whisper_npu_cli.environment import FAULTS_VARIABLE, STANDIN_VARIABLE
 
 NUMBERS = sorted(SAMPLES.glob("*.wav"))[:2]
@@ -32,11 +33,17 @@ def find_second_window() -> int:
 
 
 def find_leftovers() -> set[str]:
-    """Return what a run could leave: children, threads, shared memory, temporary files."""
+    """Return what a run could leave: children, threads, shared memory, temporary files.
+
+    The child that reads recordings is kept for those that follow, and so is the crew of threads
+    for the next decoder.
+    """
     gc.collect()
     tasks = Path("/proc/self/task").glob("*/children")
-    found = {f"child {pid}" for task in tasks for pid in task.read_text().split()}
-    found |= {f"thread {thread.name}" for thread in threading.enumerate()}
+    children = {pid for task in tasks for pid in task.read_text().split()}
+    commands = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children}
+    found = {f"child {pid}" for pid in children if b"audio.child" not in commands[pid]}
+    found |= {f"thread {one.name}" for one in threading.enumerate() if one.name != CREW}
     files = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     found |= {name for name in files if "whisper-npu" in name}
     return found | {str(path) for path in Path(tempfile.gettempdir()).iterdir()}

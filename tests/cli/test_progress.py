@@ -12,7 +12,7 @@ from whisper_npu_cli.transcript import Progress, Segment, Word
 
 OPTIONS = TranscribeOptions(language="en")
 SEGMENT = Segment(0, 0, 0.5, 2.0, " one", (7, 8), 0.0, -0.25, 1.0, 0.125, "en")
-SPOKEN = replace(SEGMENT, words=(Word(" one", 0.5, 2.0, 0.75),))
+SPOKEN = replace(SEGMENT, words=(Word(" one", 0.5, 2.0, 0.75),), logprobs=(-0.25, -0.5))
 PROGRESS = Progress(200, "en", {"en": 0.5}, (SEGMENT, SPOKEN))
 
 

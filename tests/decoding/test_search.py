@@ -53,6 +53,20 @@ def test_greedy_takes_the_likeliest_token_and_counts_the_end() -> None:
     assert candidate.avg_logprob == pytest.approx(float(candidate.sum_logprob) / 3)
 
 
+@pytest.mark.parametrize("policy", [GREEDY, BeamPolicy(EOT, 2, 1.0), sampling(0, 2)])
+def test_every_token_has_its_log_probability(policy: Policy) -> None:
+    (candidates,), _ = run(garden_path, policy)
+    probs = {(): {1: 0.6, 2: 0.4}, (1,): {3: 0.24} | dict.fromkeys(range(4, 8), 0.19)}
+    for candidate in candidates:
+        said = [candidate.tokens[:i] for i in range(len(candidate.tokens))]
+        expected = [
+            log(probs[s][t]) for s, t in zip(said, candidate.tokens, strict=False) if s in probs
+        ]
+        # Rounding of fp32, and the tokens that the script leaves tiny.
+        assert list(candidate.logprobs[: len(expected)]) == pytest.approx(expected, abs=1e-4)
+        assert len(candidate.logprobs) == len(candidate.tokens)
+
+
 def test_windows_that_end_leave_the_batch() -> None:
     def script(index: int, said: tuple[int, ...]) -> dict[int, float]:
         return {EOT if len(said) == index else index + 1: 0.9}

@@ -74,7 +74,7 @@ def test_any_window_moves_forward_and_keeps_order(tokens: list[int], n_frames: i
 @given(decoded_tokens(), st.integers(1, N_FRAMES), st.integers(0, 10**6))
 def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek: int) -> None:
     shifted = tuple(t - BEGIN + TOKENIZER.timestamp_begin if t >= BEGIN else t for t in tokens)
-    decoded = DecodedWindow("en", shifted, 0.0, -0.5, 1.0, 0.0)
+    decoded = DecodedWindow("en", shifted, 0.0, -0.5, 1.0, 0.0, logprobs=tuple(map(float, shifted)))
     window = Window(seek, seek + n_frames, seek + n_frames)
     segments, advance = make_segments(decoded, TOKENIZER, window)
     start, end = seek / 100, (seek + n_frames) / 100
@@ -84,6 +84,7 @@ def test_segments_lie_within_their_window(tokens: list[int], n_frames: int, seek
     assert all(a.end <= b.start for a, b in pairwise(segments))
     assert all(s.text.strip() and s.start < s.end for s in drop_empty(segments))
     assert [s.id for s in segments] == list(range(len(segments)))
+    assert all(s.logprobs == s.tokens for s in segments)  # each token has kept its own
 
 
 seconds = st.floats(-10, 100)

@@ -18,6 +18,7 @@ from mlir.simulate.run import load_design, run_program, run_stream
 from mlir.simulate.runtime import Transfer
 from tests.support.callback_sequence import run_on_noise
 from tests.support.places import ROOT
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, SPLITS, StreamSpec
 
@@ -34,7 +35,7 @@ def pack_a(values: np.ndarray) -> np.ndarray:
 
 
 def unpack_a(packed: np.ndarray) -> np.ndarray:
-    return layout.from_bf16(layout.unpack_a(packed))
+    return from_bf16(layout.unpack_a(packed))
 
 
 def output(spec: StreamSpec) -> np.ndarray:
@@ -76,31 +77,31 @@ def test_gemm_of_parts_and_several_row_blocks() -> None:
 
 
 def test_keys_values_and_attention() -> None:
-    heads, valid = 8, 220
-    kv = output(StreamSpec("gemm", M, K, 64 * heads, "key"))
-    made = []
-    for seed, epilogue in ((10, "key"), (20, "value")):
-        spec = StreamSpec("gemm", M, K, 64 * heads, epilogue)
-        buffers, wanted = gemm_buffers(spec, seed)
-        run_stream(spec, [*buffers[:-1], kv])
-        made.append(wanted)
-    keys, values = map(layout.from_bf16, layout.unpack_kv(kv))
-    assert np.array_equal(keys, made[0])
-    assert np.array_equal(values, made[1])
-    q = numerics.round_bf16(operand(30, M, 64 * heads) * np.float32(0.3))
-    spec = StreamSpec("attention", M, M, 64 * heads, valid=valid)
+    heads, rows, valid = 8, 2 * M, 476
+    spec = StreamSpec("gemm", rows, K, 3 * 64 * heads, "qkv")
+    buffers, wanted = gemm_buffers(spec)
+    run_stream(spec, buffers)
+    made = [from_bf16(part) for part in layout.unpack_qkv(buffers[-1], rows)]
+    assert np.array_equal(np.hstack(made), wanted)
+    scaled = numerics.round_bf16(made[0] * np.float32(0.01))  # so that no key has all the weight
+    qkv = layout.pack_qkv(*map(layout.to_bf16, (scaled, *made[1:])))
+    spec = StreamSpec("attention", rows, rows, 64 * heads, valid=valid)
     out = output(spec)
-    run_stream(spec, [pack_a(q), kv, out])
+    run_stream(spec, [qkv, out])
     for head in range(heads):
         columns = slice(64 * head, 64 * head + 64)
-        one = [np.ascontiguousarray(x[:, columns]) for x in (q, keys, values)]
+        one = [np.ascontiguousarray(x[:, columns]) for x in (scaled, *made[1:])]
         assert np.array_equal(unpack_a(out)[:, columns], numerics.attention(*one, valid))
 
 
-@pytest.mark.parametrize("valid", [64, 384, 512])
-def test_layernorm(valid: int) -> None:
-    x = np.random.default_rng(40).standard_normal((M, N)).astype(np.float32) * 3 + 1
-    spec = StreamSpec("layernorm", M, 0, N, valid=valid)
+@pytest.mark.parametrize(
+    ("n", "valid"),
+    [(256, 192), (512, 64), (512, 384), (512, 512), (768, 768), (1024, 960), (1280, 1280)],
+)
+def test_layernorm(n: int, valid: int) -> None:
+    """Rows of 768 and 1280 columns pass twice."""
+    x = np.random.default_rng(40).standard_normal((2 * M, n)).astype(np.float32) * 3 + 1
+    spec = StreamSpec("layernorm", 2 * M, 0, n, valid=valid)
     out = output(spec)
     run_stream(spec, [layout.pack_c(x), out])
     assert np.array_equal(unpack_a(out), numerics.layernorm(x, valid))

@@ -15,6 +15,7 @@ def test_coefficients_are_those_of_the_fit() -> None:
     for (low, high), piece in zip(pairwise(edges), numerics.GELU, strict=True):
         # 1e-5: the last digits of a least-squares solution differ between linear algebra libraries
         assert np.allclose(fit.fit(fit.log2_normal_tail, low, high, 3), piece, rtol=1e-5)
+    assert np.allclose(fit.fit(np.exp2, -0.5, 0.5, 2), numerics.POWER, rtol=1e-5)
     assert np.allclose(fit.fit(np.exp2, -0.5, 0.5, 3), numerics.EXP2, rtol=1e-5)
     centres = [(low + high) / 2 for low, high in pairwise(edges)]
     assert tuple(centres) == numerics.GELU_CENTRES

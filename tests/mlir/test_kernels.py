@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from scipy.special import log_ndtr
 
 from mlir.host.library import MLIR, KernelLibrary, load
 from mlir.simulate.pools import allocate
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import TILE
 from whisper_npu_cli.errors import OverlayError
 
 F32 = np.float32
 LARGEST = np.finfo(F32).max
-LARGEST_BF16 = float(layout.from_bf16(np.array([0x7F7F], np.uint16))[0])
+LARGEST_BF16 = float(from_bf16(np.array([0x7F7F], np.uint16))[0])
 ADVERSARIAL = {
     "normal": lambda r: r.standard_normal((TILE, TILE)),
     "denormal": lambda r: r.standard_normal((TILE, TILE)) * 1e-39,
@@ -71,7 +73,7 @@ def as_c(values: np.ndarray) -> np.ndarray:
 
 
 def from_a(packed: np.ndarray) -> np.ndarray:
-    return layout.from_bf16(layout.unpack_a(packed.reshape(TILE, TILE)))
+    return from_bf16(layout.unpack_a(packed.reshape(TILE, TILE)))
 
 
 def from_c(packed: np.ndarray) -> np.ndarray:
@@ -128,14 +130,15 @@ def test_operand_orders(kernels: KernelLibrary, case: str) -> None:
     values = matrix(case, 5, bf16=False)
     c, out = as_c(values), aligned(TILE * TILE * 2, np.uint16)
     rounded = numerics.round_bf16(values)
-    kernels.call("store_operand", c, out, 0)
-    assert_same_bits(from_a(out), rounded)
-    kernels.call("store_operand", c, out, 1)
-    keys = out.copy()
-    kernels.call("store_operand", c, out, 2)
-    found = layout.unpack_kv(np.concatenate([keys, out]).reshape(2 * TILE, TILE))
-    for half in found:
-        assert_same_bits(layout.from_bf16(half), rounded)
+    parameters, stored = np.array([0, 2, 2], np.int32), []  # two tiles in each order
+    for _ in range(6):
+        kernels.call("store_operand", c, out, parameters)
+        stored.append(out.copy())
+    found = layout.unpack_qkv(np.concatenate(stored[::2]).reshape(3 * TILE, TILE), TILE)
+    for part in found:
+        assert_same_bits(from_bf16(part), rounded)
+    for first, second in zip(stored[::2], stored[1::2], strict=True):
+        assert np.array_equal(first, second)
 
 
 def test_gelu_bits(kernels: KernelLibrary, case: str) -> None:
@@ -241,7 +244,7 @@ def test_attention_to_values_that_are_not_finite(kernels: KernelLibrary) -> None
     assert np.array_equal(np.isnan(found).any(axis=0), np.isnan(v).any(axis=0))
 
 
-def test_attention_rows_within_one_percent(kernels: KernelLibrary) -> None:
+def test_attention_rows_within_1_2_percent(kernels: KernelLibrary) -> None:
     q, k = matrix("normal", 14), np.concatenate([matrix("normal", 15), matrix("normal", 16)])
     scores = q.astype(np.float64) @ k[:100].T
     p = 2 ** (scores - scores.max(axis=1, keepdims=True))
@@ -252,38 +255,64 @@ def test_attention_rows_within_one_percent(kernels: KernelLibrary) -> None:
         pick[first : first + TILE] = np.eye(TILE)
         found = attend(kernels, q, k, pick, 100)[:, : 100 - first]
         exact = p[:, first : first + found.shape[1]]
-        assert (np.abs(found - exact) / exact).max() < 1e-2
+        # the power is within 0.6 %, its sum more nearly, and the result is rounded to bf16
+        assert (np.abs(found - exact) / exact).max() < 1.2e-2
 
 
-def normalise(kernels: KernelLibrary, x: np.ndarray) -> np.ndarray:
-    sums = aligned(TILE * TILE * 4, F32)
+def share(tiles: Sequence[np.ndarray], unit: int) -> np.ndarray:
+    """Return an element: 8 rows of four tiles, which lie in blocks of 4 x 4."""
+    return place(np.concatenate([tile[unit * 512 : (unit + 1) * 512] for tile in tiles]))
+
+
+def normalise(kernels: KernelLibrary, x: np.ndarray, column: int, *, twice: bool) -> np.ndarray:
+    """Normalise a row of tiles as the core of `column` does; return every fourth of them."""
+    groups = x.shape[1] // (4 * TILE)
     tiles = [as_c(x[:, at : at + TILE]) for at in range(0, x.shape[1], TILE)]
-    half = TILE * TILE // 2
-    halves = [(tile[i * half : (i + 1) * half], i) for tile in tiles for i in range(2)]
-    for part, i in halves[:2]:
-        kernels.call("start_rows", part, sums, i)
-    for part, i in halves:
-        kernels.call("add_rows", part, sums, i)
-    kernels.call("finish_rows", sums, int((F32(1) / F32(x.shape[1])).view(np.int32)))
-    out = []
-    for at in range(0, len(halves), 2):
-        tile = aligned(TILE * TILE * 2, np.uint16)
-        for part, i in halves[at : at + 2]:
-            kernels.call("normalise_rows", part, sums, tile, i)
-        out.append(from_a(tile))
-    return np.concatenate(out, axis=1)
+    rows = [tiles[4 * group : 4 * group + 4] for group in range(groups)]
+    kept, sums = aligned(TILE * TILE * 4, F32), aligned(3 * 256 * 4, F32)
+    inverse = int((F32(1) / F32(x.shape[1])).view(np.int32))
+    p = np.array([0, 0, 0, 0, 0, 0, twice, groups, 4 * groups, inverse], np.int32)
+    out = np.empty((groups, 8, TILE * TILE // 8), np.uint16)  # (groups, units, values)
+    element = aligned(TILE * TILE * 2, np.uint16)
+    if twice:
+        for unit in range(8):
+            for row in rows:
+                kernels.call("add_rows", share(row, unit), kept, sums, p, column)
+    for number in range(8 * groups):
+        group, unit = (number // 8, number % 8) if twice else (0, number)
+        if not twice and number == 8:
+            break
+        for row in [rows[group]] if twice else rows:
+            kernels.call("add_rows", share(row, unit), kept, sums, p, column)
+        kernels.call("finish_rows", sums, p)
+        at = (unit if twice else unit * groups % 8) * 512
+        kernels.call("normalise_rows", kept, sums, element, p)
+        if twice:
+            out[group, unit] = element[at : at + 512]
+        else:
+            out[:, unit] = element[at : at + groups * 512].reshape(groups, 512)
+    assert not p[3:6].any()  # ready for the next rows
+    return np.concatenate([from_a(np.ascontiguousarray(tile).reshape(-1)) for tile in out], axis=1)
 
 
-def test_layernorm_bits(kernels: KernelLibrary, case: str) -> None:
-    x = np.concatenate([matrix(case, seed, bf16=False) for seed in (17, 18, 19)], axis=1)
-    assert_same_bits(normalise(kernels, x), numerics.layernorm(x, 3 * TILE))
+def take_column(x: np.ndarray, column: int) -> np.ndarray:
+    """Return every fourth tile from `column` on."""
+    return np.ascontiguousarray(x.reshape(TILE, -1, 4, TILE)[:, :, column].reshape(TILE, -1))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_layernorm_bits(kernels: KernelLibrary, case: str, twice: bool) -> None:
+    x = np.concatenate([matrix(case, seed, bf16=False) for seed in range(17, 25)], axis=1)
+    for column in (0, 3):
+        found = normalise(kernels, x, column, twice=twice)
+        assert_same_bits(found, take_column(numerics.layernorm(x, 8 * TILE), column))
 
 
 def test_layernorm_against_float64(kernels: KernelLibrary) -> None:
     x = np.concatenate([matrix("normal", seed, bf16=False) for seed in range(8)], axis=1) * 7 + 2
     exact = x.astype(np.float64) - x.mean(axis=1, keepdims=True, dtype=np.float64)
     exact /= np.sqrt((exact**2).mean(axis=1, keepdims=True) + 1e-5)
-    found = normalise(kernels, x)
+    found, exact = normalise(kernels, x, 1, twice=False), take_column(exact, 1)
     # rounding to bf16: 2^-9 at most, a third of it on average
     assert np.linalg.norm(found - exact) / np.linalg.norm(exact) < 2**-9
 

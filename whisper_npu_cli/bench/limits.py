@@ -10,15 +10,16 @@ from time import perf_counter
 
 import numpy as np
 import openvino as ov
-from numba import get_num_threads, njit, prange, types
-from numpy.typing import NDArray
+from numba import types
 from openvino import opset13 as ops
 
-from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, I16
-from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
-from whisper_npu_cli.engines.numba_decoder.compiling import entry, kernel, load_all
-from whisper_npu_cli.engines.numba_decoder.products import multiply, pack
-from whisper_npu_cli.engines.numba_decoder.team import run_parallel
+from whisper_npu_cli.engines.numba_decoder.calls import load
+from whisper_npu_cli.engines.numba_decoder.code import load_all
+from whisper_npu_cli.engines.numba_decoder.compiling import kernel
+from whisper_npu_cli.engines.numba_decoder.kinds import F32, I8, I16
+from whisper_npu_cli.engines.numba_decoder.packing import pack
+from whisper_npu_cli.engines.numba_decoder.products import multiply
+from whisper_npu_cli.engines.numba_decoder.threads import count_threads, run_tasks
 
 GEMM_ROWS, GEMM_DEPTH, GEMM_COLUMNS = 1536, 1024, 2048  # 6.4 GFLOP, a shape of the encoder
 READ_BYTES = 256 * 1024**2  # far more than the last cache of any desktop processor
@@ -59,26 +60,28 @@ def supports_bf16() -> bool:
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-@njit(parallel=True, fastmath=True, cache=True)
-def _sum(values):  # type: ignore[no-untyped-def]
+@kernel(F32[2], F32[1])
+def _sum(part, arguments):  # type: ignore[no-untyped-def]
+    values, totals = load(arguments)
     total = np.float32(0)
-    for i in prange(values.size):
-        total += values[i]
-    return total
+    for value in values[part]:
+        total += value
+    totals[part] = total
 
 
 class MemoryRead:
     """Read an array that no cache holds, on all threads."""
 
     def __init__(self) -> None:
-        self._values: NDArray[np.float32] = np.ones(READ_BYTES // 4, np.float32)
-        _sum(self._values)  # compiles it
+        self._values = np.ones((count_threads(), READ_BYTES // 4 // count_threads()), np.float32)
+        self._totals = np.empty(len(self._values), np.float32)
+        load_all([_sum])
 
     def measure_gb_s(self) -> float:
         """Return the rate of one pass in GB/s."""
         start = perf_counter()
-        _sum(self._values)
-        return READ_BYTES / 1e9 / (perf_counter() - start)
+        run_tasks(_sum, len(self._values), self._values, self._totals)
+        return self._values.nbytes / 1e9 / (perf_counter() - start)
 
 
 # Rows of x and a packed matrix that stay in a core's first cache: 5 is the default number of beams
@@ -92,23 +95,19 @@ def _multiply(thread, arguments):  # type: ignore[no-untyped-def]
         multiply(packed, 0, packed.shape[0], x, out[thread])
 
 
-@entry(types.int64, I8[3], I16[2], F32[3], types.int64)
-def _multiply_on_all(task, packed, x, out, n_repeats):  # type: ignore[no-untyped-def]
-    run_parallel(out.shape[0], task, number_of(point_at((packed, x, out, n_repeats))))
-
-
 class Multiply:
     """Multiply int8 weights by 16-bit activations, on all threads, with both in the caches."""
 
     def __init__(self) -> None:
         self._packed = pack(np.ones((MULTIPLY_OUTPUTS, MULTIPLY_INPUTS), np.int8))
         self._x = np.ones((MULTIPLY_ROWS, MULTIPLY_INPUTS), np.int16)
-        self._out = np.zeros((get_num_threads(), MULTIPLY_ROWS, MULTIPLY_OUTPUTS), np.float32)
-        load_all([_multiply, _multiply_on_all])
+        self._out = np.zeros((count_threads(), MULTIPLY_ROWS, MULTIPLY_OUTPUTS), np.float32)
+        load_all([_multiply])
 
     def measure_gmacs(self) -> float:
         """Return the rate of one pass in G multiply-adds a second."""
         start = perf_counter()
-        _multiply_on_all(_multiply.address, self._packed, self._x, self._out, MULTIPLY_REPEATS)
+        out = self._out
+        run_tasks(_multiply, len(out), self._packed, self._x, out, MULTIPLY_REPEATS)
         seconds = perf_counter() - start
         return 1e-9 * MULTIPLY_REPEATS * MULTIPLY_INPUTS * self._out.size / seconds

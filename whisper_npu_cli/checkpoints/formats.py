@@ -32,7 +32,11 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
 
     Results call the model `name`, or as `path` is called where `name` is None.
     """
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+    try:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    for file in files:
         if file.suffix in _SUFFIXES:
             _refuse_stand_in(file)
     return _LOADERS[tell_format(path)](path, name)

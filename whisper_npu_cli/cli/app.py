@@ -22,11 +22,12 @@ from whisper_npu_cli.cli import (
     listen,
     models,
     overlays,
+    serve,
     topics,
     transcribe,
 )
 from whisper_npu_cli.cli.console import print_error, stdout_errors
-from whisper_npu_cli.cli.help import Group
+from whisper_npu_cli.cli.help import Command, Group
 from whisper_npu_cli.cli.spelling import translate
 from whisper_npu_cli.cli.usage import TYPER_ERROR, explain, is_help
 from whisper_npu_cli.errors import UsageError, WhisperNpuError
@@ -47,7 +48,8 @@ app = typer.Typer(
 )
 app.command("transcribe", cls=config.ConfiguredCommand)(transcribe.transcribe)
 app.command("demo")(transcribe.demo)
-app.command("listen")(listen.listen)
+app.command("listen", cls=Command)(listen.listen)
+app.command("serve", cls=Command)(serve.serve)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("config")(config.config)

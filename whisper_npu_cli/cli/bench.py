@@ -110,8 +110,10 @@ def _make_document(
     from datetime import date
     from statistics import median
 
+    from whisper_npu_cli.bench.start import measure_start
     from whisper_npu_cli.environment import collect_versions, read_cpu_name
 
+    print_step("a start of the program")
     machines = [result["machine"] for result in results]
     return {
         "schema_version": 1,
@@ -123,6 +125,7 @@ def _make_document(
         "threads": engine.thread_count,
         "versions": collect_versions(),
         "machine": {name: median(rates[name] for rates in machines) for name in machines[0]},
+        "start": measure_start(options.n_runs),
         "devices": [result["device"] for result in results],
     }
 
@@ -135,6 +138,7 @@ def _print_tables(document: dict[str, Any]) -> None:
     rates = ", ".join(_RATES[name].format(rate) for name, rate in document["machine"].items())
     console.print(f"{document['model']}, medians of {document['runs']} runs, {document['date']}")
     console.print(f"{document['cpu']}, {document['threads']} threads: {rates}")
+    console.print(_describe_start(document["start"]))
     for device in document["devices"]:
         engines, window, accuracy = device["engines"], device["window"], device["accuracy"]
         title = f"{device['name']}: {engines['encode']}, {engines['decode']}"
@@ -178,6 +182,15 @@ def _describe_energy(energy: dict[str, Any] | None) -> str:
     return (
         f"energy: {energy['joules_per_hour_of_audio']:.0f} J above idle an hour of audio "
         f"(by {energy['source']}; idle at {energy['idle_w']:.1f} W)"
+    )
+
+
+def _describe_start(start: dict[str, Any]) -> str:
+    ms = start["imports_ms"]
+    most = ", ".join(f"{package} {ms[package]:.0f}" for package in list(ms)[:5])
+    return (
+        f"a start with the model demo and 5 s of audio: {start['seconds']:.2f} s;"
+        f" imports {sum(ms.values()):.0f} ms: {most}, others"
     )
 
 

@@ -85,7 +85,7 @@ def clear(
 
 
 def _list_stored() -> list[_Stored]:
-    from whisper_npu_cli.engines.numba_decoder import compiling, decoder, stored
+    from whisper_npu_cli.engines.numba_decoder import code, decoder, stored
     from whisper_npu_cli.engines.openvino_encoder import stored as stored_encoder
     from whisper_npu_cli.options import EngineOptions
 
@@ -95,7 +95,7 @@ def _list_stored() -> list[_Stored]:
             with suppress(FileNotFoundError):  # another process was first
                 status = path.stat()
                 found.append(_Stored(what, model, path, (path,), status.st_size, status.st_mtime))
-    if files := compiling.list_stored(decoder.list_kernels(EngineOptions())):
+    if files := code.list_stored(decoder.list_kernels(EngineOptions())):
         found.append(_sum_up(files))
     return found
 

@@ -14,7 +14,7 @@ from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
     from whisper_npu_cli.engines.npu.manifest import Manifest
-    from whisper_npu_cli.engines.npu.plan import Plan, Step
+    from whisper_npu_cli.engines.npu.plan import Plan, Step, WindowTime
 
 app = typer.Typer(no_args_is_help=True, help="Build and inspect the NPU's overlays; show its plan.")
 
@@ -122,11 +122,14 @@ def _load(xclbins: Path | None) -> Manifest | None:
 def _describe_plan(plan: Plan, clock_mhz: int) -> dict[str, Any]:
     from dataclasses import asdict
 
+    from whisper_npu_cli.engines.npu.timing_model import CLOCKS_MHZ
+
     return {
         "schema_version": 1,
         "clock_mhz": clock_mhz,
         "predicted_device_ms": plan.predict_ms(clock_mhz),
         "predicted_mel_ms": plan.predict_mel_ms(clock_mhz),
+        "windows": [asdict(plan.predict_window(clock)) for clock in CLOCKS_MHZ],
         "streams": [asdict(spec) for spec in plan.specs],
         "mel": _describe_steps(plan.mel, clock_mhz),
         "lists": [_describe_steps(steps, clock_mhz) for steps in plan.lists],
@@ -149,6 +152,7 @@ def _describe_steps(steps: Sequence[Step], clock_mhz: int) -> list[dict[str, Any
 
 def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
     from whisper_npu_cli.engines.npu.timing_model import (
+        CLOCKS_MHZ,
         LIST_MS,
         predict_stream_ms,
         sum_by_operation,
@@ -172,6 +176,24 @@ def _format_plan(plan: Plan, clock_mhz: int) -> list[str]:
     parts["dispatch"] = LIST_MS * len(plan.steps)
     lines += [f"  {part:<12} {ms:7.2f}" for part, ms in parts.items()]
     lines.append(f"  {'device':<12} {plan.predict_ms(clock_mhz):7.2f}")
-    mel_ms = plan.predict_mel_ms(clock_mhz)
-    lines.append(f"  {'mel':<12} {mel_ms:7.2f}, twice: first for the recording's peak")
-    return lines + [str(decision) for decision in plan.decide(clock_mhz)]
+    lines += [str(decision) for decision in plan.decide(clock_mhz)]
+    return lines + _format_windows([plan.predict_window(clock) for clock in CLOCKS_MHZ])
+
+
+def _format_windows(windows: Sequence[WindowTime]) -> list[str]:
+    """Return a row for each part of a window, a column for each clock."""
+    from whisper_npu_cli.engines.npu.plan import MEL_BESIDE_MS
+
+    rows = [
+        ("encoder, device", [window.device_ms for window in windows]),
+        ("encoder, host", [window.host_ms for window in windows]),
+        ("mel, device (once more before, for the peak)", [window.mel_ms for window in windows]),
+        ("mel, host", [MEL_BESIDE_MS] * len(windows)),
+        ("a window alone", [window.alone_ms for window in windows]),
+        ("a window with two in flight", [window.in_flight_ms for window in windows]),
+    ]
+    heads = "".join(f"{window.clock_mhz:7.0f}" for window in windows)
+    lines = [f"{'predicted ms, by clock in MHz':<46}{heads}"]
+    return lines + [
+        f"  {name:<44}{''.join(f'{value:7.1f}' for value in values)}" for name, values in rows
+    ]

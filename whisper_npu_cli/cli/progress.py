@@ -50,5 +50,5 @@ def _identify(source: Input, model: str, options: TranscribeOptions) -> dict[str
 
 def _parse_segment(content: dict[str, Any]) -> Segment:
     words = content.pop("words", None)
-    tokens = tuple(content.pop("tokens"))
-    return Segment(**content, tokens=tokens, words=words and tuple(Word(**word) for word in words))
+    content |= {key: tuple(content[key]) for key in ("tokens", "logprobs") if key in content}
+    return Segment(**content, words=words and tuple(Word(**word) for word in words))

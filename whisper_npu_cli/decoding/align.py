@@ -19,14 +19,12 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.dims import FRAMES_PER_SECOND, TOKENS_PER_SECOND
 from whisper_npu_cli.engines.base import CrossKV, Decoder
-from whisper_npu_cli.engines.numba_decoder.arrays import F32
-from whisper_npu_cli.engines.numba_decoder.compiling import entry
+from whisper_npu_cli.engines.numba_decoder.warping import NEXT_COLUMN, NEXT_ROW, find_steps
 
 Array = NDArray[np.float32]
 
 MEDIAN_WIDTH = 7  # positions: 140 ms
 FRAMES_PER_POSITION = FRAMES_PER_SECOND // TOKENS_PER_SECOND  # 2
-_DIAGONAL, _NEXT_ROW, _NEXT_COLUMN = 0, 1, 2  # steps of a path
 
 
 @dataclass(frozen=True)
@@ -146,36 +144,7 @@ def warp(cost: Array) -> NDArray[np.int64]:
 
     A step goes to the next row, the next column or both (dynamic time warping).
     """
-    return _trace_back(_find_steps(np.ascontiguousarray(cost, np.float32)))
-
-
-@entry(F32[2], fastmath=False, _nrt=True)
-def _find_steps(cost):  # type: ignore[no-untyped-def]
-    """Return the last step (n_rows + 1, n_columns + 1) of the cheapest path to each cell.
-
-    Where the other two predecessors cost the same, the step to the next column is taken even if
-    it costs more, as in openai/whisper.
-    """
-    n_rows, n_columns = cost.shape
-    steps = np.empty((n_rows + 1, n_columns + 1), np.int8)
-    steps[:, 0], steps[0, :] = _NEXT_ROW, _NEXT_COLUMN
-    before = np.full(n_columns + 1, np.float32(np.inf))  # costs of paths to the row above
-    before[0] = 0
-    here = np.empty_like(before)
-    for i in range(1, n_rows + 1):
-        here[0] = np.inf
-        for j in range(1, n_columns + 1):
-            diagonal, above, left = before[j - 1], before[j], here[j - 1]
-            if diagonal < above and diagonal < left:
-                best, step = diagonal, _DIAGONAL
-            elif above < diagonal and above < left:
-                best, step = above, _NEXT_ROW
-            else:
-                best, step = left, _NEXT_COLUMN
-            here[j] = cost[i - 1, j - 1] + best
-            steps[i, j] = step
-        before, here = here, before
-    return steps
+    return _trace_back(find_steps(cost))
 
 
 def _trace_back(steps: NDArray[np.int8]) -> NDArray[np.int64]:
@@ -185,6 +154,6 @@ def _trace_back(steps: NDArray[np.int8]) -> NDArray[np.int64]:
     while i > 0 or j > 0:
         path.append((i - 1, j - 1))
         step = steps[i, j]
-        i -= step != _NEXT_COLUMN
-        j -= step != _NEXT_ROW
+        i -= step != NEXT_COLUMN
+        j -= step != NEXT_ROW
     return np.array(path[::-1]).T

@@ -56,11 +56,12 @@ class BeamSearch:
         sources: list[int] = []
         for index in np.argsort(-totals, axis=None, kind="stable"):
             source, rank = divmod(int(index), totals.shape[1])
-            before, token, total = self.rows[source], int(tokens[source, rank]), totals.flat[index]
+            before, token = self.rows[source], int(tokens[source, rank])
+            logprob = token_logprobs[source, rank]
             if token == self._policy.eot:
-                self._end(Candidate(before.tokens, total))
+                self._end(before.end(logprob))
                 continue
-            beams.append(Candidate((*before.tokens, token), total))
+            beams.append(before.add(token, logprob))
             sources.append(source)
             if len(beams) == self._policy.beam_size:
                 break

@@ -29,6 +29,7 @@ class DecodedWindow:
     compression_ratio: float
     no_speech_prob: float
     last_temperature: float = 0.0  # the highest that was tried; `temperature` unless all failed
+    logprobs: tuple[float, ...] = ()  # of the tokens
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ class WindowDecoder:
                     avg_logprob=best.avg_logprob,
                     compression_ratio=compression_ratio(text),
                     no_speech_prob=float(no_speech_prob),
+                    logprobs=tuple(map(float, best.logprobs)),
                 )
             )
         return decoded

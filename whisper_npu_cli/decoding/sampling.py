@@ -52,13 +52,12 @@ class SampledSearch:
         going_on = []
         tokens = self._policy.choose(logprobs[sources] if is_first else logprobs)
         for source, sample, token in zip(sources, list(self._alive), tokens, strict=True):
-            before = self._samples[sample]
-            total = before.sum_logprob + logprobs[source, token]
+            before, logprob = self._samples[sample], logprobs[source, token]
             if token == self._policy.eot:
-                self._samples[sample] = Candidate(before.tokens, total)
+                self._samples[sample] = before.end(logprob)
                 self._alive.remove(sample)
             else:
-                self._samples[sample] = Candidate((*before.tokens, int(token)), total)
+                self._samples[sample] = before.add(int(token), logprob)
                 going_on.append(source)
         self.rows = [self._samples[sample] for sample in self._alive]
         self.done = not self.rows

@@ -27,6 +27,16 @@ class Candidate:
 
     tokens: tuple[int, ...] = ()
     sum_logprob: np.float32 = _ZERO  # fp32 as in openai/whisper, so that near ties fall alike
+    logprobs: tuple[np.float32, ...] = ()  # of the tokens
+
+    def add(self, token: int, logprob: np.float32) -> Candidate:
+        """Return the candidate with one more token."""
+        total = self.sum_logprob + logprob
+        return Candidate((*self.tokens, token), total, (*self.logprobs, logprob))
+
+    def end(self, logprob: np.float32) -> Candidate:
+        """Return the candidate with the end of text, which is none of its tokens."""
+        return Candidate(self.tokens, self.sum_logprob + logprob, self.logprobs)
 
     @property
     def avg_logprob(self) -> float:

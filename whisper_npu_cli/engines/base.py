@@ -11,11 +11,11 @@ several rows may share a window (beams, samples).
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.transcript import DeviceProof
@@ -26,20 +26,35 @@ class EncodedWindow:
     """One 30 s window after the encoder.
 
     The decoder's cross-attention keys and values depend on the window alone, so the encoder
-    computes them (one GEMM more in the same graph), and a decoder step only reads them.
+    computes them (one GEMM more in the same graph), and a decoder step only reads them. They are
+    f32, or bf16 held in uint16 where the device stores that.
     """
 
     states: NDArray[np.float32]  # (n_audio_ctx, n_audio_state), after the last LayerNorm
-    cross_keys: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), not scaled
-    cross_values: NDArray[np.float32]  # (n_text_layer, n_audio_ctx, n_text_state), bias added
+    cross_keys: NDArray[np.float32 | np.uint16]  # (n_text_layer, n_audio_ctx, n_text_state)
+    cross_values: NDArray[np.float32 | np.uint16]  # the same; the keys are not scaled
     proof: DeviceProof | None = None  # the NPU's; None from other engines
 
     @classmethod
-    def empty(cls, dims: ModelDims) -> EncodedWindow:
+    def empty(cls, dims: ModelDims, cross_dtype: DTypeLike = np.float32) -> EncodedWindow:
         """Allocate the arrays of one window, for an engine to fill."""
         cross = dims.n_text_layer, dims.n_audio_ctx, dims.n_text_state
         states = np.empty((dims.n_audio_ctx, dims.n_audio_state), np.float32)
-        return cls(states, np.empty(cross, np.float32), np.empty(cross, np.float32))
+        return cls(states, np.empty(cross, cross_dtype), np.empty(cross, cross_dtype))
+
+    def widen(self) -> EncodedWindow:
+        """Return the window with keys and values in f32: exact."""
+        if self.cross_keys.dtype == np.float32:
+            return self
+        keys, values = from_bf16(self.cross_keys), from_bf16(self.cross_values)
+        return replace(self, cross_keys=keys, cross_values=values)
+
+
+def from_bf16(values: NDArray[Any]) -> NDArray[np.float32]:
+    """Widen bf16, held in uint16, to f32: exact."""
+    wide = np.empty(values.shape, np.float32)
+    np.left_shift(values, 16, out=wide.view(np.uint32), dtype=np.uint32)
+    return wide
 
 
 class Encoder(Protocol):

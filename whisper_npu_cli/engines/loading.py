@@ -18,11 +18,10 @@ from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.engines.numba_decoder.compiling import Compilation
+    from whisper_npu_cli.engines.numba_decoder.code import Compilation
 
 USING_CPU = "using the CPU: "  # how a notice begins that tells why
-# Of the whole process, as numba's threads are: its `workqueue` layer ends the process where two
-# threads use them at a time.
+# Of the whole process, as the decoders' threads are
 _DECODING = Turns()
 
 
@@ -40,6 +39,11 @@ class Engines:
     _encoding: Turns = field(default_factory=Turns)
 
     @property
+    def device_in_use(self) -> str:
+        """The device that encodes now: the last of `auto` once it went on from a failure."""
+        return AUTO_ORDER[-1] if self.incidents else self.device
+
+    @property
     def mel(self) -> MelEngine:
         """What computes mel power."""
         if self.mel_by_encoder:
@@ -54,11 +58,11 @@ class Engines:
 
     @contextmanager
     def decoding(self) -> Iterator[Decoder]:
-        """Have the decoder, whose sessions share its caches, and numba's threads to oneself.
+        """Have the decoder, whose sessions share its caches, and all threads to oneself.
 
         From any thread, which waits for its turn.
         """
-        from whisper_npu_cli.engines.numba_decoder.compiling import threads
+        from whisper_npu_cli.engines.numba_decoder.threads import threads
 
         with _DECODING, threads(self.n_threads):
             yield self.decoder
@@ -93,7 +97,7 @@ def load_engines(
 
 def _compile(options: EngineOptions, notice: Callable[[str], None]) -> Compilation:
     """Begin to compile what the decoder of `options.device` needs and nobody has stored."""
-    from whisper_npu_cli.engines.numba_decoder.compiling import Compilation
+    from whisper_npu_cli.engines.numba_decoder.code import Compilation
 
     device = AUTO_ORDER[-1] if options.device == AUTO else options.device
     kernels = import_target(find_device(device).kernels)(options)
@@ -142,7 +146,7 @@ def _decoder_beside(
     compilation: Compilation,
 ) -> Decoder:
     """Load the compiled decoder; where that fails, close `encoder`, which nobody else has yet."""
-    from whisper_npu_cli.engines.numba_decoder.compiling import threads
+    from whisper_npu_cli.engines.numba_decoder.threads import threads
 
     try:
         compilation.wait()

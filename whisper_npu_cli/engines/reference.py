@@ -163,7 +163,8 @@ class ReferenceDecoder:
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
         """Return the window's keys and values (n_text_layer, n_audio_ctx, n_text_state)."""
-        return CrossKV(window.cross_keys, window.cross_values)
+        wide = window.widen()
+        return CrossKV(wide.cross_keys, wide.cross_values)
 
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> ReferenceSession:
         """Begin decoding `windows`, one row each; `max_rows` bounds later gathers."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.decoding.retry import DecodedWindow
@@ -38,7 +39,7 @@ def make_segments(
 
     Segments are numbered from 0.
     """
-    n_frames = window.n_frames
+    n_frames, logprobs = window.n_frames, iter(decoded.logprobs)
     spans, advance = split_tokens(decoded.tokens, tokenizer.timestamp_begin, n_frames)
     offset_s, limit_s = window.start_s, n_frames / FRAMES_PER_SECOND
     segments = [
@@ -54,6 +55,7 @@ def make_segments(
             compression_ratio=decoded.compression_ratio,
             no_speech_prob=decoded.no_speech_prob,
             language=decoded.language,
+            logprobs=tuple(islice(logprobs, len(span.tokens))) or None,
         )
         for i, span in enumerate(spans)
     ]

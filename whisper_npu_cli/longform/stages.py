@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import chain, islice
 from statistics import fmean
 
@@ -153,6 +154,8 @@ class Stages:
             decoded = self._decoder.decode(prompted, find_others if is_guess else None)
             stage.tokens += sum(len(window.tokens) for window in decoded)
         self._n_steps = 0
+        if not self._options.token_logprobs:
+            return [replace(window, logprobs=()) for window in decoded]
         return decoded
 
     def add_words(

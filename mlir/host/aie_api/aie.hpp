@@ -11,6 +11,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -19,6 +20,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <source_location>
 #include <type_traits>
 #include <utility>
@@ -42,6 +44,12 @@ enum class rounding_mode { floor, ceil, symmetric_inf, conv_even };
 inline thread_local rounding_mode rounding = rounding_mode::floor;  // AIE2's state at reset
 
 inline void set_rounding(rounding_mode mode) { rounding = mode; }
+
+enum class saturation_mode { none = 0, saturate = 1, symmetric = 3 };
+
+inline thread_local saturation_mode saturation = saturation_mode::none;
+
+inline void set_saturation(saturation_mode mode) { saturation = mode; }
 
 // fp32 to bf16 in the current mode; NaN stays NaN, overflow rounds to infinity. `floor` drops
 // the low bits, which is how AIE2's default truncates.
@@ -128,7 +136,12 @@ struct accum<acc64, N> {
     vector<T, N> to_vector() const {
         host::count(host::store);
         vector<T, N> out;
-        for (unsigned i = 0; i < N; ++i) out.data[i] = static_cast<T>(lanes[i]);
+        const std::int64_t highest = std::numeric_limits<T>::max();
+        const std::int64_t lowest = saturation == saturation_mode::symmetric
+                                        ? -highest : std::int64_t{std::numeric_limits<T>::min()};
+        for (unsigned i = 0; i < N; ++i)
+            out.data[i] = static_cast<T>(saturation == saturation_mode::none
+                                             ? lanes[i] : std::clamp(lanes[i], lowest, highest));
         return out;
     }
 };

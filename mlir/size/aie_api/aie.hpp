@@ -46,6 +46,8 @@ template <unsigned n>
     return make<n>(a, a, a, a);
 }
 
+enum class saturation_mode { none = 0, saturate = 1, symmetric = 3 };
+inline void set_saturation(saturation_mode mode) { asm volatile("%0 = add(%0,#0)" : "+r"(mode)); }
 inline void set_rounding(rounding_mode mode) { asm volatile("%0 = add(%0,#0)" : "+r"(mode)); }
 
 template <typename T, unsigned N>

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.spec import TILE
 
@@ -60,29 +61,34 @@ def test_weights_lie_column_by_column_behind_their_bias(k: int, n: int, seed: in
 
 @settings(max_examples=10, deadline=None)
 @given(tiles, tiles, seeds)
-def test_kv_holds_transposed_keys_beside_values(positions: int, heads: int, seed: int) -> None:
+def test_qkv_holds_queries_before_transposed_keys_beside_values(
+    positions: int, heads: int, seed: int
+) -> None:
     keys, values = (bf16(seed ^ i, positions * TILE, heads * TILE) for i in range(2))
-    packed = layout.pack_kv(keys, values)
-    flat = packed.reshape(heads, positions, 2, TILE * TILE)
+    queries = bf16(seed ^ 2, 2 * TILE, heads * TILE)
+    packed = layout.pack_qkv(queries, keys, values)
+    assert np.array_equal(packed[: 2 * TILE], layout.pack_a(queries))
+    flat = packed[2 * TILE :].reshape(heads, positions, 2, TILE * TILE)
     for row, col in np.random.default_rng(seed).integers(0, keys.shape, (50, 2)):
         pair = flat[col // TILE, row // TILE]
         r, c = row % TILE, col % TILE
         assert pair[0, address(c, r, TILE, 8, 4)] == keys[row, col]
         assert pair[1, address(r, c, TILE, 8, 4)] == values[row, col]
-    for back, matrix in zip(layout.unpack_kv(packed), (keys, values), strict=True):
+    unpacked = layout.unpack_qkv(packed, 2 * TILE)
+    for back, matrix in zip(unpacked, (queries, keys, values), strict=True):
         assert np.array_equal(back, matrix)
 
 
 @settings(max_examples=10, deadline=None)
 @given(tiles, tiles, st.integers(1, 40), seeds)
-def test_columns_of_c_are_copied_without_their_padding(
+def test_columns_of_a_are_copied_without_their_padding(
     m: int, n: int, blocks: int, seed: int
 ) -> None:
-    matrix = np.random.default_rng(seed).random((m * TILE, 3 * TILE)).astype(np.float32)
+    matrix = np.random.default_rng(seed).integers(0, 2**16, (m * TILE, 3 * TILE), np.uint16)
     rows = min(4 * blocks, m * TILE)
-    out = np.empty((rows, n * TILE), np.float32)
+    out = np.empty((rows, n * TILE), np.uint16)
     first = (3 - n) * TILE
-    layout.copy_c(layout.pack_c(matrix), first, out)
+    layout.copy_a(layout.pack_a(matrix), first, out)
     assert np.array_equal(out, matrix[:rows, first : first + n * TILE])
 
 
@@ -91,14 +97,14 @@ def test_bf16_rounds_like_the_array(seed: int) -> None:
     bits = np.random.default_rng(seed).integers(0, 2**32, 1000, np.uint32)
     values = bits.view(np.float32)
     finite = values[~np.isnan(values)]
-    assert np.array_equal(layout.from_bf16(layout.to_bf16(finite)), numerics.round_bf16(finite))
-    assert np.isnan(layout.from_bf16(layout.to_bf16(values[np.isnan(values)]))).all()
+    assert np.array_equal(from_bf16(layout.to_bf16(finite)), numerics.round_bf16(finite))
+    assert np.isnan(from_bf16(layout.to_bf16(values[np.isnan(values)]))).all()
 
 
 @given(seeds)
 def test_high_and_low_parts_keep_sixteen_bits(seed: int) -> None:
     values = np.random.default_rng(seed).uniform(-1, 1, 1000).astype(np.float32)
-    high, low = map(layout.from_bf16, layout.split_bf16(values))
+    high, low = map(from_bf16, layout.split_bf16(values))
     # the low part is rounded at half a unit of its 8 bits below the high part's 8
     assert (np.abs(high + low - values) <= np.abs(values) * 2.0**-16).all()
 

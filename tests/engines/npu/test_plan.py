@@ -13,11 +13,14 @@ from whisper_npu_cli.engines.npu.plan import (
     BASIS,
     FILTERS,
     HOST_MEL_MS,
+    MEL_BESIDE_MS,
+    MEL_WORKER_MS,
     PATCHES,
     SAMPLES,
     STATES,
     plan_encoder,
 )
+from whisper_npu_cli.engines.npu.timing_model import CLOCKS_MHZ
 from whisper_npu_cli.errors import OverlayError
 
 DISTILLED = replace(random_dims("large-v3"), n_text_layer=2)  # distil-large-v3
@@ -31,8 +34,7 @@ def test_commands_read_what_was_written(dims: ModelDims) -> None:
     shapes: dict[str, tuple[int, int]] = {}
     for step in (*plan.mel, *plan.steps):
         *sources, target = step.buffers
-        if step.spec.epilogue != "value":  # adds its half to the keys'
-            assert target not in sources
+        assert target not in sources
         assert set(sources) <= written, step.name
         written.add(target)
         for name, argument in zip(step.buffers, step.spec.arguments, strict=True):
@@ -48,6 +50,24 @@ def test_base_keeps_its_promises() -> None:
     assert len(plan.steps) <= 130
     # and at most 20 ms of the host beside the device (`bench` measures it): 128 ms a window
     assert plan.predict_ms(1800) + HOST_MEL_MS <= 108
+
+
+@pytest.mark.parametrize("clock_mhz", [1028, 1800, 1e9])
+@pytest.mark.parametrize("size", RANDOM_SIZES)
+def test_the_longer_of_host_and_device_counts_in_flight(size: str, clock_mhz: float) -> None:
+    plan = plan_encoder(random_dims(size))
+    window = plan.predict_window(clock_mhz)
+    beside_ms = window.device_ms + window.host_ms + window.mel_ms
+    assert window.alone_ms == pytest.approx(beside_ms + MEL_BESIDE_MS)
+    longer_ms = max(window.device_ms, window.host_ms)
+    least_ms = longer_ms + window.mel_ms + MEL_WORKER_MS - 1e-9  # sums in another order
+    assert least_ms <= window.in_flight_ms < window.alone_ms
+
+
+def test_the_host_is_hidden_at_every_clock_of_the_chip() -> None:
+    for window in map(plan_encoder(random_dims("base")).predict_window, CLOCKS_MHZ):
+        hidden_ms = window.device_ms + window.mel_ms + MEL_WORKER_MS
+        assert window.in_flight_ms == pytest.approx(hidden_ms, rel=0.01)  # conv2's list is short
 
 
 @pytest.mark.parametrize("clock_mhz", [800, 1028, 1309, 1800])

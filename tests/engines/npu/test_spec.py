@@ -51,4 +51,4 @@ def test_arguments_come_in_kernel_order_with_their_sizes() -> None:
     assert [row.role for row in GEMM.arguments] == ["a", "weights", "residual", "out"]
     assert GEMM.arguments[0].shape == (3 * 1536, 512)
     assert [row.size_bytes for row in GEMM.arguments] == [4718592, 1638400, 3145728, 3145728]
-    assert [row.role for row in ATTENTION.arguments] == ["q", "kv", "out"]
+    assert [row.role for row in ATTENTION.arguments] == ["qkv", "out"]

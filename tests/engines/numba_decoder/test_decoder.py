@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numba import get_num_threads, set_num_threads
 from numpy.typing import NDArray
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
+from whisper_npu_cli.engines.npu.layout import to_bf16
 from whisper_npu_cli.engines.numba_decoder.decoder import FEW_POSITIONS, NumbaDecoder
+from whisper_npu_cli.engines.numba_decoder.threads import threads
 from whisper_npu_cli.engines.reference import ReferenceDecoder
 from whisper_npu_cli.errors import CheckpointError
 
@@ -85,6 +86,40 @@ def test_logits_are_near_the_reference(
             session.gather(np.array(rows))
         tokens = random_tokens(len(rows))
         assert_near_reference(*(session.step(tokens) for session in sessions))
+
+
+@pytest.mark.parametrize("cross_kv", ["int8", "f32"])
+def test_bf16_keys_and_values_are_kept_as_their_numbers_in_f32_are(
+    checkpoint: Checkpoint, windows: list[EncodedWindow], cross_kv: Any
+) -> None:
+    """As the NPU gives them: the kernels that quantise either agree to the bit."""
+    decoder = NumbaDecoder(checkpoint, cross_kv=cross_kv)
+    keys, values = (to_bf16(x) for x in (windows[0].cross_keys, windows[0].cross_values))
+    window = replace(windows[0], cross_keys=keys, cross_values=values)
+    found, expected = map(decoder.cross_kv, (window, window.widen()))
+    for field in ("keys", "values", "key_scale", "value_scale"):
+        assert np.array_equal(getattr(found, field), getattr(expected, field)), field
+
+
+def test_rounding_to_bf16_costs_less_than_int8_does(
+    checkpoint: Checkpoint, windows: list[EncodedWindow]
+) -> None:
+    """bf16 is off by a 512th of a number, int8 by a 254th of its channel's largest."""
+    decoder = NumbaDecoder(checkpoint)
+    wide = windows[0]
+    keys, values = (to_bf16(x) for x in (wide.cross_keys, wide.cross_values))
+    narrow = replace(wide, cross_keys=keys, cross_values=values)
+    errors = []
+    for window in (wide, narrow):
+        kept = decoder.cross_kv(window)
+        assert kept.key_scale is not None
+        heads = (DIMS.n_text_layer, DIMS.n_audio_ctx, DIMS.n_text_head, -1)
+        codes = kept.keys.reshape(*kept.keys.shape[:4], -1, 2).transpose(0, 1, 2, 4, 3, 5)
+        codes = codes.reshape(*codes.shape[:2], -1, DIMS.text_head_size)[:, :, : DIMS.n_audio_ctx]
+        back = codes * kept.key_scale[:, :, None]
+        errors.append(np.square(back - wide.cross_keys.reshape(heads).swapaxes(1, 2)).mean() ** 0.5)
+    # both errors are evenly spread and independent: deviations add up as squares, 1.03 measured
+    assert errors[0] < errors[1] < 1.1 * errors[0]
 
 
 def test_a_large_column_of_the_vocabulary_costs_the_others_no_precision(
@@ -208,13 +243,9 @@ def test_logits_are_the_same_with_any_number_of_threads(
 ) -> None:
     tokens = random_tokens(5, len(windows))
     logits = []
-    n_threads = get_num_threads()
-    try:
-        for n in (1, n_threads):
-            set_num_threads(n)
+    for n in (1, 2):
+        with threads(n):
             session = start(decoder, windows)
             prefilled = session.prefill(tokens[:3].T, (2,))[:, 0]
             logits.append([prefilled, *(session.step(row).copy() for row in tokens[3:])])
-    finally:
-        set_num_threads(n_threads)
     np.testing.assert_array_equal(*logits)

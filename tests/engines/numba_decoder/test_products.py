@@ -12,16 +12,19 @@ import numpy as np
 import pytest
 from numba import types
 
-from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, I16
-from whisper_npu_cli.engines.numba_decoder.compiling import entry
-from whisper_npu_cli.engines.numba_decoder.products import LANES, MAX_TILE, multiply, pack
+from whisper_npu_cli.engines.numba_decoder.calls import load
+from whisper_npu_cli.engines.numba_decoder.compiling import kernel
+from whisper_npu_cli.engines.numba_decoder.kinds import F32, I8, I16
+from whisper_npu_cli.engines.numba_decoder.packing import LANES, pack
+from whisper_npu_cli.engines.numba_decoder.products import MAX_TILE, multiply
 
 # Numbers of rows of x: each tile, and several of them
 SIZES = [*range(1, MAX_TILE + 1), MAX_TILE + 1, 2 * MAX_TILE + 3]
 
 
-@entry(I8[3], types.int64, types.int64, I16[2], F32[2])
-def multiply_blocks(packed, first, last, x, out):  # type: ignore[no-untyped-def]
+@kernel(I8[3], types.int64, I16[2], F32[2])
+def multiply_blocks(first, arguments):  # type: ignore[no-untyped-def]
+    packed, last, x, out = load(arguments)
     multiply(packed, first, last, x, out)
 
 
@@ -34,7 +37,7 @@ def check_all_tiles() -> None:
     for n_x in SIZES:
         x = rng.integers(-32767, 32768, (n_x, n_in), np.int16)
         out = np.full((n_x, n_out), np.float32(-1))
-        multiply_blocks(packed, 1, len(packed), x, out)
+        multiply_blocks(1, packed, len(packed), x, out)
         expected = (x.astype(np.int64) @ weight.T.astype(np.int64)).astype(np.float32)
         np.testing.assert_array_equal(out[:, LANES:], expected[:, LANES:])
         assert (out[:, :LANES] == -1).all()  # block 0 was not asked for, nor the next row touched

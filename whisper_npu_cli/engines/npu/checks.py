@@ -24,10 +24,7 @@ from whisper_npu_cli.engines.npu.firmware import (
 )
 from whisper_npu_cli.engines.npu.iommu import check_iommu
 from whisper_npu_cli.engines.npu.machine import ACCEL, XDNA1, Machine
-from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
 from whisper_npu_cli.engines.npu.packages import check_pyxrt, check_xrt, check_xrt_plugin
-from whisper_npu_cli.engines.npu.plan import plan_encoder
-from whisper_npu_cli.engines.npu.xclbin import check_overlay
 from whisper_npu_cli.errors import OverlayError
 
 XDNA2_NAMES = {  # revision of device 0x17f0 (xdna-driver amdxdna_pci_drv.c)
@@ -194,6 +191,8 @@ def _check_permission(machine: Machine) -> Check:
 
 
 def _check_model(dims: ModelDims) -> Check:
+    from whisper_npu_cli.engines.npu.plan import plan_encoder
+
     try:
         plan = plan_encoder(dims)
     except OverlayError as error:
@@ -204,6 +203,8 @@ def _check_model(dims: ModelDims) -> Check:
 
 def _check_memlock(machine: Machine, dims: ModelDims) -> Check:
     """Judge the limit by what the model needs: 178 MiB for base, 2.0 GiB for large-v3."""
+    from whisper_npu_cli.engines.npu.plan import plan_encoder
+
     limit, needed = machine.memlock_bytes, plan_encoder(dims).locked_bytes
     if limit is None or limit >= needed:
         size = "unlimited" if limit is None else f"{limit >> 20} MiB"
@@ -243,6 +244,14 @@ def _check_contexts(machine: Machine) -> Check:
 
 def _check_overlay(xclbins: Path | None) -> Check:
     """Report an overlay that is not built as absent, and one that is wrong as failed."""
+    from whisper_npu_cli.engines.npu.manifest import (
+        HINT_BUILD,
+        find_manifest,
+        load_manifest,
+        verify,
+    )
+    from whisper_npu_cli.engines.npu.xclbin import check_overlay
+
     try:
         path = find_manifest(xclbins)
         if path is None:

@@ -1,7 +1,7 @@
 """Between ordinary arrays and the overlay's device layouts: pure, exact, at memory speed.
 
 The layouts are defined in `spec.py`. Every block row of a tile is 16 bytes (layouts `a` and
-`c`) or 8 bytes (`weights`, `kv`) long, so whole rows are moved as single elements. That makes
+`c`) or 8 bytes (`weights`, `qkv`) long, so whole rows are moved as single elements. That makes
 8 GB/s; moving single numbers makes 2.3, a plain copy 9 (bytes read and written, one Zen 3 core,
 38 MB).
 bf16 is held in uint16.
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu.spec import A_BLOCK, B_BLOCK, C_BLOCK, TILE
 
 F32 = NDArray[np.float32]
@@ -44,13 +45,6 @@ def to_bf16(values: F32) -> U16:
     if nan.any():  # the carry may have turned a NaN into a zero
         rounded[nan] = 0x7FC0
     return rounded
-
-
-def from_bf16(values: U16) -> F32:
-    """Widen bf16 to fp32: exact."""
-    wide = np.empty(values.shape, np.float32)
-    np.left_shift(values, 16, out=wide.view(np.uint32), dtype=np.uint32)
-    return wide
 
 
 def split_bf16(values: F32) -> tuple[U16, U16]:
@@ -100,16 +94,17 @@ def unpack_weights(packed: U16) -> tuple[U16, F32]:
     return _unpack(tiles.reshape(rows - TILE, n), B_BLOCK), bias
 
 
-def pack_kv(keys: U16, values: U16) -> U16:
-    """Lay keys and values (positions, heads * TILE) bf16 out as `kv`: (2 * positions, …)."""
-    packed = np.empty((2 * keys.shape[0], keys.shape[1]), np.uint16)
-    store_kv_half(packed, keys, keys=True)
-    store_kv_half(packed, values, keys=False)
+def pack_qkv(queries: U16, keys: U16, values: U16) -> U16:
+    """Lay three matrices (positions, heads * TILE) bf16 out as `qkv`, one below the other."""
+    packed = np.empty((len(queries) + 2 * len(keys), keys.shape[1]), np.uint16)
+    packed[: len(queries)] = pack_a(queries)
+    _store_half(packed[len(queries) :], keys, keys=True)
+    _store_half(packed[len(queries) :], values, keys=False)
     return packed
 
 
-def store_kv_half(packed: U16, matrix: U16, *, keys: bool) -> None:
-    """Write keys or values (positions, heads * TILE) bf16 into their tiles of layout `kv`."""
+def _store_half(packed: U16, matrix: U16, *, keys: bool) -> None:
+    """Write keys or values (positions, heads * TILE) bf16 into their tiles."""
     n, cols = matrix.shape
     square = matrix.reshape(n // TILE, TILE, cols // TILE, TILE).transpose(2, 0, 1, 3)
     square = square.swapaxes(2, 3) if keys else square
@@ -117,21 +112,21 @@ def store_kv_half(packed: U16, matrix: U16, *, keys: bool) -> None:
     _view_kv(packed)[:, :, 0 if keys else 1] = half
 
 
-def unpack_kv(packed: U16) -> tuple[U16, U16]:
-    """Restore keys and values (positions, heads * TILE) bf16 from layout `kv`."""
-    rows, cols = packed.shape
-    keys, values = np.moveaxis(_view_kv(packed), 2, 0)
+def unpack_qkv(packed: U16, n_queries: int) -> tuple[U16, U16, U16]:
+    """Restore queries, keys and values (positions, heads * TILE) bf16 from layout `qkv`."""
+    rows, cols = packed[n_queries:].shape
+    keys, values = np.moveaxis(_view_kv(packed[n_queries:]), 2, 0)
     halves = []
     for tiles, transposed in ((keys, True), (values, False)):
         plain = _unpack(np.ascontiguousarray(tiles).reshape(-1, TILE), B_BLOCK)
         square = plain.reshape(cols // TILE, rows // (2 * TILE), TILE, TILE)
         square = square.swapaxes(2, 3) if transposed else square
         halves.append(square.transpose(1, 2, 0, 3).reshape(rows // 2, cols))
-    return halves[0], halves[1]
+    return unpack_a(packed[:n_queries]), halves[0], halves[1]
 
 
 def _view_kv(packed: U16) -> U16:
-    """View layout `kv` as (heads, position tiles, 2, TILE, TILE): [..., 0] keys, 1 values."""
+    """View keys and values of `qkv` as (heads, position tiles, 2, TILE, TILE), keys first."""
     rows, cols = packed.shape
     return packed.reshape(cols // TILE, rows // (2 * TILE), 2, TILE, TILE)
 
@@ -162,13 +157,13 @@ def _unpack(packed: NDArray[Number], block: tuple[int, int]) -> NDArray[Number]:
     return plain.view(packed.dtype).reshape(rows, cols)
 
 
-def copy_c(packed: F32, first_col: int, out: F32) -> None:
-    """Copy columns from `first_col` on out of layout `c` into `out` (rows, cols), in one pass.
+def copy_a(packed: U16, first_col: int, out: U16) -> None:
+    """Copy columns from `first_col` on out of layout `a` into `out` (rows, cols), in one pass.
 
     `first_col` and cols are whole tiles, rows whole blocks.
     """
     rows, cols = out.shape
-    height, width = C_BLOCK
+    height, width = A_BLOCK
     shape = packed.shape[0] // TILE, packed.shape[1] // TILE, TILE // height, TILE // width, height
     tiles: NDArray[Any] = packed.reshape(-1).view(CARRIERS[16]).reshape(shape)
     tiles = tiles[:, first_col // TILE : (first_col + cols) // TILE].transpose(0, 2, 4, 1, 3)

@@ -31,6 +31,8 @@ MEL_SAMPLES = (MEL_FRAMES - 1) * HOP_LENGTH + N_FFT
 # What a window takes of one Zen 3 core, measured; the audio passes twice, first for its peak
 HOST_MEL_MS = 8.2
 MEL_BESIDE_MS = 3.6
+MEL_WORKER_MS = 1.3  # of it in the worker for the window's own pass, where the device waits (Zen 4)
+HOST_GBPS = 3.8  # laying out, reading back, checking, by bytes of the buffers (Zen 4, measured)
 PAGE_BYTES = 4096
 HEAP_BYTES = 64 << 20  # what the driver's library locks for instruction streams (xdna-driver)
 CROSS = "cross."  # prefix of the names of cross-attention buffers
@@ -70,6 +72,18 @@ class Decision:
         return (
             f"{self.part}: {self.chosen}, {self.chosen_ms:.2f} ms; {self.other_ms:.2f} {self.other}"
         )
+
+
+@dataclass(frozen=True)
+class WindowTime:
+    """Predicted milliseconds of one window at a clock of the array."""
+
+    clock_mhz: float
+    device_ms: float  # encoding, dispatch included
+    mel_ms: float  # of the device too; a recording's peak takes as much once more, before
+    host_ms: float  # laying out, reading back, checking; mel's is MEL_BESIDE_MS
+    alone_ms: float  # one after the other
+    in_flight_ms: float  # where two windows are in flight, and the host works beside the device
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,30 @@ class Plan:
     def predict_mel_ms(self, clock_mhz: float) -> float:
         """Return the predicted device time of the mel power of MEL_FRAMES, dispatch included."""
         return _predict_steps_ms(self.mel, clock_mhz)
+
+    def predict_window(self, clock_mhz: float) -> WindowTime:
+        """Predict what one window costs, alone and with another in flight.
+
+        Beside every run list but the last the host has a share of reading back, from the second on
+        one of laying out: the longer of device and host counts. The worker computes mel between
+        windows; the logarithm is the parent's.
+        """
+        *lists, last = (_predict_steps_ms(steps, clock_mhz) for steps in self.lists)
+        results = (STATES, *(part.buffer for part in self.cross))
+        reading = sum(self.buffers[name].size_bytes for name in results) / HOST_GBPS / 1e6
+        laying_out = self.buffers[PATCHES].size_bytes / HOST_GBPS / 1e6
+        read, laid_out = reading / len(lists), laying_out / max(len(lists) - 1, 1)
+        beside = (max(ms, read + laid_out * (index > 0)) for index, ms in enumerate(lists))
+        device_ms, mel_ms = self.predict_ms(clock_mhz), self.predict_mel_ms(clock_mhz)
+        host_ms = reading + laying_out
+        return WindowTime(
+            clock_mhz,
+            device_ms,
+            mel_ms,
+            host_ms,
+            alone_ms=device_ms + host_ms + mel_ms + MEL_BESIDE_MS,
+            in_flight_ms=sum(beside) + last + mel_ms + MEL_WORKER_MS,
+        )
 
     def decide(self, clock_mhz: float) -> list[Decision]:
         """Return what is chosen where there is a choice, with the predicted times that decide.
@@ -224,10 +262,8 @@ def _plan_layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
     attention = StreamSpec("attention", sizes.n_ctx, sizes.n_ctx, heads, valid=sizes.valid_ctx)
     rows = (
         ("attn_norm", sizes.layernorm, ("x", "normed")),
-        ("query", sizes.gemm(state, heads, "bf16"), ("normed", "*", "q")),
-        ("key", sizes.gemm(state, heads, "key"), ("normed", "*", "kv")),
-        ("value", sizes.gemm(state, heads, "value"), ("normed", "*", "kv")),
-        ("attention", attention, ("q", "kv", "attended")),
+        ("qkv", sizes.gemm(state, 3 * heads, "qkv"), ("normed", "*", "qkv")),
+        ("attention", attention, ("qkv", "attended")),
         ("attn_out", sizes.gemm(heads, state, "residual"), ("attended", "*", "x", "y")),
         ("mlp_norm", sizes.layernorm, ("y", "normed")),
         ("fc1", sizes.gemm(state, hidden, "gelu"), ("normed", "*", "hidden")),
@@ -246,7 +282,7 @@ def _plan_layer(sizes: _Sizes, name: str) -> tuple[Step, ...]:
 def _plan_back(sizes: _Sizes, dims: ModelDims, cross: tuple[CrossSlice, ...]) -> tuple[Step, ...]:
     norm = Step("post_norm", sizes.layernorm, ("x", STATES))
     width = round_up(2 * len(cross[0].layers) * dims.n_text_state, PASS)
-    spec = sizes.gemm(sizes.state, width, "f32")
+    spec = sizes.gemm(sizes.state, width, "bf16")
     names = [part.buffer for part in cross]
     return (norm, *(Step(name, spec, (STATES, f"{name}.weights", name)) for name in names))
 

@@ -9,7 +9,6 @@ where one passes, the next worker submits its commands one by one.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -30,14 +29,10 @@ from whisper_npu_cli import errors
 from whisper_npu_cli.audio.mel import cut_frames
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import EncodedWindow, check_mel
-from whisper_npu_cli.engines.npu.checks import npu_checks
-from whisper_npu_cli.engines.npu.machine import Machine
 from whisper_npu_cli.engines.npu.plan import MEL_FRAMES
 from whisper_npu_cli.engines.npu.shared import SharedWindow, WindowPool
 from whisper_npu_cli.engines.npu.worker import MAX_MESSAGE, WorkerOptions, make_prefix
-from whisper_npu_cli.environment import STANDIN_VARIABLE
 from whisper_npu_cli.errors import DeviceError, OverlayError, WhisperNpuError
-from whisper_npu_cli.options import EngineOptions
 from whisper_npu_cli.transcript import DeviceProof
 
 PATIENCE_S = 4.0  # beats come twice a second
@@ -138,25 +133,6 @@ class RemoteNpuEncoder:
         """End the worker. Calling it twice is allowed."""
         self._worker.close()
         self._pool.close()
-
-
-def load_npu(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
-    """Open the NPU; DeviceError with the cause where that fails.
-
-    A developer's STANDIN_VARIABLE puts the stand-in in its place.
-    """
-    if os.environ.get(STANDIN_VARIABLE):
-        return load_standin(checkpoint, options)
-    for check in npu_checks(Machine(), options.xclbins, checkpoint.dims):
-        if not check.passed:
-            why = f"{check.cause} ({check.detail})" if check.cause else check.detail
-            raise DeviceError(why, hint=check.hint)
-    return RemoteNpuEncoder(checkpoint, "npu", str(options.xclbins) if options.xclbins else None)
-
-
-def load_standin(checkpoint: Checkpoint, options: EngineOptions) -> RemoteNpuEncoder:
-    """Open the simulated chip."""
-    return RemoteNpuEncoder(checkpoint, "sim", exact=options.exact)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ import os
 import weakref
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.dims import N_FRAMES, ModelDims
 from whisper_npu_cli.engines.base import EncodedWindow
+from whisper_npu_cli.engines.npu.layout import round_up
 from whisper_npu_cli.engines.npu.plan import MEL_FRAMES, MEL_SAMPLES
 
 ALIGNMENT = 64
@@ -44,16 +46,20 @@ def map_window(fd: int, dims: ModelDims) -> SharedWindow:
         (dims.n_mels, MEL_FRAMES),
         (dims.n_mels, N_FRAMES),
         (dims.n_audio_ctx, dims.n_audio_state),
-        cross,
-        cross,
     )
-    sizes = [4 * -(-prod(shape) // ALIGNMENT) * ALIGNMENT for shape in shapes]
+    f32, u16 = np.dtype(np.float32), np.dtype(np.uint16)
+    kinds: list[tuple[tuple[int, ...], np.dtype[Any]]] = [
+        *((shape, f32) for shape in shapes),
+        (cross, u16),
+        (cross, u16),
+    ]
+    sizes = [round_up(prod(shape) * dtype.itemsize, ALIGNMENT) for shape, dtype in kinds]
     os.ftruncate(fd, sum(sizes))
     memory = np.frombuffer(mmap.mmap(fd, sum(sizes)), np.uint8)
-    arrays = []
-    for shape, size, end in zip(shapes, sizes, np.cumsum(sizes), strict=True):
-        part = memory[end - size : end - size + 4 * prod(shape)]
-        arrays.append(part.view(np.float32).reshape(shape))
+    arrays: list[NDArray[Any]] = []
+    for (shape, dtype), size, end in zip(kinds, sizes, np.cumsum(sizes), strict=True):
+        part: NDArray[Any] = memory[end - size : end - size + prod(shape) * dtype.itemsize]
+        arrays.append(part.view(dtype).reshape(shape))
     samples, power, mel, states, keys, values = arrays
     return SharedWindow(samples, power, mel, EncodedWindow(states, keys, values))
 

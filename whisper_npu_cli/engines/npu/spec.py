@@ -18,9 +18,9 @@ Layouts of device memory (all of them "tile-linear": tile after tile, each in bl
     weights   (K + 64, N) bf16: for each tile of columns the bias tile, then its K/64 tiles; a
               tile is 8 x 16 blocks of 8 x 4, by rows. A bias tile begins with the 64 biases as
               little-endian f32 (256 bytes); the rest is zero.
-    kv        (2 * keys, heads * 64) bf16: for each head, for each tile of keys: the tile of keys
-              transposed (64 dimensions x 64 keys), then the tile of values (64 keys x 64
-              dimensions), both as 8 x 16 blocks of 8 x 4, by rows.
+    qkv       (queries + 2 * keys, heads * 64) bf16: the queries as `a`; then for each head, for
+              each tile of keys: the tile of keys transposed (64 dimensions x 64 keys), then the
+              tile of values (64 keys x 64 dimensions), both as 8 x 16 blocks of 8 x 4, by rows.
     samples   (rows, HOP_LENGTH) f32: one after the other.
 
 Operations (all arithmetic in fp32 unless said otherwise, rounded to nearest even at every step;
@@ -31,7 +31,8 @@ bf16 products are exact in fp32; no denormal is flushed)
                GELU (result rounded to bf16), adds the residual, and stores. With `parts` > 1 A
                is stored as `parts` matrices (M, K / parts) one below the other, which the
                operation reads side by side: column k of A is column k % (K / parts) of part
-               k // (K / parts). The second convolution reads its three taps this way.
+               k // (K / parts). The second convolution reads its three taps this way. With the
+               epilogue `qkv` the left third of the columns are queries, then come the keys.
     attention  out[:, head] = softmax(q @ k.T) @ v per head of 64 columns, over the first `valid`
                keys. The scores are taken to base 2: 1/sqrt(64) * log2(e) belongs into the query
                weights. Keys in blocks of 64, running maximum rounded up to an integer, so that
@@ -63,6 +64,7 @@ PASS = COLUMNS * TILE  # 256 rows or columns of the output in one pass of the ar
 A_BLOCK = (4, 8)  # rows x columns: operand shapes of the native bf16 `aie::mmul` 4 x 8 x 4
 B_BLOCK = (8, 4)
 C_BLOCK = (4, 4)
+UNITS = 8  # layernorm: stretches of 8 rows in a tile, 1 KB of bf16 each
 HALF = TILE // 2  # samples of a frame, or frequencies, whose two bf16 parts fill a tile's row
 SPLITS = 4  # rows of the spectrum's weights for a sample: its two parts by the basis' two
 MAX_N = 16_384  # a shim step has 20 bits of 4-byte words, and a row of f32 tiles is N * 64 of them
@@ -75,7 +77,7 @@ class Epilogue:
 
     gelu: bool
     residual: bool
-    layout: str  # a: next operand; c: fp32; kv: keys transposed, or values
+    layout: str  # a: next operand; c: fp32; qkv: the three operands of attention
 
 
 EPILOGUES = {
@@ -84,11 +86,10 @@ EPILOGUES = {
     "gelu": Epilogue(gelu=True, residual=False, layout="a"),
     "residual": Epilogue(gelu=False, residual=True, layout="c"),
     "gelu_residual": Epilogue(gelu=True, residual=True, layout="c"),
-    "key": Epilogue(gelu=False, residual=False, layout="kv"),
-    "value": Epilogue(gelu=False, residual=False, layout="kv"),
+    "qkv": Epilogue(gelu=False, residual=False, layout="qkv"),
 }
 ITEMSIZE = {"bf16": 2, "f32": 4}
-LAYOUT_DTYPE = {"a": "bf16", "c": "f32", "weights": "bf16", "kv": "bf16", "samples": "f32"}
+LAYOUT_DTYPE = {"a": "bf16", "c": "f32", "weights": "bf16", "qkv": "bf16", "samples": "f32"}
 
 
 @dataclass(frozen=True)
@@ -140,9 +141,8 @@ class StreamSpec:
     def _fits_operation(self) -> bool:
         if self.op == "gemm":
             is_whole = self.parts > 0 and self.k % (TILE * self.parts) == 0
-            return (
-                self.epilogue in EPILOGUES and is_whole and 0 < self.k <= MAX_K and not self.valid
-            )
+            is_known = self.epilogue in EPILOGUES and self.n % (self.n_outputs * PASS) == 0
+            return is_known and is_whole and 0 < self.k <= MAX_K and not self.valid
         if self.epilogue or self.parts != 1:
             return False
         if self.op == "spectrum":
@@ -154,6 +154,16 @@ class StreamSpec:
             return is_whole and self.k - TILE < self.valid <= self.k
         is_whole = self.k == 0 and self.valid % TILE == 0
         return self.op == "layernorm" and is_whole and self.valid <= self.n
+
+    @property
+    def n_outputs(self) -> int:
+        """Results of a gemm side by side."""
+        return 3 if self.epilogue == "qkv" else 1
+
+    @property
+    def n_passes(self) -> int:
+        """How often layernorm reads its rows: twice where no whole ones of 8 fill an element."""
+        return 1 if UNITS % (self.n // PASS) == 0 else 2
 
     @property
     def name(self) -> str:
@@ -168,9 +178,8 @@ class StreamSpec:
         if self.op == "layernorm":
             return (Argument("x", (self.m, self.n), "c"), Argument("out", (self.m, self.n), "a"))
         if self.op == "attention":
-            shape = (self.m, self.n)
-            keys_values = Argument("kv", (2 * self.k, self.n), "kv")
-            return (Argument("q", shape, "a"), keys_values, Argument("out", shape, "a"))
+            operands = Argument("qkv", (self.m + 2 * self.k, self.n), "qkv")
+            return (operands, Argument("out", (self.m, self.n), "a"))
         if self.op == "spectrum":
             rows = self.m + -(-self.k // HOP_LENGTH) - 1  # the last frame reaches beyond its hop
             samples = Argument("samples", (rows, HOP_LENGTH), "samples")
@@ -180,5 +189,5 @@ class StreamSpec:
         a = Argument("a", (self.parts * self.m, self.k // self.parts), "a")
         weights = Argument("weights", (self.k + TILE, self.n), "weights")
         residual = (Argument("residual", (self.m, self.n), "c"),) if epilogue.residual else ()
-        rows = 2 * self.m if epilogue.layout == "kv" else self.m
-        return (a, weights, *residual, Argument("out", (rows, self.n), epilogue.layout))
+        shape = (self.n_outputs * self.m, self.n // self.n_outputs)
+        return (a, weights, *residual, Argument("out", shape, epilogue.layout))

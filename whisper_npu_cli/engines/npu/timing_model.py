@@ -12,10 +12,23 @@ from dataclasses import dataclass
 from math import ceil
 
 from whisper_npu_cli.engines.npu.layout import round_up
-from whisper_npu_cli.engines.npu.spec import COLUMNS, EPILOGUES, HALF, SPLITS, TILE, StreamSpec
+from whisper_npu_cli.engines.npu.spec import (
+    COLUMNS,
+    EPILOGUES,
+    HALF,
+    PASS,
+    SPLITS,
+    TILE,
+    StreamSpec,
+)
 
 N_CORES = 16
-CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna); 1028 on some Phoenix
+CLOCK_MHZ = 1800  # default and turbo mode of an 8700G (ignite-xdna)
+CLOCKS_MHZ = (
+    CLOCK_MHZ,
+    1600,
+    1028,
+)  # the driver's highest step; where one Phoenix stays (xdna-emu)
 LIST_MS = 0.036  # one member of a run list (ignite-xdna)
 RAW_MS = 0.10  # one single submission (whisper-xdna, residual of 512 x 512 x 512)
 CREATE_MS = 2.5  # a hardware context (whisper-xdna)
@@ -24,10 +37,25 @@ DESCRIPTOR_MS, AWAIT_MS = 0.0005, 0.0028  # controller (xdna-emu: 2700-2900 cycl
 STEP_CYCLES, BLOCK_CYCLES = 32, 101  # bf16: an 8 deep step, and overhead, of 16 x 16 (ignite-xdna)
 STREAM_BYTES = 4  # bytes a stream carries in a cycle (ignite-xdna: 3.9998)
 PRETILED_GBPS = 25.0  # device memory where whole tiles are contiguous (inferred: 23 to 25)
-GELU_GELEMS = 2.7  # epilogue on 16 cores, 10^9 elements/s: as whisper-xdna's softmax kernel
-EXP_CYCLES = 5.0  # an exponential of the fused attention in its row work (inferred, pessimistic)
-ATTENTION_MACS = 64  # multiply-accumulates a cycle and core: half of the unit's 128 (inferred)
-SPLIT_CYCLES = 1064  # 64 frames x 32 samples in bf16 parts (mlir/simulate/cost.py)
+EXP_CYCLES = 5.0  # an exponential as a kernel of its own, between two products (inferred)
+ELEMENT_CYCLES = TILE * TILE * 2 // STREAM_BYTES  # a tile of bf16, or half one of fp32, passes
+AHEAD = 2  # elements that a core's end of a stream holds
+# Parameters and barriers before a command's work, its last awaits behind (mlir/simulate)
+COMMAND_CYCLES = 55_000
+KERNEL_CYCLES = {  # a call, as `mlir/simulate/cost.py` counts it
+    "start_tile": 1064,
+    "multiply_tile": 5752,
+    "gelu_tile": 24_616,
+    "add_residual": 552,
+    "store_f32": 552,
+    "store_operand": 1064,
+    "copy_tile": 552,
+    "start_attention": 1192,
+    "softmax_tile": 12_509,
+    "finish_attention": 4712,
+    "split_tile": 1064,
+    "store_power": 3112,
+}
 SYNC_GBPS = 15.0  # flushing cache lines (inferred)
 HOST_LAYERNORM_MS = 3.6e-6  # NumPy, an element: 2.8 ms for 1536 x 512 (inferred)
 
@@ -42,13 +70,15 @@ class Gemm:
     tile: tuple[int, int, int] = (TILE, TILE, TILE)
     out_bytes: int = 4  # bytes of an element of the result
     extra_bytes: int = 0  # residual operand
+    tile_cycles: float = 0.0  # of a core for each tile of the result, beside the products
 
     def predict_ms(self, clock_mhz: float = CLOCK_MHZ) -> float:
         """Return predicted milliseconds without the dispatch."""
         tile_m, tile_k, tile_n = self.tile
         rows, cols = round_up(self.m, COLUMNS * tile_m), round_up(self.n, COLUMNS * tile_n)
-        steps = rows // tile_m * (cols // tile_n) / N_CORES * ceil(self.k / tile_k)
-        compute = steps * count_tile_cycles(*self.tile)
+        tiles = rows // tile_m * (cols // tile_n) / N_CORES
+        steps = tiles * ceil(self.k / tile_k)
+        compute = steps * count_tile_cycles(*self.tile) + tiles * self.tile_cycles
         operands = 2 * tile_k * max(tile_m, tile_n) / STREAM_BYTES * steps
         moved = steps * COLUMNS * 2 * tile_k * (tile_m + tile_n)
         moved += rows * cols * self.out_bytes + self.extra_bytes
@@ -63,21 +93,20 @@ class Gemm:
 
 def predict_stream_ms(spec: StreamSpec, clock_mhz: float = CLOCK_MHZ) -> float:
     """Return the predicted milliseconds of one command on the array, without its dispatch."""
+    moved = sum(argument.size_bytes for argument in spec.arguments)
     if spec.op == "attention":
-        return _predict_attention_ms(spec, clock_mhz)
-    if spec.op == "layernorm":  # every row passes twice, down the four row streams
-        passed = 2 * 4 * spec.m * spec.n
-        streamed = convert_cycles(passed / COLUMNS / STREAM_BYTES, clock_mhz)
-        return max(streamed, (passed + 2 * spec.m * spec.n) / PRETILED_GBPS / 1e6)
-    if spec.op == "spectrum":
-        return _predict_spectrum_ms(spec, clock_mhz)
-    epilogue = EPILOGUES[spec.epilogue]
-    gelu = spec.m * spec.n / GELU_GELEMS / 1e6 * CLOCK_MHZ / clock_mhz if epilogue.gelu else 0.0
-    out_bytes = 4 if epilogue.layout == "c" else 2
-    residual = 4 * spec.m * spec.n if epilogue.residual else 0
-    return gelu + Gemm(
-        spec.m, spec.k, spec.n, out_bytes=out_bytes, extra_bytes=residual
-    ).predict_ms(clock_mhz)
+        cycles = _count_attention_cycles(spec)
+    elif spec.op == "layernorm":
+        passed = spec.n_passes * spec.arguments[0].size_bytes
+        moved += passed - spec.arguments[0].size_bytes
+        results = spec.m // PASS * (spec.n // PASS if spec.n_passes == 1 else 1)
+        control = results * COLUMNS * (2 * DESCRIPTOR_MS + AWAIT_MS)  # every one is awaited
+        cycles = max(passed / COLUMNS / STREAM_BYTES, 1000 * CLOCK_MHZ * control)
+    else:
+        product = _describe_product(spec)
+        return convert_cycles(COMMAND_CYCLES, clock_mhz) + product.predict_ms(clock_mhz)
+    cycles += COMMAND_CYCLES
+    return max(convert_cycles(cycles, clock_mhz), moved / PRETILED_GBPS / 1e6)
 
 
 def predict_chain_ms(spec: StreamSpec, clock_mhz: float) -> float:
@@ -111,18 +140,36 @@ def predict_sync_ms(size_bytes: float) -> float:
     return size_bytes / SYNC_GBPS / 1e6
 
 
-def _predict_spectrum_ms(spec: StreamSpec, clock_mhz: float) -> float:
-    """Predict a spectrum: products, and beside none of them the splitting of what they take."""
-    product = Gemm(spec.m, SPLITS * spec.k, spec.n, out_bytes=2).predict_ms(clock_mhz)
-    tiles = spec.m * spec.n / TILE**2 / N_CORES
-    return product + convert_cycles(tiles * spec.k / HALF * SPLIT_CYCLES, clock_mhz)
+def _describe_product(spec: StreamSpec) -> Gemm:
+    """Return a gemm or a spectrum as a product, with what a core does beside it for each tile."""
+    calls = KERNEL_CYCLES
+    if spec.op == "spectrum":
+        split = spec.k // HALF * calls["split_tile"]
+        beside = calls["start_tile"] + split + calls["store_power"]
+        return Gemm(spec.m, SPLITS * spec.k, spec.n, out_bytes=2, tile_cycles=beside)
+    epilogue, beside = EPILOGUES[spec.epilogue], calls["start_tile"]
+    if epilogue.gelu:
+        beside += calls["gelu_tile"]
+    if epilogue.residual:  # others' halves pass by, and a core has nothing else to do
+        beside += (COLUMNS - AHEAD) * ELEMENT_CYCLES + 2 * calls["add_residual"]
+    if epilogue.layout == "c":  # the second half waits until the first has left
+        beside += ELEMENT_CYCLES + 2 * calls["store_f32"]
+    else:
+        beside += calls["store_operand"]
+    residual = 4 * spec.m * spec.n if epilogue.residual else 0
+    out_bytes = 4 if epilogue.layout == "c" else 2
+    return Gemm(
+        *(spec.m, spec.k, spec.n),
+        out_bytes=out_bytes,
+        extra_bytes=residual,
+        tile_cycles=beside,
+    )
 
 
-def _predict_attention_ms(spec: StreamSpec, clock_mhz: float) -> float:
-    """Predict fused attention: a core keeps its queries; keys and values pass down its column."""
-    heads = spec.n // TILE
-    scores = heads * spec.m * spec.k / N_CORES  # scores of one core
-    compute = scores * (2 * TILE / ATTENTION_MACS + EXP_CYCLES)
-    passes = ceil(heads / COLUMNS) * ceil(spec.m / (COLUMNS * 6 * TILE))  # six query tiles a core
-    streamed = passes * 2 * spec.k * TILE * 2 / STREAM_BYTES
-    return convert_cycles(max(compute, streamed), clock_mhz)
+def _count_attention_cycles(spec: StreamSpec) -> float:
+    """Count fused attention: a core keeps its queries; keys and values pass down its column."""
+    calls = KERNEL_CYCLES
+    each = spec.k // TILE * (calls["softmax_tile"] + calls["multiply_tile"])
+    around = calls["copy_tile"] + calls["start_attention"] + calls["finish_attention"]
+    arriving = COLUMNS * ELEMENT_CYCLES  # queries of the row, of which this core takes one
+    return spec.m * spec.n / TILE**2 / N_CORES * (each + around + arriving)

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout, numerics
 from whisper_npu_cli.engines.npu.runtime import Buffer, Command, DeviceRuntime, Program
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, HALF, TILE, Argument, StreamSpec
@@ -109,10 +109,11 @@ def _make_noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tup
     if argument.layout == "weights":
         weights = layout.to_bf16(_make_matrix(rows - TILE, cols, scale=spec.k**-0.5))
         bias = NOISE[:cols]  # a stream has at most MAX_N columns, fewer than the noise
-        return layout.pack_weights(weights, bias), (layout.from_bf16(weights), bias)
-    if argument.layout == "kv":
-        keys, values = (layout.to_bf16(_make_matrix(rows // 2, cols, shift=i)) for i in range(2))
-        return layout.pack_kv(keys, values), (layout.from_bf16(keys), layout.from_bf16(values))
+        return layout.pack_weights(weights, bias), (from_bf16(weights), bias)
+    if argument.layout == "qkv":
+        sizes = spec.m, spec.k, spec.k
+        parts = [layout.to_bf16(_make_matrix(n, cols, shift=i)) for i, n in enumerate(sizes)]
+        return layout.pack_qkv(*parts), tuple(map(from_bf16, parts))
     if argument.layout == "c":
         plain = _make_matrix(rows, cols, shift=3)
         return layout.pack_c(plain), (plain,)
@@ -120,7 +121,7 @@ def _make_noise(spec: StreamSpec, argument: Argument) -> tuple[NDArray[Any], tup
         plain = _make_matrix(rows, cols)
         return plain, (plain,)
     operand = layout.to_bf16(_make_matrix(rows, cols))
-    return layout.pack_a(operand), (layout.from_bf16(operand),)
+    return layout.pack_a(operand), (from_bf16(operand),)
 
 
 def _make_matrix(rows: int, cols: int, scale: float = 1.0, shift: int = 0) -> F32:
@@ -133,9 +134,8 @@ def _unpack(spec: StreamSpec, output: Buffer) -> F32:
         return layout.unpack_c(output.host.view(np.float32).reshape(argument.shape))
     packed = output.host.view(np.uint16).reshape(argument.shape)
     if argument.layout == "a":
-        return layout.from_bf16(layout.unpack_a(packed))
-    keys, values = layout.unpack_kv(packed)
-    return layout.from_bf16(keys if spec.epilogue == "key" else values)
+        return from_bf16(layout.unpack_a(packed))
+    return from_bf16(np.hstack(layout.unpack_qkv(packed, spec.m)))
 
 
 def _gemm(
@@ -144,16 +144,16 @@ def _gemm(
     parts = np.vsplit(a[0], spec.parts)
     product: F32 = np.hstack([part[rows] for part in parts]) @ weights[0] + weights[1]
     if EPILOGUES[spec.epilogue].gelu:
+        from scipy.special import ndtr
+
         product = product * ndtr(product)
     return product + rest[0][0][rows] if rest else product
 
 
-def _attention(
-    spec: StreamSpec, rows: NDArray[np.int64], q: tuple[F32], kv: tuple[F32, F32]
-) -> F32:
+def _attention(spec: StreamSpec, rows: NDArray[np.int64], qkv: tuple[F32, F32, F32]) -> F32:
     heads = []
     for first in range(0, spec.n, TILE):
-        queries, keys, values = (x[:, first : first + TILE] for x in (q[0], *kv))
+        queries, keys, values = (x[:, first : first + TILE] for x in qkv)
         scores = queries[rows] @ keys[: spec.valid].T
         weights = np.exp2(scores - scores.max(axis=1, keepdims=True))
         heads.append(weights @ values[: spec.valid] / weights.sum(axis=1, keepdims=True))
@@ -172,7 +172,7 @@ def _spectrum(
 ) -> F32:
     parts = numerics.split_frames(samples[0], spec.m, spec.k)[rows] @ weights[0] + weights[1]
     power = np.square(parts).reshape(len(rows), -1, 2, HALF).sum(axis=2, keepdims=True)
-    high, low = map(layout.from_bf16, layout.split_bf16(power))
+    high, low = map(from_bf16, layout.split_bf16(power))
     return np.concatenate([high, low], axis=2).reshape(len(rows), -1)
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from whisper_npu_cli.audio.mel import HANN, mel_filters
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.dims import N_FFT
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu.layout import (
-    from_bf16,
     pack_c,
     pack_weights,
     pad,
@@ -25,7 +25,7 @@ from whisper_npu_cli.engines.npu.layout import (
     to_bf16,
 )
 from whisper_npu_cli.engines.npu.plan import BASIS, CONV_TAPS, FILTERS, CrossSlice, Plan
-from whisper_npu_cli.engines.npu.spec import HALF, SPLITS, TILE, Argument
+from whisper_npu_cli.engines.npu.spec import HALF, PASS, SPLITS, TILE, Argument
 
 F32 = NDArray[np.float32]
 Indices = NDArray[np.int64]
@@ -102,10 +102,17 @@ def _fold_layer(checkpoint: Checkpoint, index: int) -> Iterator[tuple[str, Linea
     heads = _place_heads(dims.n_audio_head, dims.head_size)
     norm = f"{source}.self_attn_layer_norm"
     scale = log2(e) / sqrt(dims.head_size)  # the overlay's softmax takes powers of two
-    for step, projection, factor in (("query", "q", scale), ("key", "k", 1), ("value", "v", 1)):
+    width = round_up(dims.n_audio_head * TILE, PASS)
+    thirds = []
+    for projection, factor in (("q", scale), ("k", 1), ("v", 1)):
         linear = _fold_norm(checkpoint, f"{source}.self_attn.{projection}_proj", norm)
         weights, bias = (array * np.float32(factor) for array in linear)
-        yield f"{name}.{step}.weights", (_spread(weights, heads, 1), _spread(bias, heads, 0))
+        spread = _spread(weights, heads, 1), _spread(bias, heads, 0)[None]
+        thirds.append([pad(array, len(array), width) for array in spread])
+    yield (
+        f"{name}.qkv.weights",
+        (np.hstack([w for w, _ in thirds]), np.hstack([b for _, b in thirds])[0]),
+    )
     weights, bias = _read_linear(checkpoint, f"{source}.self_attn.out_proj")
     yield f"{name}.attn_out.weights", (_spread(weights, heads, 0), bias)
     yield (

@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.engines.base import EncodedWindow
-from whisper_npu_cli.engines.npu.encoder import NpuEncoder
 from whisper_npu_cli.engines.npu.manifest import HINT_BUILD, find_manifest, load_manifest, verify
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.shared import SharedWindow, map_window
@@ -37,6 +36,7 @@ from whisper_npu_cli.engines.npu.xrt import XrtRuntime, import_pyxrt
 from whisper_npu_cli.errors import OverlayError, WhisperNpuError
 
 if TYPE_CHECKING:
+    from whisper_npu_cli.engines.npu.encoder import NpuEncoder
     from whisper_npu_cli.engines.npu.standin.open import Operators
 
 BEAT_S = 0.5
@@ -100,7 +100,7 @@ def open_encoder(options: WorkerOptions) -> NpuEncoder:
     manifest = load_manifest(path)
     verify(manifest)
     runtime = XrtRuntime(import_pyxrt())
-    return NpuEncoder(checkpoint, runtime, manifest, chained=options.chained)
+    return _import_encoder()(checkpoint, runtime, manifest, chained=options.chained)
 
 
 def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
@@ -111,7 +111,14 @@ def open_simulated(options: WorkerOptions, operators: Operators) -> NpuEncoder:
     specs = plan_encoder(checkpoint.dims).specs
     with TemporaryDirectory(prefix=make_prefix(os.getpid())) as folder:
         standin = open_standin(Path(folder), specs, options.attempt, operators)
-        return NpuEncoder(checkpoint, *standin, chained=options.chained)
+        return _import_encoder()(checkpoint, *standin, chained=options.chained)
+
+
+def _import_encoder() -> type[NpuEncoder]:
+    """Import it in the worker alone: the parent process imports this module, and not numba."""
+    from whisper_npu_cli.engines.npu.encoder import NpuEncoder
+
+    return NpuEncoder
 
 
 def _serve(channel: socket.socket, encoder: NpuEncoder) -> None:

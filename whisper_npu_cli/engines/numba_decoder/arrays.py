@@ -1,7 +1,6 @@
 """What the compiled decoder works on: its weights, its caches and its intermediate results.
 
-Named tuples of arrays, which numba passes without copies, and their types for numba, with which
-each kernel is compiled before any array is there.
+Named tuples of arrays, which kernels find in memory (`code.Packed`). Their types are in `kinds.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 F32Array = NDArray[np.float32]
@@ -101,31 +99,14 @@ class Scratch(NamedTuple):
     team: NDArray[np.int64]  # what the threads share, see `team.py`
 
 
-def _arrays(kind: Any) -> dict[int, Any]:
-    """Return the types of C-contiguous arrays by their number of axes."""
-    return {n_axes: types.Array(kind, n_axes, "C") for n_axes in range(1, 6)}
+class Tasks(NamedTuple):
+    """The kernels of a step, or their addresses."""
 
-
-def _tuple(kind: type, *fields: Any) -> Any:
-    return types.BaseTuple.from_types(fields, kind)
-
-
-I8, I16, I64, F32 = map(_arrays, (types.int8, types.int16, types.int64, types.float32))
-LINEAR = _tuple(Linear, I8[4], F32[2], F32[2], F32[1], types.boolean)
-ROUNDED = _tuple(Rounded, I16[2], F32[1])
-NORM = _tuple(Norm, F32[2], F32[2])
-WEIGHTS = _tuple(
-    Weights,
-    *(LINEAR, F32[1], F32[2]),
-    *(NORM, LINEAR, LINEAR, NORM, LINEAR, LINEAR, NORM, LINEAR, LINEAR, NORM),
-)
-CACHES = _tuple(Caches, F32[5], F32[5], I64[1], I64[2], types.int64, types.int64)
-SCRATCH = _tuple(
-    Scratch,
-    *(F32[2],) * 6,
-    *(I16[2], I16[2], F32[1]),
-    *(F32[3], F32[3]),
-    *(I16[3], F32[2]),
-    *(I64[2], F32[3], I64[1]),
-)
-SHARED = types.CPointer(SCRATCH)  # it is large: tasks take where it lies
+    layers: Any
+    product: Any
+    embed: Any
+    norm: Any
+    round: Any
+    project: Any
+    self_attend: Any
+    cross_attend: Any

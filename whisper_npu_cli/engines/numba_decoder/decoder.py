@@ -3,8 +3,7 @@
 Owns the int8 weights, the caches and the bookkeeping of rows; `forward.py` does the arithmetic.
 Knows nothing of files, text or how tokens are chosen.
 
-The kernels run on numba's threads. They are called from one Python thread at a time: numba's
-`workqueue` threading layer ends the process on concurrent calls.
+Its methods are called from one Python thread at a time.
 """
 
 from __future__ import annotations
@@ -14,25 +13,17 @@ from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
-from numba import get_num_threads
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.base import CrossKV, EncodedWindow
 from whisper_npu_cli.engines.numba_decoder.arrays import Caches, Rounded, Scratch
-from whisper_npu_cli.engines.numba_decoder.compiling import Kernel
-from whisper_npu_cli.engines.numba_decoder.forward import (
-    find_tasks,
-    forward,
-    linear,
-    list_phases,
-    list_step,
-)
+from whisper_npu_cli.engines.numba_decoder.code import PACKAGE, Kernel, Packed
 from whisper_npu_cli.engines.numba_decoder.logits import list_kernels as list_passes
-from whisper_npu_cli.engines.numba_decoder.products import LANES
-from whisper_npu_cli.engines.numba_decoder.quantize import quantize_cross
+from whisper_npu_cli.engines.numba_decoder.packing import LANES
+from whisper_npu_cli.engines.numba_decoder.steps import list_phases, list_step, load_tasks
 from whisper_npu_cli.engines.numba_decoder.stored import load_quantized
-from whisper_npu_cli.engines.numba_decoder.team import BEGAN, make_team
+from whisper_npu_cli.engines.numba_decoder.threads import BEGAN, make_team, run_team
 from whisper_npu_cli.errors import CheckpointError
 from whisper_npu_cli.options import EngineOptions
 
@@ -44,6 +35,9 @@ PREFILL_SIZE = 64
 # Positions that a cache begins with; then it doubles. A window of 30 s has some 100 tokens, the
 # whole context takes 11 MB a row for whisper-base.
 FEW_POSITIONS = 64
+
+_QUANTIZE_CROSS = Kernel(f"{PACKAGE}.cross:quantize_cross")
+_QUANTIZE_CROSS_BF16 = Kernel(f"{PACKAGE}.cross:quantize_cross_bf16")
 
 
 class NumbaDecoder:
@@ -72,7 +66,9 @@ class NumbaDecoder:
         self._n_padded = -(-self.dims.n_audio_ctx // LANES) * LANES
         self._one_slot = np.zeros(self.dims.n_audio_ctx, np.int64)
         self._allocate(n_slots=1, n_positions=FEW_POSITIONS)
-        self.tasks = find_tasks(cross_kv)
+        self.tasks = load_tasks(cross_kv)
+        self.packed_tasks = Packed(tuple(task.address for task in self.tasks))
+        self.packed_weights = Packed(self.weights)
         self.n_sessions = 0  # sessions started; only the last one may use the caches
 
     def cross_kv(self, window: EncodedWindow) -> CrossKV:
@@ -87,12 +83,18 @@ class NumbaDecoder:
             )
         kept = self._make_window()
         if self._cross_dtype == np.int8:
-            quantize_cross(np.ascontiguousarray(keys), False, kept.keys, kept.key_scale)
-            quantize_cross(np.ascontiguousarray(values), True, kept.values, kept.value_scale)
+            quantize = _QUANTIZE_CROSS if keys.dtype == np.float32 else _QUANTIZE_CROSS_BF16
+            scratch = _zeros(1 + dims.n_audio_ctx, dims.text_head_size)
+            for transposed, x, codes, scale in (
+                (False, keys, kept.keys, kept.key_scale),
+                (True, values, kept.values, kept.value_scale),
+            ):
+                quantize(transposed, np.ascontiguousarray(x), codes, scale, scratch)
         else:
+            wide = window.widen()
             heads = (*expected[:2], dims.n_text_head, dims.text_head_size)
-            kept.keys[:] = keys.reshape(heads).transpose(0, 2, 1, 3)
-            kept.values[:] = values.reshape(heads).transpose(0, 2, 1, 3)
+            kept.keys[:] = wide.cross_keys.reshape(heads).transpose(0, 2, 1, 3)
+            kept.values[:] = wide.cross_values.reshape(heads).transpose(0, 2, 1, 3)
         return kept
 
     def start(self, windows: Sequence[CrossKV], max_rows: int | None = None) -> NumbaSession:
@@ -124,6 +126,15 @@ class NumbaDecoder:
         cross = np.array(addresses, np.int64).reshape(-1, 4)
         sizes = dims.n_audio_ctx, self._n_padded
         return Caches(self.self_keys, self.self_values, self._one_slot, cross, *sizes)
+
+    @property
+    def scratch(self) -> Scratch:
+        """What a pass keeps its intermediate results in."""
+        return self._scratch
+
+    @scratch.setter
+    def scratch(self, scratch: Scratch) -> None:
+        self._scratch, self.packed_scratch = scratch, Packed(scratch)
 
     @property
     def _cross_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -235,7 +246,12 @@ def load(checkpoint: Checkpoint, options: EngineOptions) -> NumbaDecoder:
 
 def list_kernels(options: EngineOptions) -> list[Kernel]:
     """Return all that is compiled for a run with this decoder, what takes longest first."""
-    return [*list_step(options.cross_kv), *list_passes(options), quantize_cross]
+    return [*list_step(options.cross_kv), *list_passes(options), _QUANTIZE_CROSS]
+
+
+def list_kernels_bf16(options: EngineOptions) -> list[Kernel]:
+    """Return the same where the encoder's keys and values are bf16."""
+    return [*list_step(options.cross_kv), *list_passes(options), _QUANTIZE_CROSS_BF16]
 
 
 def _zeros(*shape: int) -> Array:
@@ -256,7 +272,7 @@ class NumbaSession:
         self._decoder = decoder
         self._number = decoder.n_sessions
         self._windows = tuple(windows)  # kept: the caches hold addresses of their arrays
-        self._caches = decoder.make_caches(windows)
+        self._caches = Packed(decoder.make_caches(windows))
         self._row_windows = np.arange(len(windows))
         self._slots = np.zeros((len(windows), decoder.dims.n_text_ctx), np.int64)
         self._n_slots = n_slots
@@ -275,8 +291,9 @@ class NumbaSession:
         logits = np.empty((n_rows, len(logits_at), decoder.dims.n_vocab), np.float32)
         vocabulary = decoder.weights.vocabulary
         x, out = (array.reshape(-1, array.shape[-1]) for array in (chosen, logits))
-        tasks, team = decoder.tasks, decoder.scratch.team
-        linear(get_num_threads(), tasks, team, vocabulary, x, _make_rounded(*x.shape), out)
+        team, rounded = decoder.scratch.team, _make_rounded(*x.shape)
+        arguments = Packed(decoder.packed_tasks, team, vocabulary, x, rounded, out)
+        run_team(team, decoder.tasks.product, arguments)
         return logits
 
     def step(self, tokens: NDArray[np.int64]) -> Array:
@@ -290,18 +307,18 @@ class NumbaSession:
         decoder = self._decoder
         end = self._length + tokens.shape[1]
         self._slots[:, self._length : end] = np.arange(len(tokens))[:, None]
-        forward(
-            get_num_threads(),
-            decoder.tasks,
+        arguments = Packed(
+            decoder.packed_tasks,
             np.array(tokens, np.int64, order="C"),
-            decoder.weights,
+            decoder.packed_weights,
             self._caches,
-            decoder.scratch,
+            decoder.packed_scratch,
             self._row_windows,
             self._slots,
             self._length,
             logits,
         )
+        run_team(decoder.scratch.team, decoder.tasks.layers, arguments)
         self._length = end
         return decoder.scratch.normed[: tokens.size].reshape(*tokens.shape, -1)
 
@@ -321,7 +338,7 @@ class NumbaSession:
             raise ValueError(f"tokens for {n_rows} rows, the session has {len(self._slots)}")
         if self._length + n_new > n_text_ctx:
             raise ValueError(f"the context of {n_text_ctx} tokens is full")
-        while self._length + n_new > self._caches.self_keys.shape[3]:
+        while self._length + n_new > self._decoder.self_keys.shape[3]:
             self._decoder.lengthen()
-            self._caches = self._decoder.make_caches(self._windows)
+            self._caches = Packed(self._decoder.make_caches(self._windows))
         return self._decoder

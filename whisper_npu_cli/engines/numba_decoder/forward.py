@@ -1,65 +1,33 @@
 """The compiled text decoder: token ids in, logits out.
 
 One call does a whole step, because a return to Python for each of ~40 products would cost as much
-as the products. All its threads run `run_layers`, which reads like the decoder's definition: every
+as the products. All threads run `run_layers`, which reads like the decoder's definition: every
 line is a phase that they do together (see `team.py`).
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 from numba import types
 
-from whisper_npu_cli.engines.numba_decoder.arrays import (
+from whisper_npu_cli.engines.numba_decoder.arrays import Rounded, Scratch
+from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
+from whisper_npu_cli.engines.numba_decoder.compiling import kernel, serial
+from whisper_npu_cli.engines.numba_decoder.kinds import (
     CACHES,
     F32,
     I64,
     LINEAR,
     ROUNDED,
     SCRATCH,
+    TASKS,
     WEIGHTS,
-    Rounded,
-    Scratch,
 )
-from whisper_npu_cli.engines.numba_decoder.calls import load, number_of, point_at
-from whisper_npu_cli.engines.numba_decoder.compiling import (
-    Kernel,
-    entry,
-    kernel,
-    load_all,
-    serial,
-)
-from whisper_npu_cli.engines.numba_decoder.kernels import (
-    add_and_norm_row,
-    cross_attend_f32,
-    cross_attend_int8,
-    embed_row,
-    project_block,
-    round_one_row,
-    self_attend_head,
-)
-from whisper_npu_cli.engines.numba_decoder.products import LANES
-from whisper_npu_cli.engines.numba_decoder.team import N_THREADS, phase, run_team
+from whisper_npu_cli.engines.numba_decoder.packing import LANES
+from whisper_npu_cli.engines.numba_decoder.team import phase
+from whisper_npu_cli.engines.numba_decoder.threads import N_THREADS
 
 BLOCK_BYTES = 65_536  # one task reads at most so many weights; 32 KB took 1.05 times as long
-
-
-class Tasks(NamedTuple):
-    """The kernels of a step, or their addresses."""
-
-    layers: Any
-    product: Any
-    embed: Any
-    norm: Any
-    round: Any
-    project: Any
-    self_attend: Any
-    cross_attend: Any
-
-
-TASKS = types.BaseTuple.from_types((types.int64,) * len(Tasks._fields), Tasks)
 
 
 @serial
@@ -90,22 +58,18 @@ def _linear(team, at, t, product, i, x, out):  # type: ignore[no-untyped-def]
     return phase(team, at, n_tasks, t.project, number_of(point_at(arguments)))
 
 
-def list_phases(n_layer: int) -> list[str]:
-    """Return the phases of `run_layers` in their order, under the names of the decoder's parts."""
-    layer = [
-        *("norms", "self-attention", "rounding", "self-attention out"),
-        *("norms", "cross-attention", "rounding", "cross-attention out"),
-        *("norms", "mlp in", "rounding", "mlp out"),
-    ]
-    return ["embedding", *layer * n_layer, "norms", "vocabulary"]
-
-
 STEP = (TASKS, I64[2], WEIGHTS, CACHES, SCRATCH, I64[1], I64[2], types.int64, F32[2])
 
 
 @kernel(*STEP)
 def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
-    """Run one thread of `forward`; `at` is the number of the next task."""
+    """Run one thread of a pass through all layers; `at` is the number of the next task.
+
+    Tokens (n_rows, n_new) have their keys and values appended. `windows` (n_rows,) has each row's
+    window, `slots` (n_rows, >= length + n_new) the slot of each of its positions, `length` the
+    number of positions cached before. Sets s.normed[:n_x] to the last LayerNorm's result, and
+    logits (n_x, n_vocab), or leaves them out where `logits` has no rows.
+    """
     t, tokens, w, caches, buffers, windows, slots, length, logits = load(arguments)
     n_x, n_head, team = tokens.size, caches.self_keys.shape[1], buffers.team
     s = Scratch(
@@ -149,62 +113,15 @@ def run_layers(_member, arguments):  # type: ignore[no-untyped-def]
         _linear(team, at, t, w.vocabulary, np.int64(0), x, logits)
 
 
-@entry(types.int64, *STEP)
-def forward(n_threads, t, tokens, w, caches, s, windows, slots, length, logits):  # type: ignore
-    """Run tokens (n_rows, n_new) through all layers and append their keys and values.
-
-    `windows` (n_rows,) has each row's window, `slots` (n_rows, >= length + n_new) the slot of each
-    of its positions, `length` the number of positions cached before. Sets s.normed[:n_x] to the
-    last LayerNorm's result, and logits (n_x, n_vocab), or leaves them out where `logits` has no
-    rows.
-    """
-    arguments = point_at((t, tokens, w, caches, s, windows, slots, length, logits))
-    run_team(s.team, n_threads, t.layers, number_of(arguments))
-
-
 PRODUCT = (TASKS, I64[1], LINEAR, F32[2], ROUNDED, F32[2])
 
 
 @kernel(*PRODUCT)
 def run_product(_member, arguments):  # type: ignore[no-untyped-def]
-    """Run one thread of `linear`."""
+    """Run one thread of a product: set out (n_x, n_out) to that of x (n_x, n_in).
+
+    Sets `rounded` to x rounded.
+    """
     t, team, product, x, rounded, out = load(arguments)
     at = _round(team, np.int64(0), x.shape[0], t, x, product.limit[0], rounded)
     _linear(team, at, t, product, np.int64(0), rounded, out)
-
-
-@entry(types.int64, *PRODUCT)
-def linear(n_threads, t, team, product, x, rounded, out):  # type: ignore[no-untyped-def]
-    """Set out (n_x, n_out) to the product of x (n_x, n_in), and `rounded` to x rounded."""
-    arguments = point_at((t, team, product, x, rounded, out))
-    run_team(team, n_threads, t.product, number_of(arguments))
-
-
-def _choose_tasks(cross_kv: str) -> Tasks:
-    return Tasks(
-        layers=run_layers,
-        product=run_product,
-        embed=embed_row,
-        norm=add_and_norm_row,
-        round=round_one_row,
-        project=project_block,
-        self_attend=self_attend_head,
-        cross_attend=cross_attend_int8 if cross_kv == "int8" else cross_attend_f32,
-    )
-
-
-def list_step(cross_kv: str) -> list[Kernel]:
-    """Return the kernels of a step over cross-attention keys and values in `cross_kv`.
-
-    What takes longest to compile comes first. Of two processes, one compiles the attentions and
-    products, which share functions, the other what calls them.
-    """
-    t = _choose_tasks(cross_kv)
-    first = (t.cross_attend, t.layers, t.self_attend, forward, t.project, linear)
-    return [*first, t.norm, t.embed, t.product, t.round]
-
-
-def find_tasks(cross_kv: str) -> Tasks:
-    """Load the kernels of a step, and return their addresses."""
-    load_all(list_step(cross_kv))
-    return Tasks(*(task.address for task in _choose_tasks(cross_kv)))

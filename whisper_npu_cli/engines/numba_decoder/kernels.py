@@ -24,7 +24,10 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from whisper_npu_cli.engines.numba_decoder.arrays import (
+from whisper_npu_cli.engines.numba_decoder.arrays import Rounded
+from whisper_npu_cli.engines.numba_decoder.calls import load, view_array
+from whisper_npu_cli.engines.numba_decoder.compiling import inlined, kernel, serial
+from whisper_npu_cli.engines.numba_decoder.kinds import (
     CACHES,
     F32,
     I64,
@@ -32,17 +35,9 @@ from whisper_npu_cli.engines.numba_decoder.arrays import (
     NORM,
     ROUNDED,
     SHARED,
-    Rounded,
 )
-from whisper_npu_cli.engines.numba_decoder.calls import load, view_array
-from whisper_npu_cli.engines.numba_decoder.compiling import inlined, kernel, serial
-from whisper_npu_cli.engines.numba_decoder.products import (
-    LANES,
-    MAX_CODE,
-    MAX_SUM,
-    multiply,
-    round_row,
-)
+from whisper_npu_cli.engines.numba_decoder.packing import LANES, MAX_CODE, MAX_SUM
+from whisper_npu_cli.engines.numba_decoder.products import multiply, round_row
 from whisper_npu_cli.engines.numba_decoder.vectors import exp_negative, gelu, highest
 
 LAYER_NORM_EPSILON = np.float32(1e-5)  # as in openai/whisper

@@ -1,13 +1,5 @@
 """Products of packed int8 matrices and 16-bit activations: the inner loop of the decoder.
 
-A packed matrix (n_blocks, n_pairs, 2 * LANES) holds, for LANES outputs at a time, the weights of
-all inputs in pairs: [block, k, 2 * i + h] is the weight of output LANES * block + i and input
-2 * k + h. So a product of neighbours added in pairs, which is one instruction where a CPU has it
-(`vpmaddwd`, `vpdpwssd` on x86), adds to LANES outputs at once and no sum is ever taken across a
-register. With weights row by row, every output ended in one: on one Zen 4 core rows of 64 made 34 G
-multiply-adds a second for one x and 52 G for five, packed they make 67 and 110 (AVX-512; with AVX2
-32 and 43 against 51 and 80); rows of 512 from memory 22 and 70 against 37 and 110.
-
 Activations are rounded to 16 bits, a row at a time: off by 2e-5 of the largest, where int8 weights
 are off by 4e-3 of the largest. All sums are exact.
 """
@@ -21,25 +13,14 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
 from whisper_npu_cli.engines.numba_decoder.compiling import serial
+from whisper_npu_cli.engines.numba_decoder.packing import LANES
 from whisper_npu_cli.engines.numba_decoder.vectors import highest_magnitude
 
-MAX_CODE = 32767  # the largest int16
-MAX_SUM = 2**31 - 1  # the largest int32
-LANES = 16  # outputs of a block; as int32 they are one AVX-512 register, two of AVX2
 MAX_TILE = 6  # rows of x at a time; their sums leave four of AVX2's 16 registers
 MAX_UNROLL = 4  # pairs of inputs at a time; the number of inputs is a multiple of as many
 AHEAD = 2048  # bytes from the read to the prefetch; 1024 and 4096 are as good
-
-
-def pack(weight: NDArray[np.int8]) -> NDArray[np.int8]:
-    """Return a matrix (n_out, n_in) packed; outputs up to a multiple of LANES have zeros."""
-    n_out, n_in = weight.shape
-    padded = np.pad(weight, ((0, -n_out % LANES), (0, 0)))
-    pairs = padded.reshape(-1, LANES, n_in // 2, 2).transpose(0, 2, 1, 3)
-    return pairs.reshape(-1, n_in // 2, 2 * LANES)
 
 
 def _choose_unroll(n_x: int, features: str) -> int:

@@ -1,4 +1,4 @@
-"""fp32 to int8: the decoder's weights, one tensor at a time, and a window's keys and values.
+"""fp32 to int8: the decoder's weights, one tensor at a time.
 
 Symmetric, one scale per row (one output of a product): the scale stays outside the inner loop,
 and a row with large weights costs the others no precision. Biases, norms and positions stay
@@ -16,13 +16,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
-from whisper_npu_cli.engines.numba_decoder.arrays import F32, I8, Linear, Norm, Weights
-from whisper_npu_cli.engines.numba_decoder.compiling import entry
-from whisper_npu_cli.engines.numba_decoder.products import LANES, MAX_CODE, MAX_SUM, pack
+from whisper_npu_cli.engines.numba_decoder.arrays import Linear, Norm, Weights
+from whisper_npu_cli.engines.numba_decoder.packing import LANES, MAX_CODE, MAX_SUM, pack
 
 F32Array = NDArray[np.float32]
 DECODER = "model.decoder"
@@ -125,34 +123,3 @@ def _stack_norm(checkpoint: Checkpoint, names: Sequence[str]) -> Norm:
         gain=np.stack([checkpoint.array(f"{name}.weight") for name in names]),
         bias=np.stack([checkpoint.array(f"{name}.bias") for name in names]),
     )
-
-
-@entry(F32[3], types.boolean, I8[5], F32[3], nogil=True, _nrt=True)
-def quantize_cross(x, transposed, codes, scale):  # type: ignore[no-untyped-def]
-    """Quantise cross-attention keys or values x (n_layer, n_audio_ctx, n_state) of one window.
-
-    Fills codes (n_layer, n_head, n_blocks, n_pairs, 2 * LANES), packed, with positions as outputs
-    of the product and channels as inputs, or the other way round if `transposed`, and a scale for
-    each channel, (n_layer, n_head, head_size). Leaves the codes of further positions as they are.
-    """
-    n_layer, n_head, head_size = scale.shape
-    n_audio_ctx = x.shape[1]
-    largest = np.empty(head_size, np.float32)
-    for layer in range(n_layer):
-        for head in range(n_head):
-            channels = x[layer, :, head * head_size : (head + 1) * head_size]
-            largest[:] = np.float32(1e-30)
-            for t in range(n_audio_ctx):
-                for d in range(head_size):
-                    largest[d] = max(largest[d], abs(channels[t, d]))
-            for d in range(head_size):
-                scale[layer, head, d] = largest[d] / np.float32(127)
-                largest[d] = np.float32(127) / largest[d]
-            out = codes[layer, head]
-            for t in range(n_audio_ctx):
-                for d in range(head_size):
-                    code = np.int8(np.rint(channels[t, d] * largest[d]))
-                    if transposed:
-                        out[d // LANES, t // 2, 2 * (d % LANES) + t % 2] = code
-                    else:
-                        out[t // LANES, d // 2, 2 * (t % LANES) + d % 2] = code

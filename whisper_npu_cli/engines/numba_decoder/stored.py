@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.numba_decoder import quantize
 from whisper_npu_cli.engines.numba_decoder.arrays import Linear, Norm, Weights
-from whisper_npu_cli.engines.numba_decoder.compiling import PackageCache
+from whisper_npu_cli.engines.numba_decoder.code import STAMP
 from whisper_npu_cli.engines.stored import Shelf, check, mark_used, store, tell_damaged
 
 SHELF = Shelf("decoder", ".int8")
@@ -28,7 +28,7 @@ _ALIGNMENT = 64  # bytes, of an array's first number
 
 def load_quantized(checkpoint: Checkpoint) -> Weights:
     """Return a checkpoint's decoder with int8 weights, from disk where it is stored or can be."""
-    path = SHELF.find_path(checkpoint, PackageCache.STAMP)
+    path = SHELF.find_path(checkpoint, STAMP)
     if path is None:
         return quantize.quantize_decoder(checkpoint)
     mark_used(path)

@@ -1,38 +1,44 @@
-"""Threads that do the tasks of a step together, started once for all tasks.
+"""Threads that do the tasks of a step together, called once for all tasks.
 
 A step of whisper-base is 75 products, attentions and normalisations, each of which needs the one
 before. With an OpenMP region for each, a product of 512 x 512 took 32 us, of which 16 went by
 before its threads had begun: nearly all the code and data that start a region have left the
 caches since the last one. Here a product takes 12 us.
 
+Between steps the threads wait at a semaphore, in `serve`. They are no OpenMP threads, nor numba's:
+those can be had with numba alone, and a region waits until each of its threads has had a core.
+
 Knows nothing of what the tasks compute.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
 
-from whisper_npu_cli.engines.numba_decoder.calls import call
-from whisper_npu_cli.engines.numba_decoder.compiling import serial
+from whisper_npu_cli.engines.numba_decoder.calls import call, load
+from whisper_npu_cli.engines.numba_decoder.compiling import kernel, serial
+from whisper_npu_cli.engines.numba_decoder.kinds import I64
+from whisper_npu_cli.engines.numba_decoder.threads import (
+    ARGUMENTS,
+    BEGAN,
+    DONE,
+    LEFT,
+    MEMBER,
+    N_THREADS,
+    N_TIMES,
+    SEMAPHORE,
+    TAKEN,
+)
 
-# Indices of a team's array, a cache line apart: tasks taken, tasks done, number of threads; then
-# the number of times noted, and the times: when each phase began, and when the last one ended
-TAKEN, DONE, N_THREADS, N_TIMES, BEGAN = 0, 8, 16, 17, 24
+_MANY = 2**62  # threads
 SPINS = 1000  # looks at a counter, some 5 us, before the core is offered to other threads
-
-
-def make_team(n_times: int = 0) -> NDArray[np.int64]:
-    """Return what the threads of a team share, with room for `n_times` times."""
-    return np.zeros(BEGAN + n_times, np.int64)
 
 
 def _point_at(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -72,17 +78,38 @@ def _offer_core(typing: Any) -> Any:
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
         del signature, args
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
         kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), build
 
 
+def _make_semaphore_call(name: str) -> Any:
+    """Return a compiled call of POSIX's function `name` with the semaphore of a crew."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def call_it(typing: Any, crew: Any, i: Any) -> Any:
+        del typing
+
+        def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
+            pointer = ir.IntType(8).as_pointer()
+            kind = ir.FunctionType(ir.IntType(32), [pointer])
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            place = _point_at(context, builder, signature, args)
+            return builder.call(function, [builder.bitcast(place, pointer)])
+
+        return types.int32(crew, i), build
+
+    return call_it
+
+
+_post, _wait, _try = (_make_semaphore_call(f"sem_{name}") for name in ("post", "wait", "trywait"))
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _read_clock(typing: Any) -> Any:
-    """Return the time of a monotonic clock, in ns or in the ticks of Windows."""
+    """Return the time of a monotonic clock in ns."""
     del typing
 
     def build(context: Any, builder: ir.IRBuilder, signature: Any, args: Any) -> Any:
@@ -90,17 +117,11 @@ def _read_clock(typing: Any) -> Any:
         int32, int64 = ir.IntType(32), ir.IntType(64)
         kind = ir.ArrayType(int64, 2)  # seconds and nanoseconds
         place = cgutils.alloca_once_value(builder, kind(None))
-        if sys.platform == "win32":
-            function = ir.FunctionType(int32, [kind.as_pointer()])
-            name, arguments = "QueryPerformanceCounter", [place]
-        else:
-            function = ir.FunctionType(int32, [int32, kind.as_pointer()])
-            name, arguments = "clock_gettime", [int32(time.CLOCK_MONOTONIC), place]
-        builder.call(cgutils.get_or_insert_function(builder.module, function, name), arguments)
-        first, second = (builder.extract_value(builder.load(place), i) for i in (0, 1))
-        if sys.platform == "win32":
-            return first
-        return builder.add(builder.mul(first, int64(10**9)), second)
+        function = ir.FunctionType(int32, [int32, kind.as_pointer()])
+        callee = cgutils.get_or_insert_function(builder.module, function, "clock_gettime")
+        builder.call(callee, [int32(time.CLOCK_MONOTONIC), place])
+        seconds, ns = (builder.extract_value(builder.load(place), i) for i in (0, 1))
+        return builder.add(builder.mul(seconds, int64(10**9)), ns)
 
     return types.int64(), build
 
@@ -127,6 +148,16 @@ def _count(team, counter, end):  # type: ignore[no-untyped-def]
 
 
 @serial
+def _wait_until(counters, i, end):  # type: ignore[no-untyped-def]
+    """Return once counters[i] has reached `end`."""
+    n_looks = 0
+    while _load(counters, i) < end:
+        n_looks += 1
+        if n_looks > SPINS:
+            _offer_core()
+
+
+@serial
 def phase(team, first, n_tasks, task, arguments):  # type: ignore[no-untyped-def]
     """Do `n_tasks` calls of the kernel at the address `task`, wait for all, and return their end.
 
@@ -143,29 +174,44 @@ def phase(team, first, n_tasks, task, arguments):  # type: ignore[no-untyped-def
         call(task, number - first, arguments)
         _count(team, DONE, end)
         number = _count(team, TAKEN, end)
-    n_looks = 0
-    while _load(team, DONE) < end:
-        n_looks += 1
-        if n_looks > SPINS:
-            _offer_core()
+    _wait_until(team, DONE, end)
     return end
 
 
-# Numba's dead-code pass drops what a parallel loop does unless a called function does it (0.68).
+@kernel(I64[1], types.int64, I64[1], types.int64, types.int64)
+def run_team(_, packed):  # type: ignore[no-untyped-def]
+    """Run the kernel at the address `member`, which goes through phases, on `n_threads` threads.
 
-
-@njit(parallel=True)
-def run_parallel(n, task, arguments):  # type: ignore[no-untyped-def]
-    """Call the kernel at the address `task` for 0 <= i < n, spread over numba's threads."""
-    for i in prange(n):
-        call(task, i, arguments)
-
-
-@serial
-def run_team(team, n_threads, member, arguments):  # type: ignore[no-untyped-def]
-    """Run the kernel `member`, which goes through phases, on `n_threads` threads at a time."""
+    One is the thread that calls; the others are of `crew`. Of those that have not begun when it
+    ends, the calls are taken back.
+    """
+    crew, n_threads, team, member, arguments = load(packed)
     team[TAKEN] = team[DONE] = 0  # the tasks of the step before
     team[N_THREADS] = n_threads
     team[N_TIMES] = 0
-    run_parallel(n_threads, member, arguments)
+    crew[MEMBER], crew[ARGUMENTS], crew[LEFT] = member, arguments, 0
+    n_called = n_threads - 1
+    for _ in range(n_called):
+        _post(crew, SEMAPHORE)
+    call(member, 0, arguments)
+    while n_called > 0 and _try(crew, SEMAPHORE) == 0:
+        n_called -= 1
+    _wait_until(crew, LEFT, n_called)
     _clock_phase(team)
+
+
+@kernel(I64[1])
+def serve(_, packed):  # type: ignore[no-untyped-def]
+    """Run what `run_team` calls the threads of a crew for, and never return."""
+    (crew,) = load(packed)
+    while True:
+        if _wait(crew, SEMAPHORE) == 0:  # else it was a signal
+            call(crew[MEMBER], 1, crew[ARGUMENTS])
+            _count(crew, LEFT, _MANY)
+
+
+@kernel(I64[1], types.int64, types.int64, types.int64)
+def run_tasks(_, packed):  # type: ignore[no-untyped-def]
+    """Run one thread of a team that has one phase."""
+    team, n_tasks, task, arguments = load(packed)
+    phase(team, np.int64(0), n_tasks, task, arguments)

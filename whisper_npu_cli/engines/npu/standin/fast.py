@@ -20,6 +20,8 @@ from whisper_npu_cli.engines.npu.spec import EPILOGUES, HALF, SPLITS, TILE
 
 F = np.float32
 EXP2_0, EXP2_1, EXP2_2 = (F(value) for value in numerics.EXP2[:3])
+POWER_0, POWER_1 = (F(value) for value in numerics.POWER[:2])
+POWER_2 = numerics.round_bf16(np.array(numerics.POWER[2:], F))[0]
 EXP2_3 = numerics.round_bf16(np.array(numerics.EXP2[3:], F))[0]
 LOWEST, MAGIC, START = F(numerics.EXP2_LOWEST), F(numerics.MAGIC), F(numerics.MAXIMUM_START)
 GELU, CENTRES = np.array(numerics.GELU, F), np.array(numerics.GELU_CENTRES, F)
@@ -126,13 +128,11 @@ def _scale(x: Any, n: Any) -> Any:
 
 @exact  # type: ignore[untyped-decorator]
 def _exp2(x: Any) -> Any:
-    x = x if x > LOWEST else LOWEST
     n = (x + MAGIC) - MAGIC
     f = _round(x - n)
-    p = EXP2_2 + f * EXP2_3
-    p = EXP2_1 + f * _round(p)
-    p = EXP2_0 + f * _round(p)
-    return _scale(_round(p), np.int32(n))
+    p = POWER_1 + f * POWER_2
+    p = POWER_0 + f * _round(p)
+    return _scale(_round(p), np.int32(n if n > LOWEST else LOWEST))
 
 
 @exact  # type: ignore[untyped-decorator]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.engines.base import from_bf16
 from whisper_npu_cli.engines.npu import layout
 from whisper_npu_cli.engines.npu.spec import EPILOGUES, TILE, Argument, StreamSpec
 from whisper_npu_cli.engines.npu.standin import fast
@@ -44,11 +45,11 @@ def _view_image(buffer: Bytes, argument: Argument) -> NDArray[Any]:
 
 def _gemm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     a, packed, *residual, out = arrays
-    parts = np.vsplit(layout.from_bf16(layout.unpack_a(a)), spec.parts)
+    parts = np.vsplit(from_bf16(layout.unpack_a(a)), spec.parts)
     weights, bias = layout.unpack_weights(packed)
     result = fast.gemm(
         np.ascontiguousarray(np.hstack(parts)),
-        layout.from_bf16(weights),
+        from_bf16(weights),
         bias,
         spec.epilogue,
         layout.unpack_c(residual[0]) if residual else None,
@@ -59,17 +60,16 @@ def _gemm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     elif where == "a":
         out[:] = layout.pack_a(layout.to_bf16(result))
     else:
-        layout.store_kv_half(out, layout.to_bf16(result), keys=spec.epilogue == "key")
+        out[:] = layout.pack_qkv(*np.hsplit(layout.to_bf16(result), 3))
 
 
 def _attention(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
-    q = layout.from_bf16(layout.unpack_a(arrays[0]))
-    k, v = map(layout.from_bf16, layout.unpack_kv(arrays[1]))
+    q, k, v = map(from_bf16, layout.unpack_qkv(arrays[0], spec.m))
     heads = [
         fast.attention(_take_head(q, first), _take_head(k, first), _take_head(v, first), spec.valid)
         for first in range(0, spec.n, TILE)
     ]
-    arrays[2][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
+    arrays[1][:] = layout.pack_a(layout.to_bf16(np.hstack(heads)))
 
 
 def _take_head(columns: layout.F32, first: int) -> layout.F32:
@@ -84,7 +84,7 @@ def _layernorm(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
 def _spectrum(spec: StreamSpec, arrays: Sequence[NDArray[Any]]) -> None:
     samples, packed, out = arrays
     weights, bias = layout.unpack_weights(packed)
-    power = fast.spectrum(samples, layout.from_bf16(weights), bias, spec.m)
+    power = fast.spectrum(samples, from_bf16(weights), bias, spec.m)
     out[:] = layout.pack_a(layout.to_bf16(power))
 
 

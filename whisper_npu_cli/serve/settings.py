@@ -1,0 +1,67 @@
+"""What a server may be told. Imports nothing that only a server needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import ip_address
+
+from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.fields import Bounds, Options, option
+
+_address = partial(option, group="Address")
+_limit = partial(option, group="Limits")
+
+
+@dataclass(frozen=True)
+class ServeOptions(Options):
+    """Where a server listens, and how much it takes at once."""
+
+    host: str = _address("127.0.0.1", "Address to listen at; 0.0.0.0: every one of the machine")
+    port: int = _address(8000, "Port; 0: any that is free", bounds=Bounds(0, 65535))
+    no_auth: bool = _address(False, "Let everyone who reaches another address use it, without key")
+    parallel: int = _limit(
+        4, "Requests that are worked on at a time, window by window in turn", bounds=Bounds(1, 64)
+    )
+    queue: int = _limit(
+        32, "Requests that wait beside them; others get 503 and are told when", bounds=Bounds(0)
+    )
+    max_mb: float = _limit(500.0, "Largest request, million bytes", bounds=Bounds(0, is_open=True))
+    max_hours: float = _limit(12.0, "Longest audio", bounds=Bounds(0, is_open=True))
+    max_models: int = _limit(2, "Models in memory at a time", bounds=Bounds(1))
+    keep_s: float = _limit(
+        300.0, "A model that requests asked for is kept so long without one", bounds=Bounds(0)
+    )
+    grace_s: int = _limit(
+        30, "SIGTERM and Ctrl-C let what is being decoded go on for so long", bounds=Bounds(0)
+    )
+
+    @property
+    def max_bytes(self) -> int:
+        """Largest request in bytes."""
+        return int(self.max_mb * 1e6)
+
+    @property
+    def max_s(self) -> float:
+        """Longest audio in seconds."""
+        return self.max_hours * 3600
+
+    def check_access(self, api_key: str | None) -> None:
+        """Raise UsageError where other machines could use the server without a key."""
+        if api_key == "":
+            raise UsageError("the API key is empty", hint="leave it out, or give a long one")
+        if api_key is not None and self.no_auth:
+            raise UsageError("--api-key and --no-auth exclude each other")
+        if not (api_key or self.no_auth or _is_loopback(self.host)):
+            raise UsageError(
+                f"--host {self.host}: every machine that reaches it could use this one",
+                hint="give --api-key (or WHISPER_NPU_API_KEY), or --no-auth where that is meant",
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine alone."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
