@@ -12,10 +12,20 @@ from typing import TYPE_CHECKING, Any
 from whisper_npu_cli import environment as environment
 
 if TYPE_CHECKING:
+    from whisper_npu_cli.audio.capture import Microphone as Microphone
     from whisper_npu_cli.audio.encoded import FileSource as FileSource
+    from whisper_npu_cli.audio.live import PlayedSource as PlayedSource
     from whisper_npu_cli.audio.sources import Source as Source
     from whisper_npu_cli.errors import WhisperNpuError as WhisperNpuError
     from whisper_npu_cli.longform.channels import ChannelTranscription as ChannelTranscription
+    from whisper_npu_cli.longform.events import Event as Event
+    from whisper_npu_cli.longform.events import Listening as Listening
+    from whisper_npu_cli.longform.events import LiveOptions as LiveOptions
+    from whisper_npu_cli.longform.events import Settled as Settled
+    from whisper_npu_cli.longform.events import SpeechEnded as SpeechEnded
+    from whisper_npu_cli.longform.events import SpeechStarted as SpeechStarted
+    from whisper_npu_cli.longform.events import Tail as Tail
+    from whisper_npu_cli.longform.live import Live as Live
     from whisper_npu_cli.options import DecodingOptions as DecodingOptions
     from whisper_npu_cli.options import EngineOptions as EngineOptions
     from whisper_npu_cli.options import TranscribeOptions as TranscribeOptions
@@ -35,11 +45,21 @@ _MODULES = {
     "ChannelTranscription": "longform.channels",
     "DecodingOptions": "options",
     "EngineOptions": "options",
+    "Event": "longform.events",
     "FileSource": "audio.encoded",
+    "Listening": "longform.events",
+    "Live": "longform.live",
+    "LiveOptions": "longform.events",
+    "Microphone": "audio.capture",
+    "PlayedSource": "audio.live",
     "Progress": "transcript",
     "Result": "transcript",
     "Segment": "transcript",
+    "Settled": "longform.events",
     "Source": "audio.sources",
+    "SpeechEnded": "longform.events",
+    "SpeechStarted": "longform.events",
+    "Tail": "longform.events",
     "TranscribeOptions": "options",
     "Transcriber": "pipeline",
     "Transcript": "transcript",

@@ -20,6 +20,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.audio.live import Clock, SystemClock
 from whisper_npu_cli.audio.sources import (
     Audio,
     Source,
@@ -34,6 +35,7 @@ from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.channels import ChannelTranscription
+from whisper_npu_cli.longform.events import LiveOptions
 from whisper_npu_cli.longform.guide import (
     UNCOVERED_FRAMES,
     Guide,
@@ -42,6 +44,7 @@ from whisper_npu_cli.longform.guide import (
     move_start,
 )
 from whisper_npu_cli.longform.hearing import Arriving, Ears, Recorded
+from whisper_npu_cli.longform.live import Asked, Live, begin
 from whisper_npu_cli.longform.segments import order_times
 from whisper_npu_cli.longform.sequential import skip_silence, transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages, Stopped
@@ -104,6 +107,21 @@ class Transcriber:
             name: Transcription(self, one, options, stopwatch, Progress()) for name, one in channels
         }
         return ChannelTranscription(jobs, stopwatch)
+
+    def listen(
+        self,
+        source: Source,
+        options: TranscribeOptions | None = None,
+        live: LiveOptions | None = None,
+        clock: Clock | None = None,
+    ) -> Live:
+        """Begin to hear `source`, which is spoken now: iterating yields what is said.
+
+        An empty block of the source says that the next is not there yet. UsageError where
+        `options` ask for what only a recording has, or the model has not.
+        """
+        asked = Asked(options or TranscribeOptions(), live or LiveOptions(), clock or SystemClock())
+        return begin(self.engines, self.tokenizer, source, asked)
 
     def close(self) -> None:
         """Release the engines."""

@@ -155,3 +155,17 @@ def test_what_waits_is_charged_to_no_stage(monkeypatch: pytest.MonkeyPatch) -> N
     timings = own.stopwatch.read()
     assert {row.stage: row.seconds for row in timings.rows} == {"audio": 3, "vad": 0, "mel": 0}
     assert (timings.total_s, timings.audio_s) == (3, 3)
+
+
+def test_what_is_spoken_live_is_heard_within_a_quarter_of_a_second() -> None:
+    arriving = Arriving(cut([1_600], [False]), Ears(HostMel(80), VadOptions(), Stopwatch(), True))
+    for _ in range(300):
+        arriving.hear()
+        # 0.1 s of VAD, 0.1 s of mel and the half of a frame that follows
+        assert arriving.stats.n_frames - arriving.n_frames < 25
+    assert arriving.ended_speech == [s for s in arriving.speech if s.end <= arriving.next_start]
+    arriving.forget_speech(arriving.ended_speech[0].end)
+    arriving.forget(500)
+    assert arriving.first_frame == 500
+    with pytest.raises(ValueError, match="after one at 500"):
+        arriving.forget(400)

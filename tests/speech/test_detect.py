@@ -171,3 +171,27 @@ def test_faint_speech_is_what_is_speech_at_half_of_the_threshold() -> None:
     half.add(samples)
     assert finder.faint == half.finish()
     assert sum(b - a for a, b in finder.faint) > sum(b - a for a, b in sure)
+
+
+def test_speech_is_found_sooner_in_a_few_chunks_at_a_time_and_is_nearly_the_same() -> None:
+    samples = np.concatenate([clip.samples for clip in compose_clips(4)])
+    marks = np.zeros((2, samples.size // 160 + 1), np.bool_)
+    for mark, n_chunks in zip(marks, (128, 3), strict=True):
+        finder = SpeechFinder(VadOptions(), n_chunks)
+        finder.add(samples[: SAMPLE_RATE * 3])
+        if n_chunks == 3:
+            assert finder.speech
+        finder.add(samples[SAMPLE_RATE * 3 :])
+        for start, end in finder.finish():
+            mark[start:end] = True
+    # The level is that of the 4 s before, not of those around: the edges of quiet words differ.
+    assert np.mean(marks[0] != marks[1]) < 0.05
+
+
+def test_speech_that_was_told_is_forgotten() -> None:
+    samples = np.concatenate([clip.samples for clip in compose_clips(2)])
+    finder = SpeechFinder(VadOptions())
+    finder.add(samples)
+    spans = finder.finish()
+    finder.forget(spans[1].end)
+    assert finder.speech == spans[2:]

@@ -60,11 +60,11 @@ def read_clip(name: str) -> NDArray[np.float32]:
     return np.concatenate(list(FileSource(Path(AUDIO, name)).blocks()))
 
 
-def compose_long() -> NDArray[np.float32]:
-    """Return 2.5 minutes: the clips of LONG_ORDER with pauses of 0.3 to 6 s over faint hiss."""
+def compose_long(names: Sequence[str] = LONG_ORDER) -> NDArray[np.float32]:
+    """Return the clips, 2.5 minutes by default, with pauses of 0.3 to 6 s over faint hiss."""
     rng = np.random.default_rng(0)
     pieces: list[NDArray[np.float32]] = []
-    for name in LONG_ORDER:
+    for name in names:
         pause_s = 0.3 + 5.7 * rng.random() ** 2
         hiss = 1e-4 * rng.standard_normal(round(pause_s * SAMPLE_RATE))
         clip = read_clip(name)

@@ -69,10 +69,11 @@ class HostMel:
     """Mel power by this processor, in one thread."""
 
     name = ""
-    n_frames = 500  # its arrays stay in the cache; 3000 frames at once took twice as long
 
-    def __init__(self, n_mels: int) -> None:
+    def __init__(self, n_mels: int, n_frames: int = 500) -> None:
         self.n_mels = n_mels
+        # The arrays of 500 stay in the cache; 3000 frames at once took twice as long
+        self.n_frames = n_frames
         # A bin is in two filters at most. One dense product would be so large that it is computed
         # in two threads, and takes 30 ms per 30 s on a busy machine.
         self._filters = list(_split_filters(mel_filters(n_mels)))
@@ -155,7 +156,7 @@ class MelStream:
         self.engine = engine
         self._chunks = _mel_power(blocks, engine)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
-        self._start = 0
+        self.first_frame = 0  # before which all was given up
         self._end = 0  # frames computed so far
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
@@ -177,9 +178,9 @@ class MelStream:
 
     def forget(self, start: int) -> None:
         """Give up what comes before frame `start`; ValueError where that is gone already."""
-        if start < self._start:
-            raise ValueError(f"window at frame {start} after one at {self._start}")
-        self._start = start
+        if start < self.first_frame:
+            raise ValueError(f"window at frame {start} after one at {self.first_frame}")
+        self.first_frame = start
         while self._held and self._held[0][0] + self._held[0][1].shape[1] <= start:
             self._held.popleft()
 
@@ -194,7 +195,7 @@ class MelStream:
         """Keep a chunk of mel power (n_mels, k), if it ends after the last window's start."""
         self._held.append((self._end, power))
         self._end += power.shape[1]
-        self.forget(self._start)
+        self.forget(self.first_frame)
 
 
 class ArrivingMel(MelStream):

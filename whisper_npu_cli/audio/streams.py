@@ -103,22 +103,30 @@ class Arrival:
             self._changed.notify_all()
 
     def _fill(self, stream: IO[bytes]) -> None:
-        """Copy what the stream still has, and once it was ended, what has arrived by then."""
-        n_left = _PIPE_BYTES
-        while n_left > 0:
-            is_ended = self._is_ended
-            with stream_errors():
-                if not _has_data(stream):
-                    if is_ended:
-                        return
-                    continue
-                chunk = _read(stream, _CHUNK_BYTES)
-            if not chunk:
-                return
+        for chunk in read_stream(stream, lambda: self._is_ended):
             self.copy.write(chunk)
             with self._changed:
                 self._changed.notify_all()
-            n_left -= len(chunk) if is_ended else 0
+
+
+def read_stream(stream: IO[bytes], is_ended: Callable[[], bool]) -> Iterator[bytes]:
+    """Yield what arrives, to the end; once it `is_ended`, what has arrived by then.
+
+    AudioError where the stream fails.
+    """
+    n_left = _PIPE_BYTES
+    while n_left > 0:
+        is_last = is_ended()
+        with stream_errors():
+            if not _has_data(stream):
+                if is_last:
+                    return
+                continue
+            chunk = _read(stream, _CHUNK_BYTES)
+        if not chunk:
+            return
+        yield chunk
+        n_left -= len(chunk) if is_last else 0
 
 
 @contextmanager

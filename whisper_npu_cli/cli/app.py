@@ -19,6 +19,7 @@ from whisper_npu_cli.cli import (
     cache,
     config,
     doctor,
+    listen,
     models,
     overlays,
     serve,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command("transcribe", cls=config.ConfiguredCommand)(transcribe.transcribe)
 app.command("demo")(transcribe.demo)
+app.command("listen", cls=Command)(listen.listen)
 app.command("serve", cls=Command)(serve.serve)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)

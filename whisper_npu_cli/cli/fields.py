@@ -139,7 +139,7 @@ def build(group: type[_Group], values: Mapping[str, Any], prefix: str = "") -> _
         inner, name = strip_none(kind), prefix + named.name
         if is_options(inner):
             nested = arguments[named.name] = build(inner, values, said.prefix)
-            if inner is not kind and not values[_make_switch(said).name]:
+            if inner is not kind and not values.get(_make_switch(said).name):
                 refuse_changed(nested, without=said.flags[0])
                 arguments[named.name] = None
         elif name in values and (values[name] is not None or inner is not kind):

@@ -11,7 +11,7 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from whisper_npu_cli.cli.completion import ALL, FORMATS
 from whisper_npu_cli.cli.fields import find_changed
@@ -21,7 +21,6 @@ from whisper_npu_cli.fields import Options, option
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from whisper_npu_cli.audio.find import Input
     from whisper_npu_cli.options import SubtitleLayout
     from whisper_npu_cli.transcript import Segment, Transcript
 
@@ -134,11 +133,27 @@ class OutputOptions(Options):
             )
 
 
+class Place(Protocol):
+    """What files are named after: an input, by its path."""
+
+    @property
+    def path(self) -> str:
+        """Where the input is."""
+
+    @property
+    def mark(self) -> str:
+        """What comes after the name."""
+
+    @property
+    def root(self) -> str | None:
+        """The folder in which it was searched for, if it was."""
+
+
 class Outputs:
     """The files to write for each input."""
 
     def __init__(
-        self, sources: Sequence[Input], options: OutputOptions, layout: SubtitleLayout
+        self, sources: Sequence[Place], options: OutputOptions, layout: SubtitleLayout
     ) -> None:
         from whisper_npu_cli.writers import make_writers
 
@@ -177,7 +192,7 @@ class Outputs:
             )
             raise OutputError(f"{self._folder}: {reason}", hint=_HINT) from error
 
-    def are_complete(self, source: Input) -> bool:
+    def are_complete(self, source: Place) -> bool:
         """Return whether all files of an input are there and none is older than the input.
 
         Files appear under their names only when they are whole. Standard input has no age, so
@@ -189,7 +204,7 @@ class Outputs:
         except OSError:
             return False
 
-    def write(self, source: Input, transcript: Transcript) -> list[Path]:
+    def write(self, source: Place, transcript: Transcript) -> list[Path]:
         """Write the files of one input, each as a whole, and return them.
 
         They replace those of an interrupted run. OutputError where one cannot be written.
@@ -203,7 +218,7 @@ class Outputs:
         """Print what would be the file, in place of the segments."""
         print(self._writers[self._suffixes[0]](transcript), end="", flush=True)
 
-    def write_partial(self, source: Input, transcript: Transcript, progress: str) -> list[Path]:
+    def write_partial(self, source: Place, transcript: Transcript, progress: str) -> list[Path]:
         """Write what an interrupted run has, to `NAME.partial.SUFFIX`, and its progress if any."""
         from whisper_npu_cli.writers import write_atomically
 
@@ -212,7 +227,7 @@ class Outputs:
             write_atomically(self.progress_path(source), progress, hint=_HINT)
         return written
 
-    def progress_path(self, source: Input) -> Path:
+    def progress_path(self, source: Place) -> Path:
         """Return where the progress of an input is kept."""
         return self._locate(source, f"{_PARTIAL}.progress")
 
@@ -223,19 +238,19 @@ class Outputs:
             write_atomically(path, self._writers[path.suffix[1:]](transcript), hint=_HINT)
         return list(paths)
 
-    def _paths(self, source: Input, mark: str = "") -> list[Path]:
+    def _paths(self, source: Place, mark: str = "") -> list[Path]:
         if self.options.to_stdout:
             return []
         return [self._locate(source, f"{mark}.{suffix}") for suffix in self._suffixes]
 
-    def _locate(self, source: Input, ending: str) -> Path:
+    def _locate(self, source: Place, ending: str) -> Path:
         stem = self._stems[source.path]
         if self.options.beside:
             return Path(source.path).with_name(f"{stem.rpartition('/')[2]}{source.mark}{ending}")
         return self._folder / f"{stem}{source.mark}{ending}"
 
 
-def _choose_stems(sources: Mapping[str, Input], stdin_name: str) -> dict[str, str]:
+def _choose_stems(sources: Mapping[str, Place], stdin_name: str) -> dict[str, str]:
     """Return for each input, by its path, the name of its files, without the suffix.
 
     The name is that of the input without its suffix, after the folders in which it lies below a

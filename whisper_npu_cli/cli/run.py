@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from whisper_npu_cli.audio.find import Input
+    from whisper_npu_cli.audio.live import LiveSource
     from whisper_npu_cli.cli.outputs import Outputs
     from whisper_npu_cli.longform.channels import Job
+    from whisper_npu_cli.longform.live import Live
     from whisper_npu_cli.options import TranscribeOptions
     from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.timings import Timings
@@ -53,8 +55,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.signal: int | None = None  # the first one that came
-        self._job: Job | None = None
-        self._source: Input | None = None
+        self._job: Job | Live | None = None
+        self._source: Input | LiveSource | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -66,7 +68,7 @@ class Interrupt:
         for number, before in self._before.items():
             signal.signal(number, before)
 
-    def watch(self, job: Job, source: Input) -> None:
+    def watch(self, job: Job | Live, source: Input | LiveSource) -> None:
         """Stop `job` on a signal, or at once if it has come already."""
         self._job, self._source = job, source
         if self.signal is not None and not source.end():
@@ -84,7 +86,7 @@ class Interrupt:
         print_notice("interrupted: finishing the present window; Ctrl-C again to quit at once")
 
 
-def _was_told(text: str) -> bool:
+def was_told(text: str) -> bool:
     """Return whether this was the last text that was told on this machine, and remember it."""
     folder = find_cache_folder()
     if folder is None:
@@ -306,7 +308,7 @@ class Run:
 
         options = self.outputs.options
         is_once = text.startswith(USING_CPU) and not (options.verbose or options.quiet)
-        if not (is_once and _was_told(text)):
+        if not (is_once and was_told(text)):
             self.note(text)
 
     def note(self, text: str) -> None:

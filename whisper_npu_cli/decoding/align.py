@@ -41,7 +41,8 @@ class Spoken:
 class TimedWord:
     """A word with its tokens, in seconds within its window.
 
-    `probability` is the mean over the tokens.
+    `probability` is the mean over the tokens, `attended` the latest place that one of them looks at
+    most.
     """
 
     word: str
@@ -49,6 +50,7 @@ class TimedWord:
     start: float
     end: float
     probability: float
+    attended: float = 0.0
 
     @property
     def duration(self) -> float:
@@ -70,6 +72,7 @@ def align_words(
     logits, cost = logits[len(sot) : -2], compute_cost(weights[..., :n_positions])
     probabilities = compute_probabilities(logits[:, : tokenizer.eot], spoken.tokens)
     starts = find_token_starts(cost[len(sot) : -1]) / TOKENS_PER_SECOND
+    attended = cost[len(sot) : -1].argmin(axis=1) / TOKENS_PER_SECOND
     words, word_tokens = tokenizer.split_to_word_tokens(
         [*spoken.tokens, tokenizer.eot], spoken.language
     )
@@ -81,6 +84,7 @@ def align_words(
             start=float(starts[first]),
             end=float(starts[stop]),
             probability=float(np.mean(probabilities[first:stop], dtype=np.float64)),
+            attended=float(attended[first:stop].max()),
         )
         for word, tokens, (first, stop) in zip(
             words[:-1], word_tokens[:-1], pairwise(bounds), strict=True

@@ -29,11 +29,17 @@ class PromptBuilder:
             raise UsageError(f"the prefix has {n} tokens, there is room for {room}")
 
     def build(
-        self, language: str, previous: Sequence[int] = (), *, first: bool = False
+        self,
+        language: str,
+        previous: Sequence[int] = (),
+        *,
+        first: bool = False,
+        begun: Sequence[int] = (),
     ) -> tuple[int, ...]:
         """Return the prompt of a window in `language` (a code), given the `previous` text tokens.
 
-        Only the `first` window has the prefix. Hotwords take the beginning of the room for
+        The text of the window is to go on from `begun`. Only the `first` window has the prefix.
+        Hotwords take the beginning of the room for
         previous text; faster-whisper gives them room of their own, which can fill the context.
         UsageError where the model lacks the language or the task.
         """
@@ -44,7 +50,7 @@ class PromptBuilder:
         prefix = self._encode(options.prefix) if first else []
         hotwords = [] if prefix else self._encode(options.hotwords)[: self.n_previous]
         context = hotwords + take_last(previous, self.n_previous - len(hotwords))
-        return (*([tokenizer.sot_prev, *context] if context else ()), *prompt, *prefix)
+        return (*([tokenizer.sot_prev, *context] if context else ()), *prompt, *prefix, *begun)
 
     def _encode(self, text: str | None) -> list[int]:
         return self._tokenizer.encode(" " + text.strip()) if text else []

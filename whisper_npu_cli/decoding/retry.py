@@ -122,10 +122,11 @@ class WindowDecoder:
         openai/whisper returns the last one: at temperature 1 a mixture of scripts. This is
         faster-whisper's choice.
         """
-        sound = [one for one in attempts if not self._is_repetitive(one)]
+        sound = [one for one in attempts if not self.is_repetitive(one)]
         return max(sound or attempts, key=lambda one: one.avg_logprob)
 
-    def _is_repetitive(self, window: DecodedWindow) -> bool:
+    def is_repetitive(self, window: DecodedWindow) -> bool:
+        """Return whether the text repeats itself, as no speaker does."""
         threshold = self._options.compression_ratio_threshold
         text = [token for token in window.tokens if token < self._tokenizer.timestamp_begin]
         return threshold is not None and (
@@ -148,7 +149,7 @@ class WindowDecoder:
 
     def _needs_fallback(self, window: DecodedWindow) -> bool:
         options = self._options
-        is_repetitive = self._is_repetitive(window)
+        is_repetitive = self.is_repetitive(window)
         is_unlikely = (
             options.logprob_threshold is not None and window.avg_logprob < options.logprob_threshold
         )

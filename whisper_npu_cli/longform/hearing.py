@@ -22,18 +22,34 @@ from whisper_npu_cli.longform.windows import Window, plan_ahead, plan_clips, pla
 from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.spans import Span
 from whisper_npu_cli.speech.detect import SpeechFinder
+from whisper_npu_cli.speech.silero import BATCH
 from whisper_npu_cli.timings import Stopwatch
 
 Blocks = Iterator[NDArray[np.float32]]  # (n,) at 16 kHz
+_SOON_CHUNKS = 3  # of 32 ms: 0.4 % of a core, where 4 s at a time take 0.1 %
+_SOON_FRAMES = 10
 
 
 @dataclass(frozen=True)
 class Ears:
-    """How an audio is heard, and the clock of it."""
+    """How an audio is heard, and the clock of it.
+
+    What is spoken live is heard `soon`: 0.1 s at a time, with more work than 4 s at a time take.
+    """
 
     mel: MelEngine
     vad: VadOptions
     stopwatch: Stopwatch
+    soon: bool = False
+
+    def find_speech(self) -> SpeechFinder:
+        """Return what finds the speech of one audio."""
+        return SpeechFinder(self.vad, _SOON_CHUNKS if self.soon else BATCH)
+
+    def stream_mel(self) -> ArrivingMel:
+        """Return the mel of audio that arrives, by the host, which takes a few frames at a time."""
+        n_mels = self.mel.n_mels
+        return ArrivingMel(HostMel(n_mels, _SOON_FRAMES) if self.soon else HostMel(n_mels))
 
     def take(self, blocks: Blocks) -> Blocks:
         """Yield `blocks`, timed as stage `audio`.
@@ -60,7 +76,7 @@ class _Hearing:
         self.peak = 0.0  # of the samples
         self.speech: list[Span] = []  # these lists grow while it is heard
         self.faint: list[Span] = []  # what may be speech too
-        self._finder = SpeechFinder(ears.vad)
+        self._finder = ears.find_speech()
         self._ears = ears
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
@@ -142,7 +158,7 @@ class Arriving(_Hearing):
         super().__init__(ears)
         self.is_ended = False
         self._blocks = ears.take(blocks)
-        self._mel = ArrivingMel(HostMel(ears.mel.n_mels))  # which takes a few frames at a time
+        self._mel = ears.stream_mel()
 
     @property
     def stats(self) -> MelStats:
@@ -154,6 +170,40 @@ class Arriving(_Hearing):
         """How many frames were heard, and the speech in them."""
         n_frames = self._mel.n_frames
         return n_frames if self.is_ended else min(n_frames, self._finder.n_known)
+
+    @property
+    def n_frames(self) -> int:
+        """How many frames were heard, whether or not it is known that they are speech."""
+        return self._mel.n_frames
+
+    @property
+    def stopwatch(self) -> Stopwatch:
+        """The clock of what is computed of it."""
+        return self._ears.stopwatch
+
+    @property
+    def first_frame(self) -> int:
+        """The frame before which all was given up."""
+        return self._mel.first_frame
+
+    @property
+    def next_start(self) -> int:
+        """The frame before which no other speech will be found to begin."""
+        return self._finder.next_start
+
+    @property
+    def ended_speech(self) -> list[Span]:
+        """The speech that goes on no more."""
+        return self.speech[:-1] if self._finder.is_speaking else list(self.speech)
+
+    def forget(self, start: int) -> None:
+        """Give up what is before frame `start`; ValueError where that is gone already."""
+        self._mel.forget(start)
+
+    def forget_speech(self, end: int) -> None:
+        """Tell the speech no more that ended at frame `end` or before."""
+        self._finder.forget(end)
+        self._tell_speech()
 
     def hear(self) -> bool:
         """Take the next block; return False where it is not there yet: the next call waits."""

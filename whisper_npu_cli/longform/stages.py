@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
-from whisper_npu_cli.decoding.align import Spoken, align_words
+from whisper_npu_cli.decoding.align import Spoken, TimedWord, align_words
 from whisper_npu_cli.decoding.language import detect_language
 from whisper_npu_cli.decoding.prompt import History, PromptBuilder
 from whisper_npu_cli.decoding.retry import DecodedWindow, PromptedWindow, WindowDecoder
@@ -129,6 +129,7 @@ class Stages:
         *,
         first: bool = False,  # whether the audio begins with them
         language: str | None = None,  # of the text before; none: that of the audio
+        begun: Sequence[int] = (),  # tokens that the text of each goes on from
     ) -> list[DecodedWindow]:
         """Decode `windows` together, with fallback to higher temperatures.
 
@@ -137,7 +138,7 @@ class Stages:
         """
 
         def prompt(window: CrossKV, language: str, previous: Sequence[int]) -> PromptedWindow:
-            tokens = self._prompts.build(language, previous, first=first)
+            tokens = self._prompts.build(language, previous, first=first, begun=begun)
             return PromptedWindow(window, language, tokens)
 
         def find_others(doubtful: Sequence[int]) -> dict[int, PromptedWindow]:
@@ -176,16 +177,34 @@ class Stages:
         if self.words is None or not segments:
             return list(segments)
         texts = [[t for t in segment.tokens if t < self.tokenizer.eot] for segment in segments]
-        spoken = Spoken(list(chain(*texts)), segments[0].language, self._options.task, n_frames)
-        name = self._engines.decoder.name
-        with self._engines.decoding(), self._stopwatch.measure("align", name):
-            timed = align_words(self._engines.decoder, window, self.tokenizer, spoken)
+        timed = self.align(window, list(chain(*texts)), segments[0].language, n_frames)
         n_tokens = [len(text) for text in texts]
         return add_words(segments, n_tokens, timed, self.words, last_speech_s)
+
+    def align(
+        self, window: CrossKV, tokens: Sequence[int], language: str, n_frames: int
+    ) -> list[TimedWord]:
+        """Return the words of text `tokens` in a window with `n_frames` of content."""
+        spoken = Spoken(tokens, language, self._options.task, n_frames)
+        name = self._engines.decoder.name
+        with self._engines.decoding(), self._stopwatch.measure("align", name):
+            return align_words(self._engines.decoder, window, self.tokenizer, spoken)
 
     def is_silence(self, window: DecodedWindow) -> bool:
         """Return whether to skip the window as silent."""
         return self._decoder.is_silence(window)
+
+    def is_repetitive(self, window: DecodedWindow) -> bool:
+        """Return whether the text repeats itself, as no speaker does."""
+        return self._decoder.is_repetitive(window)
+
+    @property
+    def is_language_sure(self) -> bool:
+        """Whether the language was given, or was heard with the probability that is asked for."""
+        threshold = self._options.language_detection_threshold
+        return self.language is not None and (
+            not self.language_probs or self.language_probs[self.language] >= threshold
+        )
 
     def detect_language(self, windows: Iterable[tuple[NDArray[np.float32], int]]) -> None:
         """Detect the language of the audio in `windows`: each its mel and its first frame.
@@ -235,5 +254,6 @@ class Stages:
         """
         if self._options.multilingual:
             return [next(iter(probs)) for probs in self._rank_languages(windows)]
-        assert self.language is not None, "detect_language() comes before"
-        return [language or self.language] * len(windows)
+        chosen = language or self.language
+        assert chosen is not None, "detect_language() comes before"
+        return [chosen] * len(windows)

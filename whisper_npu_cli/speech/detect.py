@@ -5,6 +5,7 @@ Spans are decided while the samples stream by; memory is bounded by the longest 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -16,7 +17,6 @@ from whisper_npu_cli.options import VadOptions
 from whisper_npu_cli.spans import Span, cut_spans
 from whisper_npu_cli.speech.silero import BATCH, CHUNK, Silero
 
-_BATCH_SAMPLES = BATCH * CHUNK
 # Speech at -60 to -30 dBFS, raised to this, has the same decision as at -20 dBFS in 97 % of chunks,
 # and music, chords, hum and noise at -80 to -20 dBFS have none; from 0.15 on music has.
 _NORMAL_LEVEL = 0.1  # RMS of loud chunks
@@ -108,24 +108,36 @@ class SpeechTracker:
         self._is_rest = True
 
 
-def raise_level(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return samples (BATCH * CHUNK,) at a level at which the network hears speech, if quiet.
+class _Level:
+    """Raises quiet samples to a level at which the network hears speech.
 
-    The gain is never below 1. It is that of whole batches, which begin where samples do, so that it
-    does not depend on how blocks were cut. Batches before it do not count: speech 40 dB below the
-    speaker before it is heard for 22 to 24 of 30 s, pauses included; with a level that falls by
-    3 dB a batch, for 10 to 19 s. Room tone after loud speech is heard in neither case.
+    The gain is never below 1. It is that of the last 4 s, so that it does not depend on how blocks
+    were cut. What is before does not count: speech 40 dB below the speaker before it is heard for
+    22 to 24 of 30 s, pauses included; with a level that falls by 3 dB in 4 s, for 10 to 19 s. Room
+    tone after loud speech is heard in neither case.
     """
-    powers = np.square(batch.reshape(BATCH, CHUNK)).mean(axis=1)
-    level = max(float(np.sqrt(np.quantile(powers, _LOUD_SHARE))), _SILENCE)
-    return batch * np.float32(max(1.0, _NORMAL_LEVEL / level))
+
+    def __init__(self) -> None:
+        self._powers: deque[np.float32] = deque(maxlen=BATCH)  # of chunks
+
+    def lift(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the next samples (n_chunks * CHUNK,), louder if they are quiet."""
+        self._powers.extend(np.square(batch.reshape(-1, CHUNK)).mean(axis=1))
+        level = max(float(np.sqrt(np.quantile(self._powers, _LOUD_SHARE))), _SILENCE)
+        return batch * np.float32(max(1.0, _NORMAL_LEVEL / level))
 
 
 class SpeechFinder:
-    """Find the spans of speech in one block of samples after another."""
+    """Find the spans of speech in one block of samples after another.
 
-    def __init__(self, options: VadOptions) -> None:
-        self._network = Silero()
+    It hears `n_chunks` of 32 ms at a time. A whole BATCH takes the least work; with a few the spans
+    are known soon, and nearly the same: a level then follows the speech with no delay.
+    """
+
+    def __init__(self, options: VadOptions, n_chunks: int = BATCH) -> None:
+        self._network = Silero(n_chunks)
+        self._level = _Level()
+        self._batch_samples = n_chunks * CHUNK
         self._tracker = SpeechTracker(options)
         # The witness of what was left out: what is half as likely to be speech.
         half = options.threshold / 2
@@ -137,10 +149,11 @@ class SpeechFinder:
         """Take the next samples (n,)."""
         self._n_samples += block.size
         samples = np.concatenate([self._rest, block])
-        n_complete = samples.size // _BATCH_SAMPLES * _BATCH_SAMPLES
+        size = self._batch_samples
+        n_complete = samples.size // size * size
         self._rest = samples[n_complete:]
-        for batch in samples[:n_complete].reshape(-1, _BATCH_SAMPLES):
-            self._hear(batch, BATCH)
+        for batch in samples[:n_complete].reshape(-1, size):
+            self._hear(batch, size // CHUNK)
 
     @property
     def n_known(self) -> int:
@@ -173,9 +186,14 @@ class SpeechFinder:
         """The frame before which no other speech will be found to begin."""
         return _to_frames((self._tracker.start, self._tracker.start)).start
 
+    def forget(self, frame: int) -> None:
+        """Give up the spans that end at `frame` or before."""
+        for tracker in (self._tracker, self._faint_tracker):
+            tracker.spans = [span for span in tracker.spans if _to_frames(span).end > frame]
+
     def finish(self) -> list[Span]:
-        """Return the spans of speech in the whole audio, in order."""
-        padded = np.pad(self._rest, (0, _BATCH_SAMPLES - self._rest.size))
+        """Return the spans of speech that were not forgotten, in order."""
+        padded = np.pad(self._rest, (0, self._batch_samples - self._rest.size))
         n_chunks = -(-self._rest.size // CHUNK)
         self._hear(padded, n_chunks)
         self._tracker.finish()
@@ -186,7 +204,7 @@ class SpeechFinder:
         return cut_spans(map(_to_frames, chunks), (0, self._n_samples // HOP_LENGTH))
 
     def _hear(self, batch: NDArray[np.float32], n_chunks: int) -> None:
-        probabilities = self._network.infer(raise_level(batch))[:n_chunks]
+        probabilities = self._network.infer(self._level.lift(batch))[:n_chunks]
         self._tracker.add(probabilities)
         self._faint_tracker.add(probabilities)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import openvino as ov
 
 CHUNK = 512  # samples for one probability: 32 ms
-BATCH = 128  # chunks in one call: 4 s
+BATCH = 128  # chunks in one call, for a recording: 4 s
 _FILE = "ggml-silero-v6.2.0.bin"
 _REFLECTED = 64  # samples on either side of a chunk
 _HOP = 128  # samples between the four spectra of a chunk
@@ -30,23 +30,24 @@ _HIDDEN = 128
 
 
 class Silero:
-    """The network and its state, for one audio."""
+    """The network and its state, for one audio; `n_chunks` in one call."""
 
-    def __init__(self) -> None:
-        self._request = _compile().create_infer_request()
+    def __init__(self, n_chunks: int = BATCH) -> None:
+        self._n_chunks = n_chunks
+        self._request = _compile(n_chunks).create_infer_request()
         self._state = [np.zeros((1, 1, _HIDDEN), np.float32)] * 2  # hidden, cell
 
     def infer(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return probabilities (BATCH,) of samples (BATCH * CHUNK,) that follow the last call's."""
-        outputs = self._request.infer([samples.reshape(BATCH, CHUNK), *self._state])
+        """Return probabilities (n_chunks,) of samples (n,) that follow the last call's."""
+        outputs = self._request.infer([samples.reshape(self._n_chunks, CHUNK), *self._state])
         probabilities: NDArray[np.float32]
         probabilities, *self._state = (array.copy() for array in outputs.values())
         return probabilities
 
 
 @lru_cache
-def _compile() -> ov.CompiledModel:
-    """Compile the network once, in 0.09 s."""
+def _compile(n_chunks: int) -> ov.CompiledModel:
+    """Compile the network once for each number of chunks, in 0.09 s."""
     import openvino as ov
 
     config = {
@@ -54,15 +55,15 @@ def _compile() -> ov.CompiledModel:
         "INFERENCE_NUM_THREADS": 1,
         "ENABLE_CPU_PINNING": False,  # a thread bound to a core waits for other users of the core
     }
-    return ov.Core().compile_model(_build(_load_weights()), "CPU", config)
+    return ov.Core().compile_model(_build(_load_weights(), n_chunks), "CPU", config)
 
 
-def _build(weights: dict[str, NDArray[np.float32]]) -> ov.Model:
-    """Build the graph: chunks, hidden and cell state in, probabilities (BATCH,) and states out."""
+def _build(weights: dict[str, NDArray[np.float32]], n_chunks: int) -> ov.Model:
+    """Build the graph: chunks and states in, probabilities (n_chunks,) and states out."""
     import openvino as ov
     from openvino import opset13 as ops
 
-    chunks = ops.parameter([BATCH, CHUNK], np.float32)
+    chunks = ops.parameter([n_chunks, CHUNK], np.float32)
     states = [ops.parameter([1, 1, _HIDDEN], np.float32) for _ in range(2)]
     sides = [0, _REFLECTED]
     x = ops.unsqueeze(ops.pad(chunks, sides, sides, "reflect"), 1)
@@ -83,16 +84,16 @@ def _build(weights: dict[str, NDArray[np.float32]]) -> ov.Model:
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     }
     lstm = ops.lstm_sequence(
-        ops.reshape(x, [1, BATCH, _HIDDEN], False),
+        ops.reshape(x, [1, n_chunks, _HIDDEN], False),
         *states,
-        ops.constant(np.array([BATCH], np.int32)),
+        ops.constant(np.array([n_chunks], np.int32)),
         ops.constant(rnn["weight_ih"]),
         ops.constant(rnn["weight_hh"]),
         ops.constant(rnn["bias_ih"] + rnn["bias_hh"]),
         _HIDDEN,
         "forward",
     )
-    hidden = ops.relu(ops.reshape(lstm.output(0), [BATCH, _HIDDEN], False))
+    hidden = ops.relu(ops.reshape(lstm.output(0), [n_chunks, _HIDDEN], False))
     logits = ops.matmul(hidden, ops.constant(weights["decoder.decoder.2.weight"]), False, False)
     probabilities = ops.sigmoid(ops.add(logits, ops.constant(weights["decoder.decoder.2.bias"])))
     outputs = [probabilities.output(0), lstm.output(1), lstm.output(2)]
