@@ -138,12 +138,16 @@ class WindowDecoder:
         """
         threshold = self._options.logprob_threshold
         is_unlikely = threshold is not None and window.avg_logprob < threshold / 2
-        return is_unlikely or self._needs_fallback(window) or not all(self._trust(window)[:2])
+        return is_unlikely or not all(self._trust(window)[:3])
 
-    def _trust(self, window: DecodedWindow) -> tuple[bool, bool, float]:
-        """Return what orders the texts of one window: not silence, not void, likely."""
+    def _trust(self, window: DecodedWindow) -> tuple[bool, bool, bool, float]:
+        """Return what orders the texts of one window: not silence, not void, sound, likely.
+
+        A loop is no sound text, however likely: German read as Russian loops at -0.14.
+        """
         has_text = any(token < self._tokenizer.eot for token in window.tokens)
-        return not self.is_silence(window), has_text, window.avg_logprob
+        is_sound = not self._needs_fallback(window)
+        return not self.is_silence(window), has_text, is_sound, window.avg_logprob
 
     def _needs_fallback(self, window: DecodedWindow) -> bool:
         options = self._options

@@ -141,10 +141,10 @@ class Stages:
                 if other != languages[i] and prob >= self._options.language_detection_threshold
             }
 
-        languages = self._choose_languages(windows, language)
         is_guess = bool(self.language_probs) and not self._options.multilingual
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
+            languages = self._choose_languages(windows, language)
             prompted = [
                 prompt(window, code, previous)
                 for window, code in zip(windows, languages, strict=True)
