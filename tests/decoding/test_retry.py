@@ -107,7 +107,7 @@ def test_a_loop_is_less_trusted_than_an_unlikelier_text_in_another_language() ->
     )
     options = DecodingOptions(beam_size=None)
     english = [PromptedWindow(window(0), "en", PROMPT)]
-    (result,) = WindowDecoder(decoder, TOKENIZER, options).decode(english, lambda _: prompted)
+    (result,) = WindowDecoder(decoder, TOKENIZER, options).decode(english, prompted)
     assert (result.language, result.tokens) == ("de", (BEGIN, A, A + 1, BEGIN + 50))
 
 
