@@ -98,6 +98,19 @@ def test_of_texts_that_all_fail_the_likeliest_that_is_no_loop_is_returned(
     assert result.last_temperature == 1.0  # the text before is forgotten as after that one
 
 
+def test_a_loop_is_less_trusted_than_an_unlikelier_text_in_another_language() -> None:
+    loop, right = says(*[A] * 28, prob=1.0), says(A, A + 1, prob=0.8)
+    german = TOKENIZER.sot_sequence("de")
+    prompted = {0: PromptedWindow(window(1), "de", german)}
+    decoder = ScriptedDecoder(
+        lambda i, said: (right if i else loop)(i, said), n_vocab=TOKENIZER.n_vocab
+    )
+    options = DecodingOptions(beam_size=None)
+    english = [PromptedWindow(window(0), "en", PROMPT)]
+    (result,) = WindowDecoder(decoder, TOKENIZER, options).decode(english, prompted)
+    assert (result.language, result.tokens) == ("de", (BEGIN, A, A + 1, BEGIN + 50))
+
+
 def test_where_every_text_is_a_loop_the_likeliest_of_them_is_returned() -> None:
     (result,), _ = decoded(says(*[A] * 40, prob=1.0))
     assert (result.temperature, result.last_temperature) == (0.0, 1.0)

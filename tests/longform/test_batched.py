@@ -79,6 +79,9 @@ class Model:
     def is_silence(self, window: DecodedWindow) -> bool:
         return not window.tokens
 
+    def is_mixed(self, _: object) -> bool:
+        return False
+
     def decode(
         self, windows: Sequence[NDArray[np.float32]], _previous: Sequence[int], *, first: bool
     ) -> list[DecodedWindow]:
@@ -106,6 +109,20 @@ class ForgetfulModel(Model):
 
     def _say(self, window: NDArray[np.float32]) -> tuple[int, ...]:
         return super()._say(window)[:3]
+
+
+class BilingualModel(Model):
+    """A model that writes nonsense where it hears what is said before frame 500 and after 1000."""
+
+    def is_mixed(self, window: NDArray[np.float32]) -> bool:
+        return bool(window[0] < 500 and window.max() > 1000)
+
+    def tell_language(self, _mel: NDArray[np.float32], seek: int) -> str:
+        return "en" if seek < 500 else "de"
+
+    def _say(self, window: NDArray[np.float32]) -> tuple[int, ...]:
+        nonsense = (BEGIN, *[9] * 99, BEGIN + np.count_nonzero(window) // 2)
+        return nonsense if self.is_mixed(window) else super()._say(window)
 
 
 class OneSidedModel(Model):
@@ -187,6 +204,13 @@ def test_speech_that_is_told_by_none_of_the_words_over_it_is_decoded_alone() -> 
     assert said(model, [(0, 2200)], 8) == ["3"]
     # The two last sentences together are spoken in 5.2 s, which one token is too little for.
     assert said(model, [(0, 2200)], 8, Guide(speech, 40)) == ["0", "1", "2", "3"]
+
+
+def test_a_window_ends_where_its_language_changes() -> None:
+    words = [*range(0, 500, 50), *range(1000, 1500, 50)]
+    guide = Guide([Span(0, 500), Span(1000, 1500)], 0)
+    texts = said(BilingualModel(words, 99), [(0, 1500)], 8, guide)
+    assert texts == [str(i) for i in range(20)]
 
 
 def test_no_windows_no_work() -> None:

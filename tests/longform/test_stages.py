@@ -14,7 +14,7 @@ from tests.support.scripted import ScriptedDecoder
 from tests.support.vocabularies import BYTES as TOKENIZER
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.base import EncodedWindow
-from whisper_npu_cli.engines.loading import Engines
+from whisper_npu_cli.engines.loading import _DECODING, Engines
 from whisper_npu_cli.longform.guide import Guide
 from whisper_npu_cli.longform.sequential import transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages
@@ -53,6 +53,7 @@ class ListeningDecoder(ScriptedDecoder):
         self.prompts: list[list[int]] = []
 
     def start(self, windows: Any, max_rows: int | None = None) -> Any:
+        assert _DECODING._is_taken  # no other thread may use numba's
         session = super().start(windows, max_rows)
         prefill = session.prefill
 
@@ -136,6 +137,12 @@ def test_a_language_is_kept_where_it_was_given_or_no_other_is_likely(
         stages.detect_language([(window(0), 0)])
     encoded = [stages.encode(window(i), 3000 * i) for i in range(2)]
     assert [one.language for one in stages.decode(encoded)] == ["en", "en"]
+
+
+def test_multilingual_windows_have_languages_of_their_own() -> None:
+    stages, _ = listen({EN: 0.6, DE: 0.4}, {DE: 0.6, EN: 0.4}, multilingual=True)
+    encoded = [stages.encode(window(i), 3000 * i) for i in range(2)]
+    assert [one.language for one in stages.decode(encoded)] == ["en", "de"]
 
 
 def test_sequential_mode_goes_on_in_the_second_language_without_the_text_of_the_first() -> None:

@@ -43,6 +43,11 @@ RUSSIAN = {
     "fleurs_ru_08.wav": "вариант становящийся всё более популярным для тех кто планирует взять "
     "академический год это путешествовать и учиться",
 }
+# Sentences of one recording, from and to these seconds: what they say is known by what is heard
+GERMAN = {
+    f"two_languages.mp3 from {start} s": (start, end)
+    for start, end in ((31.0, 41.9), (42.0, 50.16), (50.16, 59.9))
+}
 CLIPS = {"tiny.en": tuple(ENGLISH), "base": (*ENGLISH, *RUSSIAN)}
 LONG = "long"  # the name of the composed recording
 _ONCE = [name for name in ENGLISH if name not in ("jfk.mp3", "jfk_441khz.m4a")]
@@ -50,13 +55,17 @@ LONG_ORDER = (*_ONCE, *_ONCE[::-1][1:])  # no sentence follows itself
 
 
 def read_clip(name: str) -> NDArray[np.float32]:
-    """Return a recording's samples (n,) at SAMPLE_RATE, or those of the long one."""
+    """Return the samples (n,) at SAMPLE_RATE of a recording, a part of one or the long one."""
     from whisper_npu_cli.audio.sources import (
         FileSource,
     )  # the peers, who are given samples, lack it
 
     if name == LONG:
         return compose_long()
+    if name in GERMAN:
+        start, end = GERMAN[name]
+        both = read_clip("two_languages.mp3")
+        return both[round(start * SAMPLE_RATE) : round(end * SAMPLE_RATE)]
     return np.concatenate(list(FileSource(Path(AUDIO, name)).blocks()))
 
 
@@ -79,16 +88,43 @@ def compose_sentences(
     """Return clips of one peak times their `gains`, after 0.5 to 3.5 s of hiss, and their times."""
     rng = np.random.default_rng(0)
     pieces: list[NDArray[np.float32]] = []
-    spans, at = [], 0
     for name, gain in zip(names, gains, strict=True):
         pause_s = 0.5 + 3 * rng.random()
-        seed = int(rng.integers(1_000_000))
-        hiss = 1e-5 * np.random.default_rng(seed).standard_normal(round(pause_s * SAMPLE_RATE))
-        clip = read_clip(name)
-        pieces += [hiss.astype(np.float32), clip * np.float32(0.5 * gain / np.abs(clip).max())]
-        start, at = at + hiss.size, at + hiss.size + clip.size
-        spans.append((start / SAMPLE_RATE, at / SAMPLE_RATE))
-    return np.concatenate(pieces), spans
+        pieces += [
+            make_hiss(pause_s, int(rng.integers(1_000_000))),
+            read_peak(name) * np.float32(gain),
+        ]
+    return _join(pieces)
+
+
+def compose_languages(
+    first: Sequence[str], second: Sequence[str], pause_s: float
+) -> tuple[NDArray[np.float32], list[tuple[float, float]]]:
+    """Return clips of two languages with a pause between these, and the times of the clips."""
+    pieces: list[NDArray[np.float32]] = []
+    for i, name in enumerate([*first, *second]):
+        pieces += [make_hiss(pause_s if i == len(first) else 0.5, seed=i), read_peak(name)]
+    return _join(pieces)
+
+
+def read_peak(name: str) -> NDArray[np.float32]:
+    """Return a clip (n,) whose peak is -6 dBFS."""
+    clip = read_clip(name)
+    return clip * np.float32(0.5 / np.abs(clip).max())
+
+
+def make_hiss(duration_s: float, seed: int) -> NDArray[np.float32]:
+    """Return noise (n,) at -100 dBFS."""
+    rng = np.random.default_rng(seed)
+    return (1e-5 * rng.standard_normal(round(duration_s * SAMPLE_RATE))).astype(np.float32)
+
+
+def _join(
+    pieces: Sequence[NDArray[np.float32]],
+) -> tuple[NDArray[np.float32], list[tuple[float, float]]]:
+    """Return pauses and clips in turn as one, and the times of the clips."""
+    ends = np.cumsum([piece.size for piece in pieces]) / SAMPLE_RATE
+    return np.concatenate(pieces), list(zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True))
 
 
 def split_words(text: str) -> list[str]:

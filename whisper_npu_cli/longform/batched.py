@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.longform.guide import SHORTEST_REST, Ahead, Guide
+from whisper_npu_cli.longform.languages import find_change
 from whisper_npu_cli.longform.segments import drop_empty, make_segments, order_times
 from whisper_npu_cli.longform.stages import Stages, Stopped
 from whisper_npu_cli.longform.windows import Decided, MelSource, Window
@@ -39,6 +40,8 @@ class _Job:
     encoded: CrossKV  # `window`, encoded
     segments: list[Segment] = field(default_factory=list)
     cut: int | None = None  # the frame at which `window` ends early
+    is_alone: bool = False  # it is one utterance
+    change: int | None = None  # the frame at which another language begins
 
     @property
     def window(self) -> Window:
@@ -61,6 +64,9 @@ class _Job:
         # Without timestamp rules it may stay where it is.
         n_frames = max(1, ahead.start - self.rest.start)
         self.rest, self.cut = replace(self.rest, start=self.rest.start + n_frames), ahead.end
+        self.is_alone = self.cut is not None
+        if self.cut is None and self.change is not None and self.rest.start < self.change:
+            self.cut = self.change
         self.mel[:, :-n_frames] = self.mel[:, n_frames:]
         self.mel[:, -n_frames:] = 0
 
@@ -148,6 +154,8 @@ def _decode(
     """Decode the whole speech of all windows."""
     pending = list(batch)
     while pending:
+        for job in pending:
+            _end_before_change(job, stages, guide)
         decoded = stages.decode([job.encoded for job in pending], previous, first=first)
         for job, one in zip(pending, decoded, strict=True):
             ahead = Ahead([], job.window.end)
@@ -160,10 +168,19 @@ def _decode(
         first = False
 
 
+def _end_before_change(job: _Job, stages: Stages, guide: Guide) -> None:
+    """Let a window end where another language begins in it."""
+    if job.cut is not None:
+        return
+    job.cut = job.change = find_change(job.window, job.mel, job.encoded, stages, guide)
+    if job.cut is not None:
+        job.encoded = stages.encode(job.window_mel(), job.rest.start)
+
+
 def _follow(job: _Job, decoded: DecodedWindow, stages: Stages, guide: Guide) -> Ahead:
     """Return the segments of a window, with words if asked for, and where the next begins."""
     window = job.window
     segments, n_decided = make_segments(decoded, stages.tokenizer, window)
     segments = stages.add_words(job.encoded, segments, window.n_frames, job.last_speech_s)
     kept = drop_empty(order_times(segments, window.start_s, window.end_s))
-    return guide.go_on(kept, window, window.start + n_decided, is_alone=job.cut is not None)
+    return guide.go_on(kept, window, window.start + n_decided, is_alone=job.is_alone)

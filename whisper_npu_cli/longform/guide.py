@@ -63,6 +63,21 @@ class Guide:
         is_near = ahead[0].start < make_window(seek, clip).end - _LATE_FRAMES
         return seek if is_near and not is_silent else max(seek, ahead[0].start - self.pad_frames)
 
+    def list_utterances(self, window: Window) -> list[Span]:
+        """Return the utterances in `window` that are long enough to tell their language."""
+        joined: list[Span] = []
+        for span in cut_spans(self.speech, Span(window.start, window.end)):
+            if joined and span.start - joined[-1].end < _PAUSE_FRAMES:
+                joined[-1] = Span(joined[-1].start, span.end)
+            else:
+                joined.append(span)
+        return [span for span in joined if span.end - span.start >= _UTTERANCE_FRAMES]
+
+    def find_pause(self, start: int, end: int) -> int:
+        """Return the middle of the last pause between two frames, at whose `end` speech begins."""
+        before = cut_spans(self.speech, Span(start, end))
+        return ((before[-1].end if before else start) + end) // 2
+
     def find_rest(self, segments: Sequence[Segment], window: Window) -> int:
         """Return the frame of speech in `window` after its `segments`, else the window's end."""
         if not segments:

@@ -14,6 +14,7 @@ from whisper_npu_cli.decoding.retry import DecodedWindow
 from whisper_npu_cli.engines.base import CrossKV
 from whisper_npu_cli.longform.guide import Ahead, Guide, is_echo
 from whisper_npu_cli.longform.hallucinations import Outcome, find_speech_end, follow_words
+from whisper_npu_cli.longform.languages import find_change
 from whisper_npu_cli.longform.segments import (
     drop_empty,
     ends_in_silence,
@@ -43,7 +44,7 @@ def transcribe_sequential(
     last_speech_s = find_speech_end(earlier) or 0.0
     is_first = not earlier
     for clip in clips:
-        seek, cut = clip.start, None
+        seek, cut, change = clip.start, None, clip.start  # where another language begins
         while True:
             heard, start = skip_silence(source, clip, seek, guide)
             if start > seek:
@@ -51,8 +52,10 @@ def transcribe_sequential(
                 yield Decided([], seek)
             if seek >= heard.end:
                 break
-            window = make_window(seek, heard, cut)
-            encoded = stages.encode(source.window(window.start, window.end), seek)
+            is_whole = cut is None and change <= seek
+            limits = make_window(seek, heard, cut or (change if seek < change else None))
+            window, encoded = _encode(source, stages, limits, guide if is_whole else None)
+            change = window.end if window.end < limits.end else change
             (decoded,) = stages.decode([encoded], history.tokens, first=is_first, language=language)
             is_first = False
             if stages.is_silence(decoded):
@@ -76,6 +79,19 @@ def transcribe_sequential(
             if not outcome.is_void:
                 history.add([t for s in segments for t in s.tokens], decoded.last_temperature)
             yield Decided(segments, seek)
+
+
+def _encode(
+    source: MelSource, stages: Stages, window: Window, guide: Guide | None
+) -> tuple[Window, CrossKV]:
+    """Encode a window; with a `guide` it ends where another language begins in it."""
+    mel = source.window(window.start, window.end)
+    encoded = stages.encode(mel, window.start)
+    change = None if guide is None else find_change(window, mel, encoded, stages, guide)
+    if change is None:
+        return window, encoded
+    part = source.window(window.start, change)
+    return replace(window, end=change), stages.encode(part, window.start)
 
 
 def skip_silence(source: MelSource, clip: Span, seek: int, guide: Guide | None) -> tuple[Span, int]:

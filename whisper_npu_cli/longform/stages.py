@@ -28,6 +28,9 @@ from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import EncodedBy, Segment
 
+# Of base, in windows of one language the second had at most 0.055, where it translated one of two
+# languages at least 0.13.
+_SECOND_LANGUAGE = 0.1
 _HALF_STEPS = 50  # a window of speech takes about 100 tokens
 
 
@@ -101,6 +104,11 @@ class Stages:
         """Yield each of `windows` encoded: mels with their first frames, in order of time."""
         last = windows[-1][1]
         held, self._held = self._held, {k: v for k, v in self._held.items() if k > last}
+        return self._encode_each(windows, held)
+
+    def _encode_each(
+        self, windows: Sequence[tuple[NDArray[np.float32], int]], held: Mapping[int, CrossKV]
+    ) -> Generator[CrossKV, None, None]:
         turns = [windows] if self._engines.takes_several else [[window] for window in windows]
         for turn in turns:  # others have theirs between
             yield from self._encode_turn(turn, held)
@@ -133,33 +141,32 @@ class Stages:
     ) -> list[DecodedWindow]:
         """Decode `windows` together, with fallback to higher temperatures.
 
-        Where the language of the audio was detected, a window whose text is doubtful may turn out
-        to be in another.
+        Where the language of the audio was detected, a window in which another is likelier is
+        decoded in both.
         """
 
-        def prompt(window: CrossKV, language: str, previous: Sequence[int]) -> PromptedWindow:
-            tokens = self._prompts.build(language, previous, first=first, begun=begun)
-            return PromptedWindow(window, language, tokens)
+        def prompt(window: CrossKV, code: str, previous: Sequence[int]) -> PromptedWindow:
+            tokens = self._prompts.build(code, previous, first=first, begun=begun)
+            return PromptedWindow(window, code, tokens)
 
-        def find_others(doubtful: Sequence[int]) -> dict[int, PromptedWindow]:
-            ranked = self._rank_languages([windows[i] for i in doubtful])
-            likeliest = [next(iter(probs.items())) for probs in ranked]
-            initial = self.begin_history().tokens  # text of another language would mislead
-            return {
-                i: prompt(windows[i], other, initial)
-                for i, (other, prob) in zip(doubtful, likeliest, strict=True)
-                if other != languages[i] and prob >= self._options.language_detection_threshold
-            }
-
-        languages = self._choose_languages(windows, language)
-        is_guess = bool(self.language_probs) and not self._options.multilingual
         name = self._engines.decoder.name
         with self._engines.decoding(), self._stopwatch.measure("decode", name) as stage:
+            ranked = self._rank_languages(windows) if self._may_change else []
+            likeliest = [next(iter(probs.items())) for probs in ranked]
+            languages = [language or self.language or ""] * len(windows)
+            if self._options.multilingual:
+                languages = [code for code, _ in likeliest]
+            initial = self.begin_history().tokens  # text of another language would mislead
+            others = {
+                i: prompt(windows[i], code, initial)
+                for i, (code, prob) in enumerate(likeliest)
+                if code != languages[i] and prob >= self._options.language_detection_threshold
+            }
             prompted = [
                 prompt(window, code, previous)
                 for window, code in zip(windows, languages, strict=True)
             ]
-            decoded = self._decoder.decode(prompted, find_others if is_guess else None)
+            decoded = self._decoder.decode(prompted, others)
             stage.tokens += sum(len(window.tokens) for window in decoded)
         self._n_steps = 0
         if not self._options.token_logprobs:
@@ -216,9 +223,7 @@ class Stages:
         held: dict[int, CrossKV] = {}
         for mel, seek in islice(windows, options.language_detection_segments):
             encoded = held[seek] = self.encode(mel, seek)
-            name = self._engines.decoder.name
-            with self._engines.decoding(), self._stopwatch.measure("decode", name):
-                (probs,) = self._rank_languages([encoded])
+            probs = self._rank_in_turn(encoded)
             heard.append(probs)
             if max(probs.values()) >= options.language_detection_threshold:
                 heard = [probs]
@@ -227,6 +232,22 @@ class Stages:
         means = {code: fmean(probs[code] for probs in heard) for code in heard[0]}
         self.language_probs = dict(sorted(means.items(), key=lambda item: -item[1]))
         self.language = next(iter(self.language_probs))
+
+    def is_mixed(self, window: CrossKV) -> bool:
+        """Return whether two languages are likely in a window; not where one was given."""
+        if not self._may_change:
+            return False
+        _, *others = self._rank_in_turn(window).values()
+        return any(prob >= _SECOND_LANGUAGE for prob in others)
+
+    def tell_language(self, mel: NDArray[np.float32], seek: int) -> str | None:
+        """Return the language of a part of a window, None where none is likely enough.
+
+        It is the part's mel (n_mels, N_FRAMES), which begins at frame `seek` of the audio.
+        """
+        (encoded,) = self._encode_each([(mel, seek)], {})
+        code, prob = next(iter(self._rank_in_turn(encoded).items()))
+        return code if prob >= self._options.language_detection_threshold else None
 
     def estimate_done(self, n_decided: int, n_frames: int) -> int:
         """Return the frame, at most `n_frames`, up to which the work is as good as done.
@@ -244,16 +265,15 @@ class Stages:
         if self.is_stopped and n_windows > 1:
             raise Stopped
 
+    @property
+    def _may_change(self) -> bool:
+        """Whether a window may be in another language than the audio: none was given."""
+        return bool(self.language_probs) or self._options.multilingual
+
+    def _rank_in_turn(self, window: CrossKV) -> dict[str, float]:
+        name = self._engines.decoder.name
+        with self._engines.decoding(), self._stopwatch.measure("decode", name):
+            return self._rank_languages([window])[0]
+
     def _rank_languages(self, windows: Sequence[CrossKV]) -> list[dict[str, float]]:
         return detect_language(self._engines.decoder, windows, self.tokenizer)
-
-    def _choose_languages(self, windows: Sequence[CrossKV], language: str | None) -> list[str]:
-        """Return the language of each window: its own if `multilingual`, else that of the audio.
-
-        A `language` that is given comes before that of the audio.
-        """
-        if self._options.multilingual:
-            return [next(iter(probs)) for probs in self._rank_languages(windows)]
-        chosen = language or self.language
-        assert chosen is not None, "detect_language() comes before"
-        return [chosen] * len(windows)
