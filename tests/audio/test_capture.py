@@ -101,7 +101,7 @@ def test_a_program_is_ended_with_what_it_has_recorded(programs: Path) -> None:
     put_recorder(
         programs,
         "arecord",
-        f"{_ECHO}; echo $$ > {programs}/pid.new; mv {programs}/pid.new {programs}/pid; exec sleep 1000",
+        f"{_ECHO}; cd {programs}; echo $$ > pid.new; mv pid.new pid; exec sleep 1000",
     )
     microphone = Microphone()
     blocks = microphone.blocks()
