@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ echo "$@" > {folder}/arguments
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder of programs but for the shell's own."""
-    for name in ("cat", "sleep"):
+    for name in ("cat", "mv", "sleep"):
         (tmp_path / name).symlink_to(f"/bin/{name}")
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path
@@ -97,10 +98,16 @@ def test_a_program_that_fails_is_an_error_with_its_last_line(programs: Path) -> 
 
 
 def test_a_program_is_ended_with_what_it_has_recorded(programs: Path) -> None:
-    put_recorder(programs, "arecord", f"{_ECHO}; echo $$ > {programs}/pid; exec sleep 1000")
+    put_recorder(
+        programs,
+        "arecord",
+        f"{_ECHO}; cd {programs}; echo $$ > pid.new; mv pid.new pid; exec sleep 1000",
+    )
     microphone = Microphone()
     blocks = microphone.blocks()
     assert not next(blocks).size
+    while not (programs / "pid").exists():  # it has recorded by then
+        sleep(0.01)
     microphone.end()
     assert sum(block.size for block in blocks) == 2
     pid = int((programs / "pid").read_text())

@@ -38,6 +38,12 @@ def test_prefix_is_of_the_first_window_and_replaces_hotwords() -> None:
     assert prompts.build("en") == (PREV, *encode(" xy"), *SOT)
 
 
+def test_a_text_that_was_begun_goes_on_and_takes_room_of_what_comes_before() -> None:
+    assert builder().build("en", [1, 2], begun=(7, 8)) == (PREV, 1, 2, *SOT, 7, 8)
+    assert builder().build("en", range(30), begun=(7,) * 9) == (PREV, 28, 29, *SOT, *(7,) * 9)
+    assert builder(hotwords="xy").build("en", [1], begun=(7,) * 12) == (*SOT, *(7,) * 12)
+
+
 def test_a_prefix_that_leaves_no_room_is_refused() -> None:
     with pytest.raises(UsageError, match="the prefix has 8 tokens, there is room for"):
         builder(prefix="x" * 7)

@@ -150,8 +150,8 @@ def test_all_chunkings_settle_to_nearly_the_same_words(
 def test_what_is_no_speech_has_no_text(
     transcriber: Transcriber, sound: str, minutes: float
 ) -> None:
-    times = np.arange(60 * minutes * SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE
-    events = play(transcriber, NO_SPEECH[sound](times % 60), "streaming")
+    times = np.arange(60 * minutes * SAMPLE_RATE) / SAMPLE_RATE
+    events = play(transcriber, NO_SPEECH[sound]((times % 60).astype(np.float32)), "streaming")
     assert read_words(events) == []
 
 
@@ -191,8 +191,8 @@ class _Text:
     def __init__(self) -> None:
         self.start = 0
 
-    def release(self, frame: int) -> None:
-        self.start = max(self.start, frame)
+    def release(self, speech_start: int, pad_frames: int) -> None:
+        self.start = max(self.start, speech_start - pad_frames)
 
 
 class SlowPolicy:
@@ -208,7 +208,7 @@ class SlowPolicy:
         self.windows.append(window)
         self._clock.sleep(self._seconds)
         if window.n_frames > N_FRAMES - 500:  # as every policy must
-            self.text.release(window.end)
+            self.text.release(window.end, 0)
         return Heard()
 
     def finish(self, window: Window) -> Heard:

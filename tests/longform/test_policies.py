@@ -172,8 +172,8 @@ def test_no_word_is_settled_in_a_language_in_doubt_before_the_end() -> None:
 
 def test_what_was_said_is_the_context_of_what_is_said_soon_after() -> None:
     streaming, _ = make_policies(Table())
-    streaming.finish(Window(0, 500, 460))
-    streaming.text.release(900)
+    streaming.finish(Window(0, 500, 460))  # of which the last word ends at 450
+    streaming.text.release(580, pad_frames=40)
     assert streaming.text.start == 0
-    streaming.text.release(1600)
-    assert streaming.text.start == 1600
+    streaming.text.release(600, pad_frames=40)
+    assert streaming.text.start == 560

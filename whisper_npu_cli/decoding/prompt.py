@@ -38,8 +38,8 @@ class PromptBuilder:
     ) -> tuple[int, ...]:
         """Return the prompt of a window in `language` (a code), given the `previous` text tokens.
 
-        The text of the window is to go on from `begun`. Only the `first` window has the prefix.
-        Hotwords take the beginning of the room for
+        The text of the window is to go on from `begun`, which leaves less room for what comes
+        before. Only the `first` window has the prefix. Hotwords take the beginning of the room for
         previous text; faster-whisper gives them room of their own, which can fill the context.
         UsageError where the model lacks the language or the task.
         """
@@ -48,8 +48,9 @@ class PromptBuilder:
         if options.without_timestamps:
             prompt.append(tokenizer.no_timestamps)
         prefix = self._encode(options.prefix) if first else []
-        hotwords = [] if prefix else self._encode(options.hotwords)[: self.n_previous]
-        context = hotwords + take_last(previous, self.n_previous - len(hotwords))
+        room = max(0, self.n_previous - len(begun))
+        hotwords = [] if prefix else self._encode(options.hotwords)[:room]
+        context = hotwords + take_last(previous, room - len(hotwords))
         return (*([tokenizer.sot_prev, *context] if context else ()), *prompt, *prefix, *begun)
 
     def _encode(self, text: str | None) -> list[int]:

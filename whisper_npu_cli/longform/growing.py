@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, takewhile
+from math import inf
 
 from whisper_npu_cli.decoding.align import TimedWord
 from whisper_npu_cli.decoding.retry import DecodedWindow, compression_ratio
@@ -30,6 +31,8 @@ from whisper_npu_cli.transcript import Segment
 # A longer window is cut at a settled word: what is before is given up. The seconds that are left
 # let speech be understood in its context, and each word be told from a part of it.
 _LONG_FRAMES, _KEPT_FRAMES = 1500, 500
+# Of silence: after more, base ended the text there, and wrote none of what followed for 1 to 3 s.
+_PAUSE_FRAMES = 140
 
 
 @dataclass(frozen=True)
@@ -133,10 +136,11 @@ class GrowingText:
         self.start = max(self.start, frame)
         self._settled.clear()
 
-    def release(self, frame: int) -> None:
-        """Give up what is before `frame`, unless it is the context of what is said then."""
-        if not self._settled or frame - self.start > _LONG_FRAMES:
-            self.restart(frame)
+    def release(self, speech_start: int, pad_frames: int) -> None:
+        """Give up what is before the next speech and its padding, unless it is its context."""
+        last = self._settled[-1].end * FRAMES_PER_SECOND if self._settled else -inf
+        if speech_start - last > _PAUSE_FRAMES or speech_start - self.start > _LONG_FRAMES:
+            self.restart(speech_start - pad_frames)
 
     def _skip(self, timed: Sequence[TimedWord], n_tokens: int) -> Iterator[TimedWord]:
         """Yield the words after `n_tokens`; of one that begins before, the rest."""

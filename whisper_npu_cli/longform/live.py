@@ -178,13 +178,17 @@ class Live:
         if ended:
             audio.forget_speech(ended[-1].end)
         if not self._is_speaking:
-            text.release(audio.next_start - self._pace.pad_frames)
+            self._release(audio.next_start)
         audio.forget(max(text.start, audio.first_frame))
+
+    def _release(self, speech_start: int) -> None:
+        """Let the text begin with the silence before the next speech, or with its context."""
+        self._policy.text.release(speech_start, self._pace.pad_frames)
 
     def _begin(self, span: Span) -> Iterator[Event]:
         if not self._is_speaking:
             self._is_speaking, self._followed = True, span.start
-            self._policy.text.release(span.start - self._pace.pad_frames)
+            self._release(span.start)
             yield SpeechStarted(*self._times, span.seconds[0])
 
     def _end(self, span: Span, following: Span | None) -> Iterator[Event]:
