@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
+from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, pick_spans, round_span
 
 
 def test_seconds_and_frames() -> None:
@@ -29,3 +29,20 @@ def test_short_words_without_text_are_missed_together() -> None:
     assert find_uncovered(words, [], 100) == [(0, 140)]
     assert find_uncovered(words, [(50, 90)], 100) == []  # said, so that the others are 40 each
     assert find_uncovered([(0, 40), (150, 240)], [], 100) == []  # too far from each other
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), max_size=6),
+    st.integers(0, 40),
+    st.integers(0, 40),
+)
+def test_picked_spans_are_those_that_have_a_part_within(
+    parts: list[tuple[int, int]], start: int, length: int
+) -> None:
+    spans, at = [], 0
+    for gap, n_frames in parts:
+        spans.append(Span(at + gap, at + gap + n_frames))
+        at += gap + n_frames
+    limits = Span(start, start + length)
+    assert cut_spans(pick_spans(spans, limits), limits) == cut_spans(spans, limits)
+    assert len(pick_spans(spans, limits)) == len(cut_spans(spans, limits)) or not length

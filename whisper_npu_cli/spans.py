@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,15 @@ def cut_spans(spans: Iterable[tuple[int, int]], limits: tuple[int, int]) -> list
     """Return the parts of `spans` that lie within `limits`."""
     inside = (Span(max(a, limits[0]), min(b, limits[1])) for a, b in spans)
     return [span for span in inside if span.start < span.end]
+
+
+def pick_spans(spans: Sequence[Span], limits: Span) -> Sequence[Span]:
+    """Return those of `spans`, which are in order and apart, that reach into `limits`.
+
+    An hour has 2,400 spans of speech, and ten questions of this kind for each of 700 segments.
+    """
+    first = bisect_right(spans, limits.start, key=lambda span: span.end)
+    return spans[first : bisect_left(spans, limits.end, key=lambda span: span.start)]
 
 
 def find_uncovered(

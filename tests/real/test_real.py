@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
-from itertools import chain, permutations
+from itertools import chain, permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.edits import count_edits
+from tests.support.formats import write_ggml
 from tests.support.real_speech import (
     CLIPS,
     ENGLISH,
@@ -27,6 +28,7 @@ from tests.support.real_speech import (
     split_words,
 )
 from whisper_npu_cli import DecodingOptions, EngineOptions, TranscribeOptions, Transcriber
+from whisper_npu_cli.checkpoints.names import open_checkpoint
 from whisper_npu_cli.longform.guide import count_speech
 from whisper_npu_cli.options import LongForm, VadOptions, WordOptions
 from whisper_npu_cli.spans import round_span
@@ -198,6 +200,34 @@ def test_three_minutes(
     margin = 0.003 if mode == "batched" else 0.03
     assert ours <= count_errors(said, theirs) + margin * len(split_words(said))
     assert result.is_complete
+
+
+@pytest.mark.parametrize("vad_skip", [True, False])
+def test_three_minutes_in_fp32_are_openai_whispers(
+    transcribers: Any, goldens: dict[str, Any], vad_skip: bool
+) -> None:
+    # All windows, seeks and prompts: what differs above is the rounding of bf16 and int8.
+    options = as_openai(LONG, vad_skip=vad_skip)
+    result = transcribe(transcribers("tiny.en", "reference"), LONG, options)
+    expected = goldens["tiny.en"]["clips"][LONG]["greedy"]
+    assert tokens_of(result.transcript.segments) == said_tokens(expected)
+
+
+def test_q8_0_writes_the_words_of_the_original(
+    transcribers: Any, real_models: dict[str, Path], tmp_path: Path
+) -> None:
+    n_edits = n_words = 0
+    for model in MODELS:
+        path = tmp_path / f"{model}.bin"
+        write_ggml(path, open_checkpoint(str(real_models[model]), offline=True), "Q8_0")
+        with Transcriber(str(path), offline=True) as quantized:
+            for name, beam_size in product(CLIPS[model], (None, 5)):  # of languages that it knows
+                options = as_openai(name, beam_size)
+                text = transcribe(transcribers(model), name, options).transcript.text
+                again = transcribe(quantized, name, options).transcript.text
+                n_words += len(split_words(text))
+                n_edits += count_errors(text, again)
+    assert n_edits < 0.01 * n_words  # 0.7 % measured
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.longform.windows import Window, make_window
-from whisper_npu_cli.spans import Span, cut_spans, round_span
+from whisper_npu_cli.spans import Span, cut_spans, pick_spans, round_span
 from whisper_npu_cli.transcript import Segment
 
 SHORTEST_REST = 20  # frames of speech; timestamps are less exact than a shorter rest
@@ -57,7 +57,8 @@ class Guide:
         sentence before the music once more.
         """
         faint = (span for span in self.faint if span.end - span.start >= UNCOVERED_FRAMES)
-        ahead = find_speech(sorted([*self.speech, *faint]), Span(seek, clip.end))
+        rest = Span(seek, clip.end)
+        ahead = sorted([*find_speech(self.speech, rest), *find_speech(list(faint), rest)])
         if not ahead:
             return clip.end
         is_near = ahead[0].start < make_window(seek, clip).end - _LATE_FRAMES
@@ -66,7 +67,7 @@ class Guide:
     def list_utterances(self, window: Window) -> list[Span]:
         """Return the utterances in `window` that are long enough to tell their language."""
         joined: list[Span] = []
-        for span in cut_spans(self.speech, Span(window.start, window.end)):
+        for span in _cut_speech(self.speech, Span(window.start, window.end)):
             if joined and span.start - joined[-1].end < _PAUSE_FRAMES:
                 joined[-1] = Span(joined[-1].start, span.end)
             else:
@@ -75,7 +76,7 @@ class Guide:
 
     def find_pause(self, start: int, end: int) -> int:
         """Return the middle of the last pause between two frames, at whose `end` speech begins."""
-        before = cut_spans(self.speech, Span(start, end))
+        before = _cut_speech(self.speech, Span(start, end))
         return ((before[-1].end if before else start) + end) // 2
 
     def find_rest(self, segments: Sequence[Segment], window: Window) -> int:
@@ -126,7 +127,7 @@ class Guide:
 
 def count_speech(speech: Sequence[Span], limits: Span) -> int:
     """Return the frames of speech within `limits`."""
-    return sum(end - start for start, end in cut_spans(speech, limits))
+    return sum(end - start for start, end in _cut_speech(speech, limits))
 
 
 def is_sparse(segment: Segment, speech: Sequence[Span]) -> bool:
@@ -138,8 +139,13 @@ def is_sparse(segment: Segment, speech: Sequence[Span]) -> bool:
 
 def find_speech(speech: Sequence[Span], limits: Span) -> list[Span]:
     """Return the speech within `limits`, without a short rest of speech from before."""
-    whole = (span for span in speech if not span.start < limits.start > span.end - SHORTEST_REST)
+    inside = pick_spans(speech, limits)
+    whole = (span for span in inside if not span.start < limits.start > span.end - SHORTEST_REST)
     return cut_spans(whole, limits)
+
+
+def _cut_speech(speech: Sequence[Span], limits: Span) -> list[Span]:
+    return cut_spans(pick_spans(speech, limits), limits)
 
 
 def is_echo(segments: Sequence[Segment], before: Sequence[Segment]) -> bool:
