@@ -269,8 +269,8 @@ of `streaming`, has 1.46 points more words wrong than the whole recording at ste
 (Simul-Whisper). Whisper-Streaming's LocalAgreement-2, which decodes all of the audio so far at
 each step and settles what two runs share, settles a word 3.3 s after it was said (arXiv
 2307.14743). What differs: the others' AlignAtt ends the decoding at the first word that is not
-settled; here the rest is decoded too, and shown. These are other models on other speech and machines: no comparison
-of programs.
+settled; here the rest is decoded too, and shown. These are other models on other speech and
+machines: no comparison of programs.
 """
 
 
