@@ -28,9 +28,9 @@ test: $(STAMP) ## Run the tests (no NPU, network or weights needed)
 	$(BIN)/pytest -m "not slow and not real"
 
 test-real: $(STAMP) ## Hold OpenAI's tiny.en and base to openai-whisper (fetches 200 MB of weights once)
-	$(BIN)/pytest -m real tests/real
+	$(BIN)/pytest -m "real and not slow" tests/real
 
-test-slow: $(STAMP) ## Run the slow tests: every fault of an NPU, the demo on 200 clips, deep models
+test-slow: $(STAMP) ## Run the slow tests: every fault of an NPU, the demo on 200 clips, deep models, real weights in fp32
 	$(BIN)/pytest -m slow
 
 check: $(STAMP) ## Check format, lint and types

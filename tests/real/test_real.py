@@ -202,6 +202,7 @@ def test_three_minutes(
     assert result.is_complete
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vad_skip", [True, False])
 def test_three_minutes_in_fp32_are_openai_whispers(
     transcribers: Any, goldens: dict[str, Any], vad_skip: bool
@@ -213,6 +214,7 @@ def test_three_minutes_in_fp32_are_openai_whispers(
     assert tokens_of(result.transcript.segments) == said_tokens(expected)
 
 
+@pytest.mark.slow
 def test_q8_0_writes_the_words_of_the_original(
     transcribers: Any, real_models: dict[str, Path], tmp_path: Path
 ) -> None:
