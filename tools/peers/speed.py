@@ -335,7 +335,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of every program")
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.5, 10, 120])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8, 16])
-    parser.add_argument("--sizes", nargs="+", default=["tiny", "base", "small"])
+    parser.add_argument("--sizes", nargs="+", default=["tiny", "base", "small", "medium"])
     parser.add_argument("--output", type=Path, default=ROOT / "tools" / "peers" / "results")
     arguments = parser.parse_args()
     parts = arguments.parts or ["table", "growth", "real"]
