@@ -25,6 +25,7 @@ export class Recording {
   #blocks = [];
   #nSamples = 0;
   #media;
+  #node = null;
   #onLevel;
   #context = new AudioContext();
 
@@ -35,7 +36,7 @@ export class Recording {
 
   async #listen() {
     await this.#context.audioWorklet.addModule(WORKLET);
-    const node = new AudioWorkletNode(this.#context, "recorder");
+    const node = this.#node = new AudioWorkletNode(this.#context, "recorder");
     node.port.onmessage = ({ data }) => this.#take(data);
     this.#context.createMediaStreamSource(this.#media).connect(node);
     node.connect(this.#context.destination);  // or it is not run; it plays silence
@@ -61,6 +62,7 @@ export class Recording {
   }
 
   #close() {
+    if (this.#node) this.#node.port.onmessage = null;  // some blocks may be on their way
     this.#media.getTracks().forEach((track) => track.stop());
     this.#context.close();
   }

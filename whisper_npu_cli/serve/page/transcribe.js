@@ -47,8 +47,7 @@ async function describeRefusal(answer) {
 }
 
 function endSentence(text) {
-  const sentence = text[0].toUpperCase() + text.slice(1);
-  return /[.!?)]$/.test(sentence) ? sentence : `${sentence}.`;
+  return /[.!?)]$/.test(text) ? text : `${text}.`;
 }
 
 /** Yield the JSON of server-sent events; Problem for an event that is an error. */
