@@ -76,7 +76,7 @@ class Page:
 
     def run(self, script: str, *values: object) -> object:
         """Run JavaScript, and return what it returns."""
-        return self.browser.execute_script(script, *values)  # type: ignore[no-untyped-call]
+        return self.browser.execute_script(script, *values)
 
     def wait(self, is_so: Callable[[], object]) -> None:
         """Wait until something is so."""
