@@ -38,7 +38,8 @@ def test_a_wrong_key_is_refused(locked: Served, key: str | None) -> None:
         assert answer.headers["www-authenticate"] == "Bearer"
     for path in ("/v1/models", "/metrics", "/nowhere"):
         assert httpx2.get(f"{locked.url}{path}", headers=headers).status_code == 401
-    assert locked.get("/health").status_code == 200
+    for path in ("/health", "/", "/page/page.js"):
+        assert locked.get(path).status_code == 200
 
 
 def test_the_right_key(locked: Served) -> None:

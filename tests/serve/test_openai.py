@@ -129,6 +129,25 @@ def test_streamed_deltas_add_up_to_the_text(client: Client) -> None:
     assert "".join(event.delta for event in deltas) == done.text == TEXT
 
 
+def test_verbose_json_is_streamed_with_what_served_it(served: Served) -> None:
+    fields = {"response_format": "verbose_json", "timestamp_granularities[]": ["segment", "word"]}
+    whole = served.post("/v1/audio/transcriptions", **fields).json()
+    answer = served.post("/v1/audio/transcriptions", stream="true", **fields)
+    blocks = answer.text.removesuffix("\n\n").split("\n\n")
+    *deltas, done = (json.loads(block.removeprefix("data: ")) for block in blocks)
+    for name in ("segments", "words"):
+        assert [one for delta in deltas for one in delta[name]] == whole[name]
+        assert done[name] == whole[name]
+    assert "".join(delta["delta"] for delta in deltas) == done["text"] == TEXT
+    assert (done["language"], done["duration"]) == ("english", whole["duration"])
+    work = done["whisper_npu"]
+    assert (work["model"], work["device"], work["remarks"]) == ("demo", "cpu", [])
+    stages = [row["stage"] for row in work["stages"]]
+    assert stages == ["audio", "vad", "mel", "encode", "decode", "align"]
+    assert work["files"]["txt"] == "one six one eight\nzero\n"
+    assert work["files"]["srt"].count("-->") == work["files"]["vtt"].count("-->") == 2
+
+
 @given(st.lists(st.text(" a\n", max_size=4), max_size=6))
 def test_deltas_are_the_text_without_the_space_around_it(texts: list[str]) -> None:
     deltas = Deltas()

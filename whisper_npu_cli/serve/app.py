@@ -10,7 +10,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from whisper_npu_cli.errors import WhisperNpuError
-from whisper_npu_cli.serve import openai, whispercpp
+from whisper_npu_cli.serve import openai, website, whispercpp
 from whisper_npu_cli.serve.frontdesk import FrontDesk
 from whisper_npu_cli.serve.refusals import CLIENT_GONE, ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.service import Service
@@ -36,6 +36,8 @@ def make_app(service: Service, api_key: str | None) -> ASGIApp:
 def list_routes(service: Service) -> list[Route]:
     """Return every path with what answers it."""
     return [
+        Route("/", website.show),
+        Route("/page/{name:path}", website.show),
         Route("/v1/audio/transcriptions", service.transcribe, methods=["POST"]),
         Route("/v1/audio/translations", service.translate, methods=["POST"]),
         Route("/v1/models", service.list_models),

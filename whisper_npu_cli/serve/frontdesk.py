@@ -24,6 +24,7 @@ from whisper_npu_cli.serve.metrics import Metrics
 from whisper_npu_cli.serve.openai import describe_error
 from whisper_npu_cli.serve.refusals import CLIENT_GONE, Refusal
 from whisper_npu_cli.serve.service import NOTE
+from whisper_npu_cli.serve.website import is_page
 
 _LINGER_S = 5.0
 _OPEN_PATHS = ("/health",)  # which need no key
@@ -68,12 +69,13 @@ class FrontDesk:
         status = visit.status or CLIENT_GONE
         self._metrics.add("requests_total", 1, path=path, status=str(status))
         self._metrics.add("request_seconds_total", seconds, path=path)
-        if path not in _PROBES:
+        if path not in _PROBES and not is_page(scope["path"]):
             content = {"id": visit.id, "method": scope["method"], "path": path, "status": status}
             log("request", **content, seconds=round(seconds, 3), **scope[NOTE])
 
     def _may_enter(self, scope: Scope) -> bool:
-        if self._api_key is None or scope["path"] in _OPEN_PATHS:
+        is_open = scope["path"] in _OPEN_PATHS or is_page(scope["path"])
+        if self._api_key is None or is_open:
             return True
         given = Headers(scope=scope).get("authorization", "")
         return compare_digest(given.encode(), f"Bearer {self._api_key}".encode())

@@ -7,7 +7,7 @@ does not name has no effect.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NoReturn
 
@@ -18,13 +18,14 @@ from whisper_npu_cli.options import TranscribeOptions, VadOptions, WordOptions
 from whisper_npu_cli.serve.forms import Form
 from whisper_npu_cli.serve.jobs import Job
 from whisper_npu_cli.serve.refusals import Refusal
+from whisper_npu_cli.serve.work import describe_work
 from whisper_npu_cli.transcript import Segment, Transcript
 from whisper_npu_cli.writers import make_writers
 
 Task = Literal["transcribe", "translate"]
 
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
-_STREAMED = ("json", "text", "diarized_json")
+_STREAMED = ("json", "text", "verbose_json", "diarized_json")  # OpenAI streams no verbose_json
 MEDIA_TYPES = {"text": "text/plain", "srt": "application/x-subrip", "vtt": "text/vtt"}
 _SPEAKERS = "A,B"  # OpenAI's names for speakers that the request does not name
 _SEGMENT_FIELDS = (
@@ -96,32 +97,27 @@ class Answer:
 
     def _describe(self, job: Job, transcript: Transcript) -> dict[str, Any]:
         """Return what the JSON of a transcript has beside its text."""
-        if self._format == "json":
-            return self._describe_logprobs(job, transcript.segments)
         content: dict[str, Any] = {"task": self._task, "duration": transcript.duration_s}
         if self._format == "diarized_json":
             return content | {"segments": [_describe_speech(s) for s in transcript.segments]}
-        content["language"] = self._name_language(transcript)
-        if "segment" in self._granularities:
-            content["segments"] = [_describe_segment(s) for s in transcript.segments]
+        pieces = self._describe_pieces(job, transcript.segments)
+        if self._format == "json":
+            return pieces
+        return content | {"language": self._name_language(transcript)} | pieces
+
+    def _describe_pieces(self, job: Job, segments: Sequence[Segment]) -> dict[str, Any]:
+        """Return what was asked for of segments, words and tokens, of a delta or of all."""
+        content: dict[str, Any] = {}
+        if self._has_logprobs:
+            content["logprobs"] = _describe_logprobs(job, segments)
+        if self._format == "verbose_json" and "segment" in self._granularities:
+            content["segments"] = [_describe_segment(segment) for segment in segments]
         if "word" in self._granularities:
-            words = [word for s in transcript.segments for word in s.words or ()]
+            words = [word for segment in segments for word in segment.words or ()]
             content["words"] = [
                 {"word": word.word.strip(), "start": word.start, "end": word.end} for word in words
             ]
         return content
-
-    def _describe_logprobs(self, job: Job, segments: Iterable[Segment]) -> dict[str, Any]:
-        """Return the log-probabilities of what is text, if they were asked for."""
-        if not self._has_logprobs:
-            return {}
-        tokens = [pair for s in segments for pair in zip(s.tokens, s.logprobs or (), strict=True)]
-        texts = [
-            (job.tokenizer.decode([token]), logprob)
-            for token, logprob in tokens
-            if token < job.tokenizer.eot
-        ]
-        return {"logprobs": [{"token": text, "logprob": logprob} for text, logprob in texts]}
 
     def _name_language(self, transcript: Transcript) -> str:
         """Return the English name of the language that the text is in."""
@@ -134,11 +130,17 @@ class Answer:
             if self._format == "diarized_json":
                 yield format_event(**_describe_speech(segment))
             if delta := deltas.add(segment.text):
-                logprobs = self._describe_logprobs(job, [segment])
-                yield format_event(type="transcript.text.delta", delta=delta, **logprobs)
+                pieces = self._describe_pieces(job, [segment])
+                yield format_event(type="transcript.text.delta", delta=delta, **pieces)
+        text = _get_text(job.result.transcript)
+        yield format_event(type="transcript.text.done", text=text, **self._describe_end(job))
+
+    def _describe_end(self, job: Job) -> dict[str, Any]:
+        """Return what the last event of a stream has beside its text."""
         transcript = job.result.transcript
-        logprobs = self._describe_logprobs(job, transcript.segments)
-        yield format_event(type="transcript.text.done", text=_get_text(transcript), **logprobs)
+        if self._format == "verbose_json":
+            return self._describe(job, transcript) | {"whisper_npu": describe_work(job)}
+        return self._describe_pieces(job, transcript.segments)
 
 
 class Deltas:
@@ -179,6 +181,16 @@ def _get_text(transcript: Transcript) -> str:
 def _describe_segment(segment: Segment) -> dict[str, Any]:
     """Return the JSON of a segment: openai-whisper's, without its words."""
     return {name: getattr(segment, name) for name in _SEGMENT_FIELDS}
+
+
+def _describe_logprobs(job: Job, segments: Iterable[Segment]) -> list[dict[str, Any]]:
+    """Return the log-probabilities of what is text."""
+    tokens = [pair for s in segments for pair in zip(s.tokens, s.logprobs or (), strict=True)]
+    return [
+        {"token": job.tokenizer.decode([token]), "logprob": logprob}
+        for token, logprob in tokens
+        if token < job.tokenizer.eot
+    ]
 
 
 def _describe_speech(segment: Segment) -> dict[str, Any]:
