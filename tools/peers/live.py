@@ -3,9 +3,9 @@
     python -m tools.peers.live --model base --minutes 10
 
 Both policies listen to the composed recording of `tests/support/real_speech.py` by a clock that
-leaps over the waits, so that the computing alone takes time. `--encode-seconds` lets a window be
-encoded in a given time instead, which is then no measurement. A word's end is that of
-`transcribe --word-timestamps` on the same audio. It writes `docs/live-measured.md`.
+leaps over the waits, so that the computing alone takes time. Once more each, a window is encoded
+in the time of the aim, and in what is predicted for the NPU: no measurements. A word's end is that
+of `transcribe --word-timestamps` on the same audio. It writes `docs/live-measured.md`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ from tests.support.real_models import fetch_real_models
 from tests.support.real_speech import ENGLISH, LONG_ORDER, compose_long, split_words
 from whisper_npu_cli.audio.live import PlayedSource
 from whisper_npu_cli.audio.sources import SamplesSource
-from whisper_npu_cli.dims import SAMPLE_RATE
+from whisper_npu_cli.dims import SAMPLE_RATE, ModelDims
+from whisper_npu_cli.engines.npu.plan import plan_encoder
+from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ
 from whisper_npu_cli.environment import read_cpu_name
 from whisper_npu_cli.longform.events import LiveOptions, PolicyName, Settled
 from whisper_npu_cli.options import EngineOptions, TranscribeOptions, WordOptions
@@ -40,6 +42,7 @@ from whisper_npu_cli.transcript import Word
 PAGE = ROOT / "docs" / "live-measured.md"
 POLICIES: tuple[PolicyName, ...] = ("streaming", "utterance")
 OPTIONS = TranscribeOptions(language="en", words=WordOptions())
+AIM_S = 0.25  # to encode a window in
 UNKNOWN = "fleurs_en_03.wav"
 PACED_MODEL = "tiny.en"  # hours and memory are the same for all
 # A word that is matched further from where it was said is another one with the same text.
@@ -152,7 +155,10 @@ def measure_delays(said: Sequence[Word], run: Run) -> tuple[list[float], list[fl
 
 
 def compare(
-    transcriber: Transcriber, names: Sequence[str], live: LiveOptions, encode_s: float | None
+    transcriber: Transcriber,
+    names: Sequence[str],
+    live: LiveOptions,
+    encode_seconds: Sequence[float | None],
 ) -> list[str]:
     """Return the rows of `transcribe` and of both policies on these clips."""
     samples = compose_long(names)
@@ -160,28 +166,28 @@ def compare(
     said = [word for segment in job for word in segment.words or ()]
     truth = split_words(" ".join(ENGLISH[name] for name in names))
     full = split_words("".join(word.word for word in said))
-    rows = [_join("transcribe", _rate(truth, full), "", "", "")]
+    rows = [_join("transcribe", _rate(truth, full), *[""] * (len(encode_seconds) + 2))]
     for policy in POLICIES:
-        own = replace(live, policy=policy)
-        clock = WorkClock()
-        with encoding_takes(transcriber, clock, encode_s):
-            run = listen(transcriber, samples, own, clock)
-        delays = [_describe(delay) for delay in measure_delays(said, run)]
-        rows.append(_join(policy, _rate(truth, run.words), *delays, str(run.n_windows)))
+        runs = []
+        for encode_s in encode_seconds:
+            clock = WorkClock()
+            with encoding_takes(transcriber, clock, encode_s):
+                runs.append(listen(transcriber, samples, replace(live, policy=policy), clock))
+        run = runs[0]
+        unaware, _ = measure_delays(said, run)
+        aware = [_describe(measure_delays(said, one)[1]) for one in runs]
+        cells = _rate(truth, run.words), _describe(unaware), *aware, str(run.n_windows)
+        rows.append(_join(policy, *cells))
         print(rows[-1], flush=True)
     return rows
 
 
-def pace(
-    transcriber: Transcriber, live: LiveOptions, minutes: float, encode_s: float | None
-) -> list[str]:
+def pace(transcriber: Transcriber, live: LiveOptions, minutes: float) -> list[str]:
     """Return the rows of both policies on the clips, over and over."""
     samples = np.resize(compose_long(), round(60 * minutes * SAMPLE_RATE))
     rows = []
     for policy in POLICIES:
-        clock = WorkClock()
-        with encoding_takes(transcriber, clock, encode_s):
-            run = listen(transcriber, samples, replace(live, policy=policy), clock)
+        run = listen(transcriber, samples, replace(live, policy=policy), WorkClock())
         memory = [f"{mb:.0f}" for mb in (run.memory_mb[1], max(run.memory_mb), run.memory_mb[-1])]
         rows.append(_join(policy, str(len(run.words)), *memory, f"{run.last_lag_s:.2f}"))
         print(rows[-1], flush=True)
@@ -193,21 +199,28 @@ def load(folder: Path) -> Transcriber:
     return Transcriber(str(folder), EngineOptions(device="cpu"), offline=True)
 
 
+def predict_encoding_s(dims: ModelDims) -> float:
+    """Return the predicted seconds of a window alone on the NPU, mel included."""
+    return plan_encoder(dims).predict_window(CLOCK_MHZ).alone_ms / 1000
+
+
 def write_page(arguments: argparse.Namespace) -> str:
     """Measure all of it; return the page."""
     live = LiveOptions(step=arguments.step, margin=arguments.margin)
-    encode_s, folders = arguments.encode_seconds, fetch_real_models()
+    folders = fetch_real_models()
     with load(folders[arguments.model]) as transcriber:
+        encode_seconds = [None, AIM_S, predict_encoding_s(transcriber.engines.encoder.dims)]
         tables = [
-            compare(transcriber, names, live, encode_s)
+            compare(transcriber, names, live, encode_seconds)
             for names in (LONG_ORDER, [name for name in LONG_ORDER if name != UNKNOWN])
         ]
         names = transcriber.engines.encoder.name, transcriber.engines.decoder.name
     with load(folders[PACED_MODEL]) as transcriber:
-        paced = pace(transcriber, live, arguments.minutes, encode_s)
-    how = "measured" if encode_s is None else f"predicted: {encode_s:g} s a window"
+        paced = pace(transcriber, live, arguments.minutes)
     heads = [
-        *("", "words wrong", "no computing", how, "windows"),
+        *("", "words wrong", "no computing", "measured"),
+        *(f"predicted: {encode_s:.2f} s a window" for encode_s in encode_seconds[1:]),
+        "windows",
     ]
     table_heads = [_join(*heads), "|" + "---|" * len(heads)]
     paced_heads = [
@@ -227,7 +240,8 @@ def write_page(arguments: argparse.Namespace) -> str:
         step=live.step,
         margin=live.margin,
         pause=live.pause,
-        how=how,
+        clock=CLOCK_MHZ / 1000,
+        npu=encode_seconds[-1],
         paced_model=PACED_MODEL,
         unknown=ENGLISH[UNKNOWN],
         all="\n".join([*table_heads, *tables[0]]),
@@ -250,6 +264,7 @@ seconds from the end of a word to its settled text, at the median and for 95 of 
 end is that of `transcribe --word-timestamps`. "no computing" is what waiting for the rest of the
 audio takes: a step, a margin, a pause. "measured" adds the computing of this machine; "predicted"
 is no measurement: a window is encoded in that time by the clock, all else takes what it takes here.
+{npu:.3f} s are what `whisper-npu overlays plan` predicts for the NPU at {clock:g} GHz, with mel.
 
 {all}
 
@@ -258,7 +273,7 @@ wherever the audio is cut ("{unknown}"):
 
 {known}
 
-The same sentences for {minutes:g} minutes, by {paced_model} ({how}):
+The same sentences for {minutes:g} minutes, by {paced_model}:
 
 {paced}
 
@@ -293,7 +308,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--step", type=float, default=LiveOptions.step)
     parser.add_argument("--margin", type=float, default=LiveOptions.margin)
-    parser.add_argument("--encode-seconds", type=float, default=None)
     parser.add_argument("--remark", default="", help="a sentence on the circumstances")
     PAGE.write_text(write_page(parser.parse_args()), encoding="utf-8")
 
