@@ -86,8 +86,8 @@ def test_a_body_in_chunks_without_a_length_is_read(served: Served) -> None:
 def test_a_client_that_falls_silent_is_given_up(
     small: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "_SILENCE_S", 0.05)
-    monkeypatch.setattr(frontdesk, "_LINGER_S", 0.05)
+    monkeypatch.setattr(forms, "SILENCE_S", 0.05)
+    monkeypatch.setattr(frontdesk, "LINGER_S", 0.05)
     answer = exchange(small, make_head("Content-Length: 100000"), make_body(b"")[:80])
     assert answer.startswith("HTTP/1.1 408")
 

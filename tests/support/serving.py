@@ -31,10 +31,11 @@ def load_demo(_name: str) -> Transcriber:
 
 @dataclass(frozen=True)
 class Served:
-    """A server that answers at `url`."""
+    """A server that answers at `url`, and Wyoming's clients at a port of its own."""
 
     url: str
     server: Server
+    wyoming_port: int
 
     @property
     def address(self) -> tuple[str, int]:
@@ -66,11 +67,12 @@ def serving(
 ) -> Iterator[Served]:
     """Serve with the model of `load`, once it is loaded."""
     options = options or ServeOptions()
-    listening = listen("127.0.0.1", 0)
+    listening, wyoming = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     models = Models("demo", load, options)
     server = Server(models, options, base or TranscribeOptions(), api_key)
-    thread = Thread(target=run, args=(server, listening))
-    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", server)
+    thread = Thread(target=run, args=(server, listening, wyoming))
+    ports = [one.getsockname()[1] for one in (listening, wyoming)]
+    served = Served(f"http://127.0.0.1:{ports[0]}", server, ports[1])
     thread.start()
     try:
         wait_until(lambda: models.is_ready)
@@ -128,11 +130,11 @@ class HeldTranscriber:
     texts: tuple[str, ...] = (" one", " two", " three")
     step: Semaphore = field(default_factory=lambda: Semaphore(0))
     begun: list[HeldTranscription] = field(default_factory=list)
-    tokenizer: None = None
     kind: type[HeldTranscription] = HeldTranscription
     is_closed: bool = False
 
     def __post_init__(self) -> None:
+        self.tokenizer = SimpleNamespace(language_ids={"en": 0}, is_multilingual=True)
         self.engines = SimpleNamespace(device_in_use="cpu", incidents=[])
 
     def transcribe(self, _audio: Any, options: TranscribeOptions) -> HeldTranscription:

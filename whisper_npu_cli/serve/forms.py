@@ -23,7 +23,7 @@ from whisper_npu_cli.audio.encoded import StreamSource
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.serve.refusals import Refusal
 
-_SILENCE_S = 60.0  # after which a client that sends nothing more is given up
+SILENCE_S = 60.0  # after which a client that sends nothing more is given up
 _MAX_FIELDS = 100
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -117,7 +117,7 @@ class Form:
         values = list[str]()
         for key, text in self._texts:
             if pattern.fullmatch(key):
-                parsed = _parse_json(text)
+                parsed = parse_json(text)
                 if not isinstance(parsed, list):
                     parsed = text.split(separator) if separator else [text]
                 values += [str(item).strip() for item in parsed]
@@ -130,11 +130,11 @@ class Form:
         if inner:
             return inner
         text = self.get_text(name)
-        parsed = _parse_json(text) if text else None
+        parsed = parse_json(text) if text else None
         return {k: str(v) for k, v in parsed.items()} if isinstance(parsed, dict) else text
 
 
-def _parse_json(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Return what a text is as JSON; None where it is none."""
     try:
         return json.loads(text)
@@ -185,11 +185,11 @@ async def _limit(
     n_left = max_bytes
     while True:
         try:
-            chunk = await asyncio.wait_for(anext(chunks), _SILENCE_S)
+            chunk = await asyncio.wait_for(anext(chunks), SILENCE_S)
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
-            raise Refusal(408, f"nothing arrived for {_SILENCE_S:g} s") from error
+            raise Refusal(408, f"nothing arrived for {SILENCE_S:g} s") from error
         n_left -= len(chunk)
         if n_left < 0:
             raise _too_large(max_bytes)
