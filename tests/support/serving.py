@@ -6,11 +6,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event, Semaphore, Thread
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
+from uvicorn.server import ServerState
 
 from tests.support.places import ROOT
 from whisper_npu_cli.options import EngineOptions, TranscribeOptions
@@ -18,11 +20,13 @@ from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.run import Server, listen, run
 from whisper_npu_cli.serve.settings import ServeOptions
+from whisper_npu_cli.serve.wyoming import Client
 from whisper_npu_cli.timings import Timings
 from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
 
 SAMPLE = ROOT / "samples" / "lucas-1-6-1-8-0.wav"
 TEXT = "one six one eight zero"
+_OPEN: list[Served] = []
 
 
 def load_demo(_name: str) -> Transcriber:
@@ -76,10 +80,23 @@ def serving(
     thread.start()
     try:
         wait_until(lambda: models.is_ready)
+        _OPEN.append(served)
         yield served
     finally:
+        if served in _OPEN:
+            _OPEN.remove(served)
         server.should_exit = True
         thread.join()
+
+
+def wait_for_logs() -> None:
+    """Wait until the servers have printed what they do for the clients that there were."""
+    for served in _OPEN:
+        wait_until(partial(_is_quiet, served.server.server_state))
+
+
+def _is_quiet(state: ServerState) -> bool:
+    return not (state.tasks or any(isinstance(one, Client) for one in state.connections))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
