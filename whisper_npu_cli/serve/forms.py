@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,16 @@ class _WholeForm(MultiPartParser):
         super().__init__(headers, self._expect_end(stream), **limits)
         self._is_ended = False
 
+    def on_headers_finished(self) -> None:
+        """Read the name of a field."""
+        with _decoding():
+            super().on_headers_finished()
+
+    def on_part_end(self) -> None:
+        """Read the text of a field."""
+        with _decoding():
+            super().on_part_end()
+
     def on_end(self) -> None:
         """Note the last boundary."""
         self._is_ended = True
@@ -176,6 +186,15 @@ class _WholeForm(MultiPartParser):
             yield chunk
         if not self._is_ended:
             raise MultiPartException("it ends before its last boundary")
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Refuse what Starlette does not expect of a charset, such as `undefined`."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise MultiPartException(f"its charset is wrong: {error}") from error
 
 
 async def _limit(

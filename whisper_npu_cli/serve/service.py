@@ -19,6 +19,7 @@ from whisper_npu_cli.serve.forms import Form, read_form
 from whisper_npu_cli.serve.jobs import Job, Jobs, Order
 from whisper_npu_cli.serve.metrics import MEDIA_TYPE, Metrics
 from whisper_npu_cli.serve.models import Models
+from whisper_npu_cli.serve.openapi import describe_api
 from whisper_npu_cli.serve.refusals import ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.settings import ServeOptions
 from whisper_npu_cli.serve.whispercpp import Inference
@@ -96,6 +97,10 @@ class Service:
             "fallbacks": sum(len(one.engines.incidents) for one in loaded),
         }
         return Response(self.metrics.format(gauges), media_type=MEDIA_TYPE)
+
+    async def tell_api(self, _request: Request) -> Response:
+        """Answer /openapi.json."""
+        return JSONResponse(describe_api(self.base))
 
     async def list_models(self, _request: Request) -> Response:
         """Answer /v1/models."""
