@@ -29,7 +29,7 @@ ORDER = [
 # What only one place imports: its path, or how that begins
 IMPORTERS = {
     **{"typer": ("cli/",), "pyxrt": ("engines/npu/xrt.py",), "aie": (), "mlir": ()},
-    **{"starlette": ("serve/",), "uvicorn": ("serve/run.py",)},
+    **{"starlette": ("serve/",), "uvicorn": ("serve/run.py",), "wyoming": ("serve/wyoming.py",)},
 }
 
 

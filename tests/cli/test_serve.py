@@ -39,6 +39,26 @@ def test_keys_that_contradict() -> None:
         ServeOptions(no_auth=True).check_access("secret")
 
 
+def test_wyoming_beyond_this_machine_has_no_key(cli: Cli) -> None:
+    result = cli("serve", "--wyoming", "tcp://0.0.0.0:10300", "--port", "0")
+    assert result.status == 2
+    assert "its protocol has no key" in result.stderr
+    assert "--no-auth" in result.stderr
+    ServeOptions(wyoming="tcp://127.0.0.1:10300").check_access(None)
+    for key in (None, "secret"):  # which requests of HTTP need nevertheless
+        ServeOptions(wyoming="tcp://0.0.0.0:10300", no_auth=True).check_access(key)
+    with pytest.raises(UsageError, match="exclude"):
+        ServeOptions(wyoming="tcp://[::1]:1", no_auth=True).check_access("secret")
+
+
+@pytest.mark.parametrize(
+    "url", ["0.0.0.0:10300", "tcp://0.0.0.0", "tcp://:1", "tcp://a:b", "http://a:1"]
+)
+def test_what_is_no_address_of_wyoming(url: str) -> None:
+    with pytest.raises(UsageError, match="no address for Wyoming"):
+        ServeOptions(wyoming=url)
+
+
 def test_a_key_in_the_environment_is_no_option_of_transcribe(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,11 +80,12 @@ def test_what_is_missing_is_said_in_one_line(cli: Cli, monkeypatch: pytest.Monke
 
 
 def test_other_commands_import_nothing_of_a_server() -> None:
+    of_servers = ("starlette", "uvicorn", "python_multipart", "anyio", "wyoming")
     program = (
         "import sys; from whisper_npu_cli.cli.app import main; "
         f"sys.argv = ['whisper-npu', 'transcribe', {str(SAMPLE)!r}, '--model', 'demo', '--quiet']\n"
         "try: main()\nexcept SystemExit: print([m for m in sys.modules "
-        "if m.partition('.')[0] in ('starlette', 'uvicorn', 'python_multipart', 'anyio')])"
+        f"if m.partition('.')[0] in {of_servers}])"
     )
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -86,8 +86,8 @@ def test_a_body_in_chunks_without_a_length_is_read(served: Served) -> None:
 def test_a_client_that_falls_silent_is_given_up(
     small: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forms, "_SILENCE_S", 0.05)
-    monkeypatch.setattr(frontdesk, "_LINGER_S", 0.05)
+    monkeypatch.setattr(forms, "SILENCE_S", 0.05)
+    monkeypatch.setattr(frontdesk, "LINGER_S", 0.05)
     answer = exchange(small, make_head("Content-Length: 100000"), make_body(b"")[:80])
     assert answer.startswith("HTTP/1.1 408")
 
@@ -159,6 +159,31 @@ FIELDS += ["timestamp_granularities[]", "chunking_strategy", "chunking_strategy[
 @given(st.dictionaries(st.sampled_from(FIELDS), TEXTS))
 def test_odd_fields_are_no_fault_of_the_server(small: Served, fields: dict[str, str]) -> None:
     assert small.post(PATH, **fields).status_code in (200, 400)
+
+
+@pytest.mark.parametrize(
+    "charset", ["utf-16", "nonsense", "undefined", "idna", "punycode", "hex", ""]
+)
+def test_wrong_encodings_are_no_fault_of_the_server(small: Served, charset: str) -> None:
+    body = make_body(b"RIFF", prompt="x\xe4", language="en").replace(
+        b'talk.wav"', b'\xff\xfe\x00.wav"'
+    )
+    head = make_head(f"Content-Length: {len(body)}").replace(
+        b"; boundary", f"; charset={charset}; boundary".encode()
+    )
+    assert exchange(small, head, body)[9:12] in ("200", "400")
+    packed = make_head(f"Content-Length: {len(body)}", "Content-Encoding: gzip")
+    assert exchange(small, packed, body)[9:12] in ("200", "400")
+
+
+@pytest.mark.parametrize("chunk", [b"zz\r\nab\r\n", b"-5\r\n", b"ffffffffffffffffffff\r\nab"])
+def test_broken_chunks_are_refused(
+    small: Served, chunk: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frontdesk, "LINGER_S", 0.05)
+    monkeypatch.setattr(forms, "SILENCE_S", 0.05)
+    answer = exchange(small, make_head("Transfer-Encoding: chunked"), chunk)
+    assert not answer or answer[9:12] in ("400", "408", "413")
 
 
 def make_form(*items: tuple[str, str]) -> Form:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -61,6 +62,17 @@ def test_a_signal_lets_what_is_being_decoded_finish() -> None:
         assert answers["long"].json()["text"].count("\n") >= 15
         assert answers["short"].status_code == 503
         assert server.wait() == 0
+
+
+def test_a_server_of_wyoming() -> None:
+    with process("--wyoming", "tcp://127.0.0.1:0") as (server, _):
+        assert server.stderr is not None
+        port = int(json.loads(server.stderr.readline())["address"].rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+            client.sendall(b'{"type": "describe"}\n')
+            assert json.loads(client.makefile().readline())["type"] == "info"
+            server.send_signal(signal.SIGTERM)
+            assert server.wait() == 0
 
 
 def test_what_takes_longer_than_the_grace_is_given_up() -> None:

@@ -6,11 +6,13 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Event, Semaphore, Thread
 from types import SimpleNamespace
 from typing import Any
 
 import httpx2
+from uvicorn.server import ServerState
 
 from tests.support.places import ROOT
 from whisper_npu_cli.options import EngineOptions, TranscribeOptions
@@ -18,11 +20,13 @@ from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.run import Server, listen, run
 from whisper_npu_cli.serve.settings import ServeOptions
+from whisper_npu_cli.serve.wyoming import Client
 from whisper_npu_cli.timings import Timings
 from whisper_npu_cli.transcript import Result, Segment, Transcript, TranscriptionInfo
 
 SAMPLE = ROOT / "samples" / "lucas-1-6-1-8-0.wav"
 TEXT = "one six one eight zero"
+_OPEN: list[Served] = []
 
 
 def load_demo(_name: str) -> Transcriber:
@@ -31,10 +35,11 @@ def load_demo(_name: str) -> Transcriber:
 
 @dataclass(frozen=True)
 class Served:
-    """A server that answers at `url`."""
+    """A server that answers at `url`, and Wyoming's clients at a port of its own."""
 
     url: str
     server: Server
+    wyoming_port: int
 
     @property
     def address(self) -> tuple[str, int]:
@@ -66,18 +71,32 @@ def serving(
 ) -> Iterator[Served]:
     """Serve with the model of `load`, once it is loaded."""
     options = options or ServeOptions()
-    listening = listen("127.0.0.1", 0)
+    listening, wyoming = listen("127.0.0.1", 0), listen("127.0.0.1", 0)
     models = Models("demo", load, options)
     server = Server(models, options, base or TranscribeOptions(), api_key)
-    thread = Thread(target=run, args=(server, listening))
-    served = Served(f"http://127.0.0.1:{listening.getsockname()[1]}", server)
+    thread = Thread(target=run, args=(server, listening, wyoming))
+    ports = [one.getsockname()[1] for one in (listening, wyoming)]
+    served = Served(f"http://127.0.0.1:{ports[0]}", server, ports[1])
     thread.start()
     try:
         wait_until(lambda: models.is_ready)
+        _OPEN.append(served)
         yield served
     finally:
+        if served in _OPEN:
+            _OPEN.remove(served)
         server.should_exit = True
         thread.join()
+
+
+def wait_for_logs() -> None:
+    """Wait until the servers have printed what they do for the clients that there were."""
+    for served in _OPEN:
+        wait_until(partial(_is_quiet, served.server.server_state))
+
+
+def _is_quiet(state: ServerState) -> bool:
+    return not (state.tasks or any(isinstance(one, Client) for one in state.connections))
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -128,11 +147,11 @@ class HeldTranscriber:
     texts: tuple[str, ...] = (" one", " two", " three")
     step: Semaphore = field(default_factory=lambda: Semaphore(0))
     begun: list[HeldTranscription] = field(default_factory=list)
-    tokenizer: None = None
     kind: type[HeldTranscription] = HeldTranscription
     is_closed: bool = False
 
     def __post_init__(self) -> None:
+        self.tokenizer = SimpleNamespace(language_ids={"en": 0}, is_multilingual=True)
         self.engines = SimpleNamespace(device_in_use="cpu", incidents=[])
 
     def transcribe(self, _audio: Any, options: TranscribeOptions) -> HeldTranscription:

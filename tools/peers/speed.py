@@ -108,18 +108,19 @@ class Models:
         arguments: dict[str, Any] = {"n_threads": setup.n_threads}
         python = sys.executable if row.program == OURS else setup.peers
         if row.program in (OURS, "transformers"):
-            arguments["model"] = str(self._saved(size))
+            arguments["model"] = str(self.saved(size))
         else:
-            arguments["model"] = str(self._converted(row.program, size))
+            arguments["model"] = str(self.converted(row.program, size))
         if row.program in (OURS, "faster-whisper"):
             arguments["precision"] = row.precision
         elif row.program == "openai-whisper":
-            arguments["checkpoint"] = str(self._saved(size))
+            arguments["checkpoint"] = str(self.saved(size))
         elif row.program == "whisper.cpp" and setup.whisper_cpp:
             arguments["binary"] = str(setup.whisper_cpp / "build" / "bin" / "whisper-cli")
         return Worker(python, row.program, **arguments)
 
-    def _saved(self, size: str) -> Path:
+    def saved(self, size: str) -> Path:
+        """Return the folder of a model."""
         folder = self._setup.folder / size
         if not folder.exists() and size == REAL:
             save_checkpoint(formats.load(fetch_real_models()["base"]), folder)
@@ -127,16 +128,17 @@ class Models:
             save_checkpoint(make_fixed_length_checkpoint(size, self._setup.n_tokens), folder)
         return folder
 
-    def _converted(self, program: str, size: str) -> Path:
+    def converted(self, program: str, size: str) -> Path:
+        """Return a model in a program's format."""
         setup = self._setup
         output = setup.folder / f"{size}-{program}.model"
         if output.exists():
             return output
         if program == "whisper.cpp":
-            source = self._converted("openai-whisper", size)
+            source = self.converted("openai-whisper", size)
             convert(setup.peers, program, source, output, "--whisper-cpp", str(setup.whisper_cpp))
         else:
-            convert(setup.peers, program, self._saved(size), output)
+            convert(setup.peers, program, self.saved(size), output)
         return output
 
 

@@ -1,4 +1,4 @@
-"""`whisper-npu serve`: the machine's Whisper for other programs, over HTTP."""
+"""`whisper-npu serve`: the machine's Whisper for other programs, over HTTP and Wyoming."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import DecodingOptions, EngineOptions, TranscribeOptions
 from whisper_npu_cli.serve.settings import ServeOptions
 
-_NEEDED = ("starlette", "uvicorn", "python_multipart")
+_NEEDED = ("starlette", "uvicorn", "python_multipart", "wyoming")
 
 
 @from_fields
@@ -54,7 +54,7 @@ def serve(
         ),
     ] = False,
 ) -> None:
-    """Serve OpenAI's audio API and that of whisper.cpp.
+    """Serve OpenAI's audio API, that of whisper.cpp, and Home Assistant's Wyoming.
 
     Needs the extra [serve]. Loads the model, then answers until Ctrl-C or SIGTERM, which lets what
     is being decoded finish. Logs are lines of JSON on stderr. Options of decoding are those of
@@ -63,6 +63,8 @@ def serve(
     Example: whisper-npu serve --model large-v3-turbo
 
     Example: WHISPER_NPU_API_KEY=secret whisper-npu serve --host 0.0.0.0
+
+    Example: whisper-npu serve --wyoming tcp://0.0.0.0:10300 --no-auth
     """
     if absent := [name for name in _NEEDED if find_spec(name) is None]:
         raise UsageError(
@@ -79,6 +81,7 @@ def serve(
     code = None if language is None else language_code(language)
     base = TranscribeOptions(language=code, decoding=decoding)
     listening = listen(server.host, server.port)
+    wyoming = listen(*server.wyoming_address) if server.wyoming_address else None
     prepare()
 
     def load(name: str) -> Transcriber:
@@ -87,4 +90,4 @@ def serve(
             name, engine, offline=is_offline, notice=lambda text: log("notice", text=text)
         )
 
-    run(Server(Models(model, load, server), server, base, api_key), listening)
+    run(Server(Models(model, load, server), server, base, api_key), listening, wyoming)

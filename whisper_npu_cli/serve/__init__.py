@@ -1,1 +1,1 @@
-"""The machine's Whisper for other programs, over HTTP: OpenAI's API and that of whisper.cpp."""
+"""The machine's Whisper for other programs: OpenAI's API, whisper.cpp's, and Wyoming."""

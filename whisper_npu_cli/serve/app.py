@@ -46,6 +46,7 @@ def list_routes(service: Service) -> list[Route]:
         Route("/load", service.load, methods=["POST"]),
         Route("/health", service.tell_health),
         Route("/metrics", service.tell_metrics),
+        Route("/openapi.json", service.tell_api),
     ]
 
 

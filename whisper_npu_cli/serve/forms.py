@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from whisper_npu_cli.audio.encoded import StreamSource
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.serve.refusals import Refusal
 
-_SILENCE_S = 60.0  # after which a client that sends nothing more is given up
+SILENCE_S = 60.0  # after which a client that sends nothing more is given up
 _MAX_FIELDS = 100
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -117,7 +117,7 @@ class Form:
         values = list[str]()
         for key, text in self._texts:
             if pattern.fullmatch(key):
-                parsed = _parse_json(text)
+                parsed = parse_json(text)
                 if not isinstance(parsed, list):
                     parsed = text.split(separator) if separator else [text]
                 values += [str(item).strip() for item in parsed]
@@ -130,11 +130,11 @@ class Form:
         if inner:
             return inner
         text = self.get_text(name)
-        parsed = _parse_json(text) if text else None
+        parsed = parse_json(text) if text else None
         return {k: str(v) for k, v in parsed.items()} if isinstance(parsed, dict) else text
 
 
-def _parse_json(text: str) -> Any:
+def parse_json(text: str) -> Any:
     """Return what a text is as JSON; None where it is none."""
     try:
         return json.loads(text)
@@ -167,6 +167,16 @@ class _WholeForm(MultiPartParser):
         super().__init__(headers, self._expect_end(stream), **limits)
         self._is_ended = False
 
+    def on_headers_finished(self) -> None:
+        """Read the name of a field."""
+        with _decoding():
+            super().on_headers_finished()
+
+    def on_part_end(self) -> None:
+        """Read the text of a field."""
+        with _decoding():
+            super().on_part_end()
+
     def on_end(self) -> None:
         """Note the last boundary."""
         self._is_ended = True
@@ -178,6 +188,15 @@ class _WholeForm(MultiPartParser):
             raise MultiPartException("it ends before its last boundary")
 
 
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Refuse what Starlette does not expect of a charset, such as `undefined`."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise MultiPartException(f"its charset is wrong: {error}") from error
+
+
 async def _limit(
     chunks: AsyncGenerator[bytes, None], max_bytes: int
 ) -> AsyncGenerator[bytes, None]:
@@ -185,11 +204,11 @@ async def _limit(
     n_left = max_bytes
     while True:
         try:
-            chunk = await asyncio.wait_for(anext(chunks), _SILENCE_S)
+            chunk = await asyncio.wait_for(anext(chunks), SILENCE_S)
         except StopAsyncIteration:
             return
         except asyncio.TimeoutError as error:
-            raise Refusal(408, f"nothing arrived for {_SILENCE_S:g} s") from error
+            raise Refusal(408, f"nothing arrived for {SILENCE_S:g} s") from error
         n_left -= len(chunk)
         if n_left < 0:
             raise _too_large(max_bytes)

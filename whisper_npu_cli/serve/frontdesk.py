@@ -26,9 +26,14 @@ from whisper_npu_cli.serve.refusals import CLIENT_GONE, Refusal
 from whisper_npu_cli.serve.service import NOTE
 from whisper_npu_cli.serve.website import is_page
 
-_LINGER_S = 5.0
+LINGER_S = 5.0
 _OPEN_PATHS = ("/health",)  # which need no key
 _PROBES = ("/health", "/metrics")  # which others ask for again and again, so no log tells of it
+
+
+def make_id() -> str:
+    """Return the id of a request."""
+    return f"req_{token_hex(8)}"
 
 
 def log(event: str, **content: Any) -> None:
@@ -67,8 +72,7 @@ class FrontDesk:
         """Count a request, and log it."""
         path = scope["path"] if scope["path"] in self._paths else "other"
         status = visit.status or CLIENT_GONE
-        self._metrics.add("requests_total", 1, path=path, status=str(status))
-        self._metrics.add("request_seconds_total", seconds, path=path)
+        self._metrics.add_request(path, status, seconds)
         if path not in _PROBES and not is_page(scope["path"]):
             content = {"id": visit.id, "method": scope["method"], "path": path, "status": status}
             log("request", **content, seconds=round(seconds, 3), **scope[NOTE])
@@ -85,7 +89,7 @@ class _Visit:
     """One request with its answer."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self.id = f"req_{token_hex(8)}"
+        self.id = make_id()
         self.status = 0  # of the answer, once it has begun
         self._waits = "expect" in Headers(scope=scope)  # for a word before it sends its body
         self._is_read = False
@@ -114,7 +118,7 @@ class _Visit:
                 await self.receive()
 
         with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(read(), _LINGER_S)
+            await asyncio.wait_for(read(), LINGER_S)
 
 
 async def _wrong_key(scope: Scope, receive: Receive, send: Send) -> None:

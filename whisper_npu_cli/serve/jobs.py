@@ -7,14 +7,12 @@ short ones. The event loop awaits what the threads give.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
-
-from starlette.types import Receive
 
 from whisper_npu_cli.checkpoints.tokenizer import Tokenizer
 from whisper_npu_cli.longform.channels import Job as Transcription
@@ -130,14 +128,17 @@ class Jobs:
         """Return the jobs that wait or are worked on, in order of their arrival."""
         return list(self._open)
 
-    def submit(self, order: Order, receive: Receive) -> Job:
-        """Take an order, which ends when its client goes; Refusal where there is no place."""
+    def submit(self, order: Order, gone: Callable[[], Awaitable[object]]) -> Job:
+        """Take an order; Refusal where there is no place.
+
+        It ends once `gone` returns, which waits until the client has closed the connection.
+        """
         if self._is_closing:
             raise Refusal(503, _CLOSING)
         if self.n_open >= self.n_working + self.n_waiting:
             raise Refusal(503, f"{self.n_open} requests are waiting or worked on (--queue)")
         job, loop = Job(order, self._models), asyncio.get_running_loop()
-        watch = loop.create_task(self._end_when_gone(job, receive))
+        watch = loop.create_task(self._end_when_gone(job, gone))
 
         def finish() -> None:
             watch.cancel()
@@ -168,7 +169,6 @@ class Jobs:
         self._open[job].cancel()  # has an effect on one that waits alone
         job.end(reason)
 
-    async def _end_when_gone(self, job: Job, receive: Receive) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
+    async def _end_when_gone(self, job: Job, gone: Callable[[], Awaitable[object]]) -> None:
+        await gone()
         self._give_up(job, ClientGone())

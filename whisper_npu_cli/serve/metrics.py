@@ -42,6 +42,11 @@ class Metrics:
         with self._lock:
             self._counts[name][tuple(labels.items())] += amount
 
+    def add_request(self, path: str, status: int, seconds: float) -> None:
+        """Count a request that was answered, or whose client has gone."""
+        self.add("requests_total", 1, path=path, status=str(status))
+        self.add("request_seconds_total", seconds, path=path)
+
     def add_result(self, result: Result) -> None:
         """Count what a transcription has taken."""
         self.add("audio_seconds_total", result.timings.audio_s)

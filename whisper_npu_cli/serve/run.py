@@ -1,9 +1,10 @@
-"""A server from its options to its end: the socket, the loading of the model, the signals."""
+"""A server from its options to its end: the sockets, the loading of the model, the signals."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -15,6 +16,7 @@ from whisper_npu_cli.serve.frontdesk import log
 from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.service import Service
 from whisper_npu_cli.serve.settings import ServeOptions
+from whisper_npu_cli.serve.wyoming import serve_client
 
 _ANSWER_S = 5  # for the answers to what was given up; then connections are closed
 
@@ -23,6 +25,7 @@ class Server(uvicorn.Server):
     """A server that loads its model once it listens, and lets no window be lost at its end."""
 
     failure: Exception | None = None  # of loading the model, which ends the server
+    wyoming: socket.socket | None = None  # where that is served too
 
     def __init__(
         self, models: Models, options: ServeOptions, base: TranscribeOptions, api_key: str | None
@@ -45,6 +48,9 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and begin to load the model."""
         await super().startup(sockets)
+        if self.wyoming is not None:
+            meet = partial(serve_client, self.service, self.server_state.connections)
+            self.servers.append(await asyncio.start_server(meet, sock=self.wyoming))
         self._loading = asyncio.create_task(self._load())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -73,13 +79,21 @@ class Server(uvicorn.Server):
         await asyncio.to_thread(self.service.models.unload_idle)
 
 
-def run(server: Server, listening: socket.socket) -> None:
-    """Serve until a signal comes; raise what loading the model raised."""
-    host, port, *_ = listening.getsockname()
-    log("listening", address=f"http://{f'[{host}]' if ':' in host else host}:{port}")
+def run(server: Server, listening: socket.socket, wyoming: socket.socket | None = None) -> None:
+    """Serve HTTP, and Wyoming, until a signal comes; raise what loading the model raised."""
+    log("listening", address=format_address("http", listening))
+    if wyoming is not None:
+        server.wyoming = wyoming
+        log("listening", address=format_address("tcp", wyoming))
     server.run(sockets=[listening])
     if server.failure is not None:
         raise server.failure
+
+
+def format_address(scheme: str, listening: socket.socket) -> str:
+    """Return where a socket listens."""
+    host, port, *_ = listening.getsockname()
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -90,5 +104,5 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(
             f"cannot listen at {host}, port {port}: {error.strerror or error}",
-            hint="choose another with --host and --port; --port 0 takes one that is free",
+            hint="choose another address; port 0 takes one that is free",
         ) from error

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from time import time
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -18,6 +19,7 @@ from whisper_npu_cli.serve.forms import Form, read_form
 from whisper_npu_cli.serve.jobs import Job, Jobs, Order
 from whisper_npu_cli.serve.metrics import MEDIA_TYPE, Metrics
 from whisper_npu_cli.serve.models import Models
+from whisper_npu_cli.serve.openapi import describe_api
 from whisper_npu_cli.serve.refusals import ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.settings import ServeOptions
 from whisper_npu_cli.serve.whispercpp import Inference
@@ -45,8 +47,8 @@ class Service:
         self.models = models
         self.jobs = Jobs(models, options.parallel, options.queue)
         self.metrics = Metrics()
-        self._options = options
-        self._base = base
+        self.options = options
+        self.base = base
         self._created_s = int(time())
 
     async def close(self) -> None:
@@ -65,12 +67,12 @@ class Service:
 
     async def infer(self, request: Request) -> Response:
         """Answer /inference."""
-        inference, job = await self._take(request, lambda form: Inference(form, self._base))
+        inference, job = await self._take(request, lambda form: Inference(form, self.base))
         return await self._finish(request, job, inference)
 
     async def load(self, request: Request) -> Response:
         """Answer /load: another model becomes the one of names that mean none."""
-        form = await read_form(request, self._options.max_bytes)
+        form = await read_form(request, self.options.max_bytes)
         form.close()
         name = form.get_text("model")
         if name is None:
@@ -96,6 +98,10 @@ class Service:
         }
         return Response(self.metrics.format(gauges), media_type=MEDIA_TYPE)
 
+    async def tell_api(self, _request: Request) -> Response:
+        """Answer /openapi.json."""
+        return JSONResponse(describe_api(self.base))
+
     async def list_models(self, _request: Request) -> Response:
         """Answer /v1/models."""
         names = await asyncio.to_thread(self.models.list_names)
@@ -112,7 +118,7 @@ class Service:
         return JSONResponse(model)
 
     async def _answer(self, request: Request, task: openai.Task) -> Response:
-        answer, job = await self._take(request, lambda form: openai.Answer(form, self._base, task))
+        answer, job = await self._take(request, lambda form: openai.Answer(form, self.base, task))
         if not answer.is_streamed:
             return await self._finish(request, job, answer)
         await job.begin()  # what is wrong with the audio has a status of its own
@@ -121,12 +127,12 @@ class Service:
 
     async def _take(self, request: Request, read: Callable[[Form], _Wanted]) -> tuple[_Wanted, Job]:
         """Return what a request wants, and the job of it."""
-        options = self._options
+        options = self.options
         form = await read_form(request, options.max_bytes)
         try:
             wanted, upload = read(form), form.take_file(options.max_s)
             order = Order(form.get_text("model") or self.models.default, upload, wanted.options)
-            return wanted, self.jobs.submit(order, request.receive)
+            return wanted, self.jobs.submit(order, partial(_wait_until_gone, request))
         except BaseException:
             form.close()
             raise
@@ -135,7 +141,7 @@ class Service:
         await job.begin()
         async for _ in job.segments():
             pass
-        self._count(request, job)
+        request.scope[NOTE] |= self.count(job)
         response = wanted.make(job)
         response.headers.update(_describe(job))
         return response
@@ -147,23 +153,29 @@ class Service:
         try:
             async for event in answer.stream(job):
                 yield event
-            self._count(request, job)
+            request.scope[NOTE] |= self.count(job)
         except ClientGone:
             return
         except (Refusal, WhisperNpuError) as error:
             yield openai.format_event(**openai.describe_error(to_refusal(error)))
 
-    def _count(self, request: Request, job: Job) -> None:
-        """Count a finished job, and note it for the log."""
+    def count(self, job: Job) -> dict[str, Any]:
+        """Count a finished job, and return what the log tells of it."""
         result = job.result
         self.metrics.add_result(result)
-        request.scope[NOTE] |= {
+        return {
             "model": job.model,
             "device": job.device,
             "audio_s": round(result.timings.audio_s, 3),
             "work_s": round(result.timings.total_s, 3),
             "queue_s": round(job.queue_s, 3),
         }
+
+
+async def _wait_until_gone(request: Request) -> None:
+    """Return once the client of a request that was read has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _describe(job: Job) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.fields import Bounds, Options, option
@@ -19,6 +20,11 @@ class ServeOptions(Options):
 
     host: str = _address("127.0.0.1", "Address to listen at; 0.0.0.0: every one of the machine")
     port: int = _address(8000, "Port; 0: any that is free", bounds=Bounds(0, 65535))
+    wyoming: str | None = _address(
+        None,
+        "Serve Home Assistant's protocol too, at an address such as tcp://0.0.0.0:10300",
+        metavar="tcp://HOST:PORT",
+    )
     no_auth: bool = _address(False, "Let everyone who reaches another address use it, without key")
     parallel: int = _limit(
         4, "Requests that are worked on at a time, window by window in turn", bounds=Bounds(1, 64)
@@ -46,17 +52,44 @@ class ServeOptions(Options):
         """Longest audio in seconds."""
         return self.max_hours * 3600
 
+    @property
+    def wyoming_address(self) -> tuple[str, int] | None:
+        """Host and port of Wyoming, if it is served."""
+        return None if self.wyoming is None else _split_address(self.wyoming)
+
+    def _refuse_contradictions(self) -> None:
+        if self.wyoming is not None:
+            _split_address(self.wyoming)
+
     def check_access(self, api_key: str | None) -> None:
         """Raise UsageError where other machines could use the server without a key."""
         if api_key == "":
             raise UsageError("the API key is empty", hint="leave it out, or give a long one")
-        if api_key is not None and self.no_auth:
+        is_wyoming_open = self.wyoming_address and not _is_loopback(self.wyoming_address[0])
+        if is_wyoming_open and not self.no_auth:
+            raise UsageError(
+                f"--wyoming {self.wyoming}: every machine that reaches it could use this one, "
+                "for its protocol has no key",
+                hint="give --no-auth where that is meant; requests of HTTP need --api-key even so",
+            )
+        if api_key is not None and self.no_auth and not is_wyoming_open:
             raise UsageError("--api-key and --no-auth exclude each other")
         if not (api_key or self.no_auth or _is_loopback(self.host)):
             raise UsageError(
                 f"--host {self.host}: every machine that reaches it could use this one",
                 hint="give --api-key (or WHISPER_NPU_API_KEY), or --no-auth where that is meant",
             )
+
+
+def _split_address(url: str) -> tuple[str, int]:
+    """Return host and port of tcp://HOST:PORT; UsageError for anything else."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "tcp" and parts.hostname and parts.port is not None:
+            return parts.hostname, parts.port
+    except ValueError:  # a port that is no number
+        pass
+    raise UsageError(f"no address for Wyoming: {url!r}", hint="such as tcp://0.0.0.0:10300")
 
 
 def _is_loopback(host: str) -> bool:
