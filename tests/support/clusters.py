@@ -27,7 +27,7 @@ def start_cluster(*, processes: bool = False) -> LocalCluster:
         threads_per_worker=1,
         processes=processes,
         protocol="tcp://",
-        dashboard_address=None,
+        dashboard_address="127.0.0.1:0",
         memory_limit=0,
     )
 
@@ -71,6 +71,8 @@ def fail_on_devices(*_: object) -> Outcome:
 def die_of_the_third(setup: Setup, task: Task, key: str) -> Outcome:
     """End the process of the worker that gets 002.wav; fail at 003.wav."""
     if task.path.endswith("002.wav"):
+        get_worker().log_event(BEGUN, key)
+        time.sleep(0.2)  # until that is told
         os._exit(1)
     if task.path.endswith("003.wav"):
         raise RuntimeError("a bug")

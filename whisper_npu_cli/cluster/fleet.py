@@ -24,7 +24,7 @@ from whisper_npu_cli.cluster import worker
 from whisper_npu_cli.cluster.local import start_local
 from whisper_npu_cli.cluster.settings import LOCAL, ClusterOptions
 from whisper_npu_cli.cluster.tasks import Finished, Outcome, Setup, Task
-from whisper_npu_cli.errors import AudioError, ClusterError, DeviceError
+from whisper_npu_cli.errors import AudioError, ClusterError, DeviceError, WhisperNpuError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.transcript import Progress
 from whisper_npu_cli.writers.document import Device
@@ -32,7 +32,7 @@ from whisper_npu_cli.writers.document import Device
 _PER_THREAD = 3  # tasks at the scheduler: one runs, one waits at the worker, one behind it
 _LEAST = 4
 _LOOK_S = 1.0  # between questions for the number of workers
-_CONNECT_S = "10 s"
+_CONNECT_S = 10.0
 _GROUP = "whisper-npu"  # of tasks; Dask has all of one name before a dash in one group
 
 Transcribe = Callable[[Setup, Task, str], Outcome]
@@ -53,13 +53,15 @@ class Tally:
         return perf_counter() - self.began if self.began else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Sent:
     """A task that is with the scheduler."""
 
     source: Input
     task: Task
     future: Future
+    n_begun: int = 0
+    is_again: bool = False  # it was lost with a worker that did not work on it
 
 
 class Fleet:
@@ -82,7 +84,6 @@ class Fleet:
         self._notice = notice
         self._transcribe = transcribe
         self._sent: dict[str, _Sent] = {}
-        self._begun: set[str] = set()
         self._is_stopped = False
         self._devices: set[str] = set()
         self._incidents: dict[str, None] = {}  # each once, with its worker
@@ -129,7 +130,9 @@ class Fleet:
         describe = partial(Task.describe, options=options, only_language=only_language)
         try:
             yield from self._send_each(wanted, describe)
-        except OSError as error:  # an answer of the scheduler did not come
+        except Exception as error:
+            if isinstance(error, WhisperNpuError) or self._client.status == "running":
+                raise
             raise self._lost() from error
 
     def _send_each(
@@ -152,7 +155,9 @@ class Fleet:
                 return
             future, answer = next(done)
             sent = self._sent.pop(future.key)
-            self._begun.discard(future.key)
+            if self._is_innocent(sent, answer):
+                done.add(self._send(sent.source, sent.task, f"{future.key}+", is_again=True))
+                continue
             outcome = self._read(sent, answer)
             if outcome is None:
                 continue
@@ -165,17 +170,27 @@ class Fleet:
     def stop(self) -> None:
         """Give up what no worker has begun. May be called by a handler of a signal."""
         self._is_stopped = True
-        self._client.loop.add_callback_from_signal(self._cancel)
+        self._client.loop.add_callback(self._cancel)
 
     async def _cancel(self) -> None:
-        idle = [one.future for key, one in self._sent.items() if key not in self._begun]
+        idle = [one.future for one in self._sent.values() if not one.n_begun]
         await self._client.cancel(idle, asynchronous=True)
 
     def _on_begun(self, event: tuple[float, str]) -> None:
-        if event[1] in self._sent:
-            self._begun.add(event[1])
+        if sent := self._sent.get(event[1]):
+            sent.n_begun += 1
 
-    def _send(self, source: Input, task: Task, key: str) -> Future:
+    def _is_innocent(self, sent: _Sent, answer: Any) -> bool:
+        """Return whether a task only waited at the workers that were lost, and may go once more.
+
+        The scheduler counts them against all that they had.
+        """
+        if isinstance(answer, Outcome) or sent.is_again or sent.future.status != "error":
+            return False
+        error = answer[1]
+        return isinstance(error, KilledWorker) and sent.n_begun <= error.allowed_failures
+
+    def _send(self, source: Input, task: Task, key: str, *, is_again: bool = False) -> Future:
         is_npu = self._setup.engine.device == "npu"
         future = self._client.submit(
             self._transcribe,
@@ -188,7 +203,7 @@ class Fleet:
             workers=self._list_fit() if self._unfit else None,
             allow_other_workers=bool(self._unfit),
         )
-        self._sent[key] = _Sent(source, task, future)
+        self._sent[key] = _Sent(source, task, future, is_again=is_again)
         return future
 
     def _read(self, sent: _Sent, answer: Any) -> Outcome | None:

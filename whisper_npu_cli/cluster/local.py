@@ -15,6 +15,7 @@ from whisper_npu_cli.engines.npu.machine import ACCEL
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 
 _HOST = "127.0.0.1"
+_HTTP = {"dashboard": False, "dashboard_address": f"{_HOST}:0"}  # else at every address
 
 
 def start_local(device: str) -> SpecCluster:
@@ -26,7 +27,7 @@ def start_local(device: str) -> SpecCluster:
         },
         scheduler={
             "cls": Scheduler,
-            "options": {"host": _HOST, "port": 0, "dashboard": False},
+            "options": {"host": _HOST, "port": 0, **_HTTP},
         },
         silence_logs=logging.CRITICAL,
     )
@@ -36,7 +37,7 @@ _OPTIONS: dict[str, Any] = {
     "host": _HOST,
     "nthreads": 1,
     "memory_limit": 0,  # a model is large, and what does not fit is told by the file's failure
-    "dashboard": False,
+    **_HTTP,
     "preload": ["whisper_npu_cli.cluster.worker"],
     "silence_logs": logging.CRITICAL,
 }
