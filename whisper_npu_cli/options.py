@@ -9,7 +9,6 @@ openai-whisper's command line; `repetition_penalty`, `no_repeat_ngram_size`, `ho
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, fields
 from functools import partial
 from itertools import pairwise
@@ -125,27 +124,6 @@ class InputOptions(Options):
         metavar="N|LANG|all",
     )
     follow: bool = option(False, "Wait until a file that grows has rested for 10 s")
-    shard: str | None = option(
-        None,
-        "Only the K-th of N parts of the inputs, chosen by their paths: the same command with 1/N, "
-        "..., N/N has each input once, on whatever machines",
-        group="Batch work",
-        metavar="K/N",
-    )
-
-    def _refuse_contradictions(self) -> None:
-        k, n = self.part
-        if not 1 <= k <= n:
-            raise UsageError(
-                f"a shard is K/N, a part of N from 1 to N, not {self.shard!r}",
-                hint="for example --shard 2/3",
-            )
-
-    @property
-    def part(self) -> tuple[int, int]:
-        """Which part of how many of the inputs is wanted: 1 of 1 where all are."""
-        numbers = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.shard or "1/1", re.ASCII)
-        return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
     @property
     def chosen_track(self) -> int | str | None:

@@ -42,3 +42,9 @@ def test_certificates_are_for_tls_and_must_be_there(tmp_path: Path) -> None:
     for name in TLS_FILES:
         (tmp_path / name).touch()
     assert [file.name for file in options.list_tls_files()] == list(TLS_FILES)
+
+
+@pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "1/0", "a/b", "-1/3", "1/3/5"])
+def test_what_is_no_shard_is_refused(shard: str) -> None:
+    with pytest.raises(UsageError, match="a shard is K/N"):
+        ClusterOptions(shard=shard)

@@ -74,12 +74,11 @@ def find_audio(paths: Sequence[str], options: InputOptions | None = None) -> lis
     return [track for source in found.values() for track in source.split_tracks()]
 
 
-def pick_shard(sources: Sequence[Input], options: InputOptions) -> list[Input]:
-    """Return the inputs of the wanted part: by a hash of the path as it was found, not its place.
+def pick_shard(sources: Sequence[Input], k: int, n: int) -> list[Input]:
+    """Return the inputs of part `k` of `n`: by a hash of the path as it was found, not its place.
 
     All tracks of a file are in one part.
     """
-    k, n = options.part
     return [source for source in sources if _hash_path(source.path) % n == k - 1]
 
 

@@ -106,7 +106,7 @@ def transcribe(
         options = replace(options, language=language_code(options.language))
     found = find_audio(paths, inputs)
     outputs = Outputs(found, output, layout)  # whose names depend on all inputs
-    run = Run(pick_shard(found, inputs), model, options, outputs)
+    run = Run(pick_shard(found, *cluster.part), model, options, outputs)
     _finish(run, _Work(model, engine, cluster, offline))
 
 

@@ -1,7 +1,10 @@
-"""Which cluster transcribes, and how it is reached. Imports nothing that only a cluster needs."""
+"""Which part of the inputs is wanted, which cluster transcribes, and how it is reached.
+
+Imports nothing that only a cluster needs."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -18,7 +21,7 @@ _cluster = partial(option, group="Cluster")
 
 @dataclass(frozen=True)
 class ClusterOptions(Options):
-    """Where the workers are; none: this process transcribes."""
+    """Where the workers are (none: this process transcribes), and which inputs are wanted."""
 
     cluster: str | None = _cluster(
         None,
@@ -34,6 +37,19 @@ class ClusterOptions(Options):
     insecure: bool = _cluster(
         False, "Use tcp:// beyond this machine: whoever reaches a port can run programs there"
     )
+    shard: str | None = option(
+        None,
+        "Only the K-th of N parts of the inputs, chosen by their paths: the same command with 1/N, "
+        "..., N/N has each input once, on whatever machines",
+        group="Batch work",
+        metavar="K/N",
+    )
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Which part of how many of the inputs is wanted: 1 of 1 where all are."""
+        numbers = re.fullmatch(r"(\d{1,9})/(\d{1,9})", self.shard or "1/1", re.ASCII)
+        return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
     @property
     def address(self) -> str:
@@ -42,9 +58,9 @@ class ClusterOptions(Options):
         return address if "://" in address else f"tcp://{address}"
 
     def list_tls_files(self) -> list[Path]:
-        """Return the authority's certificate, ours, and its key; UsageError where one is missing.
+        """Return the authority's certificate, ours, and its key; none where no folder was given.
 
-        None where no folder was given.
+        UsageError where one is missing.
         """
         if self.cluster_tls is None:
             return []
@@ -56,6 +72,15 @@ class ClusterOptions(Options):
         return files
 
     def _refuse_contradictions(self) -> None:
+        k, n = self.part
+        if not 1 <= k <= n:
+            raise UsageError(
+                f"a shard is K/N, a part of N from 1 to N, not {self.shard!r}",
+                hint="for example --shard 2/3",
+            )
+        self._refuse_address()
+
+    def _refuse_address(self) -> None:
         if self.cluster in (None, LOCAL):
             if self.cluster_tls is not None or self.insecure:
                 raise UsageError(
