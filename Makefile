@@ -57,6 +57,9 @@ bench-long: $(STAMP) ## Measure files of 10 min to 2 h: digits, speed and memory
 bench-live: $(STAMP) ## Write docs/live-measured.md: words wrong and delays of listen, on real speech
 	$(BIN)/python -m tools.peers.live $(ARGS)
 
+bench-cluster: $(STAMP) ## Write docs/cluster-measured.md: what a cluster costs, and what it survives
+	$(BIN)/python -m tools.cluster $(ARGS)
+
 $(VENV)-peers/bin/python: tools/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet --requirement tools/peers/requirements.txt
@@ -82,5 +85,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(TRAIN) --out build/training/first
 	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
-.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings bench-peers bench-long bench-live xclbins \
+.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings bench-peers bench-long bench-live bench-cluster xclbins \
 	mlir-check simulate test-xrt train-demo

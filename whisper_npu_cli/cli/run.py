@@ -213,7 +213,8 @@ class Run:
         from whisper_npu_cli.writers.document import Transcribed
 
         if isinstance(entry, Transcribed) and not self.outputs.options.as_json:
-            entry = replace(entry, text="", segments=(), windows=(), uncovered=())
+            bulky = dict.fromkeys(("segments", "windows", "uncovered", "timings"), ())
+            entry = replace(entry, text="", language_probs={}, **bulky)
         self._entries[self._numbers[id(source)]] = entry
 
     def _find_progress(self, source: Input) -> Progress | None:
