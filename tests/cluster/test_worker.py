@@ -97,3 +97,9 @@ def test_nobody_listens(cli: Cli, inputs: list[Path], monkeypatch: pytest.Monkey
     result = cli("transcribe", inputs[1], *DEMO, "--cluster", "127.0.0.1:1")
     assert result.status == 1
     assert "error: no scheduler at tcp://127.0.0.1:1" in result.stderr
+
+
+def test_certificates_are_asked_for(cli: Cli, inputs: list[Path]) -> None:
+    result = cli("transcribe", inputs[1], *DEMO, "--cluster", "tls://127.0.0.1:1")
+    assert result.status == 1
+    assert "hint: name them by --cluster-tls" in result.stderr

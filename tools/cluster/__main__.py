@@ -22,12 +22,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=int, default=200, help="files of a minute")
     parser.add_argument("--rounds", type=int, default=1, help="of the files of a minute")
     parser.add_argument("--files", type=int, default=20_000, help="of the simulated archive")
+    parser.add_argument("--rate", type=float, default=25.0, help="of these files a second")
     parser.add_argument("--fault-files", type=int, default=300, help="of each fault")
     args = parser.parse_args()
     samples = _ROOT / "samples"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        simulated = simulate(folder / "simulated", 64, args.files, target_s=120.0)
+        simulated = simulate(folder / "simulated", 64, args.files, args.files / args.rate)
         runs = measure_overhead(folder / "minutes", samples, args.minutes, args.rounds)
         faults = measure_faults(folder / "faults", samples, args.fault_files)
     lines = [*describe_overhead(runs, args.minutes), *describe(simulated), *list_faults(faults)]

@@ -213,8 +213,9 @@ class Run:
         from whisper_npu_cli.writers.document import Transcribed
 
         if isinstance(entry, Transcribed) and not self.outputs.options.as_json:
-            bulky = dict.fromkeys(("segments", "windows", "uncovered", "timings"), ())
-            entry = replace(entry, text="", language_probs={}, **bulky)
+            entry = replace(
+                entry, text="", segments=(), windows=(), uncovered=(), timings=(), language_probs={}
+            )
         self._entries[self._numbers[id(source)]] = entry
 
     def _find_progress(self, source: Input) -> Progress | None:

@@ -296,10 +296,15 @@ def open_fleet(
 def _connect(address: Any, options: ClusterOptions) -> Client:
     files = [str(file) for file in options.list_tls_files()]
     names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
-    security = Security(**dict(zip(names, files, strict=True))) if files else None
     try:
+        security = Security(**dict(zip(names, files, strict=False)))  # else Dask's settings
+        context = security.get_connection_args("client").get("ssl_context")
+        if options.address.startswith("tls:") and context is None:
+            raise ClusterError(
+                f"{options.address}: there are no certificates", hint="name them by --cluster-tls"
+            )
         return Client(address, security=security, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, TypeError, ValueError) as error:  # TypeError: no certificates
+    except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ClusterError(
             f"no scheduler at {options.address}: {reason}",

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import dask
 from distributed import Nanny, Scheduler, SpecCluster
 
 from whisper_npu_cli.cluster.worker import NPU
@@ -20,17 +21,22 @@ _HTTP = {"dashboard": False, "dashboard_address": f"{_HOST}:0"}  # else at every
 
 def start_local(device: str) -> SpecCluster:
     """Start what computes `device` here; a context manager that ends it."""
-    return SpecCluster(
-        workers={
-            name: {"cls": Nanny, "options": {**_OPTIONS, "resources": {NPU: 1} if is_npu else {}}}
-            for name, is_npu in _list_workers(device).items()
-        },
-        scheduler={
-            "cls": Scheduler,
-            "options": {"host": _HOST, "port": 0, **_HTTP},
-        },
-        silence_logs=logging.CRITICAL,
-    )
+    # Dask's profiler looks at every thread a hundred times a second, and the engine waits meanwhile
+    with dask.config.set({"distributed.worker.profile.enabled": False}):
+        return SpecCluster(
+            workers={
+                name: {
+                    "cls": Nanny,
+                    "options": {**_OPTIONS, "resources": {NPU: 1} if is_npu else {}},
+                }
+                for name, is_npu in _list_workers(device).items()
+            },
+            scheduler={
+                "cls": Scheduler,
+                "options": {"host": _HOST, "port": 0, **_HTTP},
+            },
+            silence_logs=logging.CRITICAL,
+        )
 
 
 _OPTIONS: dict[str, Any] = {
