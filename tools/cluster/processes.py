@@ -12,8 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
-
 MAIN = "from whisper_npu_cli.cli.app import main; main()"
 _DASK = [sys.executable, "-m", "dask"]
 _ENVIRONMENT = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s"}
@@ -48,22 +46,14 @@ class Machines:
             self._start("worker", self.address, *about, *preload) for _ in range(self._n_workers)
         ]
 
-    def find_workers(self) -> list[psutil.Process]:
+    def find_workers(self) -> list[int]:
         """Return the processes that compute, which the nannies restart."""
-        found = []
-        for nanny in self._workers:
-            if nanny.poll() is None:
-                found += [
-                    child
-                    for child in psutil.Process(nanny.pid).children()
-                    if "spawn_main" in " ".join(child.cmdline())
-                ]
-        return found
+        return [child for nanny in self._workers for child in _list_children(nanny.pid)]
 
     def close(self) -> None:
         """End what was started here."""
         for worker in self.find_workers():
-            worker.kill()
+            kill(worker)
         for process in self._processes:
             process.kill()
             process.wait()
@@ -110,12 +100,21 @@ def finish(command: subprocess.Popen[str]) -> tuple[int, str]:
     return command.returncode, "; ".join(dict.fromkeys(told[-3:]))
 
 
-def kill(process: psutil.Process, number: int = signal.SIGKILL) -> None:
+def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process that may have ended."""
-    with suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
-def choose(processes: Sequence[psutil.Process], n: int) -> list[psutil.Process]:
+def _list_children(pid: int) -> list[int]:
+    """Return the processes that a nanny has spawned, but for what keeps track of its resources."""
+    with suppress(FileNotFoundError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        spawned = (c for c in children if b"spawn_main" in Path(f"/proc/{c}/cmdline").read_bytes())
+        return [int(child) for child in spawned]
+    return []
+
+
+def choose(processes: Sequence[int], n: int) -> list[int]:
     """Return one of the processes, another at each turn `n`."""
     return [processes[n % len(processes)]] if processes else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -9,7 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 from distributed import Client, LocalCluster, get_worker
 
 from whisper_npu_cli.audio.encoded import FileSource
@@ -75,7 +75,7 @@ def simulate(folder: Path, n_workers: int, n_files: int, target_s: float) -> Sim
             for one in super().transcribe_each(*args, **kwargs):
                 yield one
                 if self.tally.n_inputs in (n_files // 10, n_files):
-                    seen.append(psutil.Process().memory_info().rss / 1e6)
+                    seen.append(_read_memory_mb())
 
     command = [sys.executable, "-m", "tools.cluster.simulated", str(n_workers)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as far:
@@ -87,6 +87,11 @@ def simulate(folder: Path, n_workers: int, n_files: int, target_s: float) -> Sim
         far.communicate("")
     busy = sum(lengths) / (n_workers * wall_s)
     return Simulated(n_workers, n_files, mean_s, wall_s, busy, *seen)
+
+
+def _read_memory_mb() -> float:
+    n_pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return n_pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def main() -> None:
