@@ -60,6 +60,9 @@ bench-live: $(STAMP) ## Write docs/live-measured.md: words wrong and delays of l
 bench-serve: $(STAMP) ## Write docs/serve-measured.md: many clients at a server, beside others (ARGS='--peers PYTHON')
 	$(BIN)/python -m tools.peers.serve $(ARGS)
 
+bench-cluster: $(STAMP) ## Write docs/cluster-measured.md: what a cluster costs, and what it survives
+	$(BIN)/python -m tools.cluster $(ARGS)
+
 $(VENV)-peers/bin/python: tools/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/pip install --quiet --requirement tools/peers/requirements.txt
@@ -85,5 +88,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(TRAIN) --out build/training/first
 	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
-.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings bench-peers bench-long bench-live bench-serve xclbins \
-	mlir-check simulate test-xrt train-demo
+.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings bench-peers bench-long bench-live \
+	bench-serve bench-cluster xclbins mlir-check simulate test-xrt train-demo

@@ -24,12 +24,13 @@ MAX_ROOMS = 26
 # not named here. `pipeline` and `doctor` are modules that stand on packages.
 ORDER = [
     *("audio", "speech", "checkpoints", "engines", "decoding", "longform", "writers"),
-    *("pipeline", "serve", "bench", "doctor", "cli"),
+    *("pipeline", "serve", "cluster", "bench", "doctor", "cli"),
 ]
 # What only one place imports: its path, or how that begins
 IMPORTERS = {
     **{"typer": ("cli/",), "pyxrt": ("engines/npu/xrt.py",), "aie": (), "mlir": ()},
     **{"starlette": ("serve/",), "uvicorn": ("serve/run.py",), "wyoming": ("serve/wyoming.py",)},
+    "distributed": ("cluster/",),
 }
 
 

@@ -4,6 +4,7 @@
     ├── AudioError             1  a file that cannot be read as speech audio
     ├── CheckpointError        1  a model that is absent, damaged or not Whisper
     ├── OutputError            1  an output file that cannot be written
+    ├── ClusterError           1  machines that cannot be reached, differ, or were lost
     ├── UsageError             2  options that contradict each other or the model
     └── DeviceError            3  an engine that cannot be used here
         └── OverlayError       3  an NPU overlay that is missing, stale or not trusted
@@ -45,6 +46,10 @@ class CheckpointError(WhisperNpuError):
 
 class OutputError(WhisperNpuError):
     """An output that cannot be written."""
+
+
+class ClusterError(WhisperNpuError):
+    """A cluster that cannot be reached, whose workers compute otherwise, or that has ended."""
 
 
 class UsageError(WhisperNpuError):

@@ -105,6 +105,16 @@ class Stopwatch:
         self._n_running = 0  # stages, of all threads
         self._changed = 0.0  # when that number did
 
+    @classmethod
+    def go_on_from(cls, timings: Timings) -> Stopwatch:
+        """Return one that has measured `timings` already, here or elsewhere."""
+        watch = cls()
+        watch.audio_s, watch._total_s = timings.audio_s, timings.total_s
+        for row in timings.rows:
+            engines = row.engine.split(", ") if row.engine else []
+            watch._stages[row.stage] = Measured(engines, row.seconds, row.calls, row.tokens)
+        return watch
+
     @contextmanager
     def measure(self, stage: str, engine: str = "") -> Iterator[Measured]:
         """Add the time of the enclosed block to `stage`; the block may add tokens and engines."""

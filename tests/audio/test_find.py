@@ -4,15 +4,19 @@ import io
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.bad_audio import BAD_INPUTS, BadInput, unprivileged
 from tests.support.inputs import Pipe, read_samples
-from whisper_npu_cli.audio.find import find_audio
+from whisper_npu_cli.audio.encoded import FileSource
+from whisper_npu_cli.audio.find import find_audio, pick_shard
 from whisper_npu_cli.errors import AudioError
 
 
@@ -92,3 +96,12 @@ def test_standard_input_that_the_shell_closed_is_empty(monkeypatch: pytest.Monke
     (source,) = find_audio(["-"])
     with pytest.raises(AudioError, match=r"^standard input: empty"):
         next(source.blocks())
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=30), st.integers(1, 9))
+def test_shards_together_have_each_input_once_wherever_it_stands(names: list[str], n: int) -> None:
+    sources = [FileSource(name) for name in names]
+    parts = [{s.path for s in pick_shard(sources, k, n)} for k in range(1, n + 1)]
+    assert sorted(chain(*parts)) == sorted(names)
+    again = [{s.path for s in pick_shard(sources[::-1][1:], k, n)} for k in range(1, n + 1)]
+    assert all(fewer <= part for fewer, part in zip(again, parts, strict=True))

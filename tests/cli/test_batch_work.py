@@ -236,3 +236,23 @@ def test_the_longest_names_are_written(cli: Cli, inputs: list[Path], tmp_path: P
     result = cli("transcribe", *paths, "-m", "demo", "-f", "all", "-o", tmp_path / "out")
     assert result.status == 0
     assert len(names(tmp_path / "out")) == 2 * len(make_writers())
+
+
+def test_shards_write_each_input_once_under_the_names_of_the_whole(
+    cli: Cli, inputs: list[Path], tmp_path: Path
+) -> None:
+    twin = tmp_path / "twin" / "short.wav"  # its name depends on the other
+    twin.parent.mkdir()
+    twin.write_bytes(inputs[1].read_bytes())
+    paths, out = [*inputs, twin], tmp_path / "out"
+    options = (*paths, *SEQUENTIAL, "-f", "txt", "--json")
+    whole = cli("transcribe", *options, "-o", tmp_path / "whole").document["results"]
+    parts = [
+        cli("transcribe", *options, "-o", out, "--shard", f"{k}/3").document["results"]
+        for k in (1, 2, 3)
+    ]
+    assert sorted(one["path"] for part in parts for one in part) == sorted(map(str, paths))
+    assert {one["path"]: one["text"] for part in parts for one in part} == {
+        one["path"]: one["text"] for one in whole
+    }
+    assert names(out) == names(tmp_path / "whole")

@@ -36,7 +36,7 @@ class EncodedSource(ABC):
     def __init__(self, name: str, track: int | str | None = None) -> None:
         self.name = name
         self.track = track  # number, from 1, or language; None: see `audio/tracks.py`
-        self._remarks: dict[Damage | Notice, None] = {}  # each once, however often it is read
+        self.remarks: dict[Damage | Notice, None] = {}  # each once, however often it is read
         self._was_heard = False  # while it arrived
         self._arrival: Arrival | None = None  # of what cannot be opened again
         self._is_ended = False
@@ -44,12 +44,12 @@ class EncodedSource(ABC):
     @property
     def damage(self) -> tuple[Damage, ...]:
         """Where what has been read so far is not sound."""
-        return tuple(remark for remark in self._remarks if isinstance(remark, Damage))
+        return tuple(remark for remark in self.remarks if isinstance(remark, Damage))
 
     @property
     def notices(self) -> tuple[str, ...]:
         """How what has been read so far was read, where a person may want to know."""
-        return tuple(remark.text for remark in self._remarks if isinstance(remark, Notice))
+        return tuple(remark.text for remark in self.remarks if isinstance(remark, Notice))
 
     def blocks(self, channel: int | None = None) -> Iterator[NDArray[np.float32]]:
         """Yield all channels mixed, or one of two, in blocks (n,) at 16 kHz.
@@ -58,7 +58,7 @@ class EncodedSource(ABC):
         """
         if self._was_heard:  # what was to be said of it is said again
             self._was_heard = False
-            self._remarks.clear()
+            self.remarks.clear()
         with named_errors(self.name):
             yield from self._read(Request(self._locate(), self.track, channel))
 
@@ -78,7 +78,7 @@ class EncodedSource(ABC):
                 yield block
         except (AudioError, OSError) as error:
             if n_samples:
-                self._remarks[make_damage(n_samples / SAMPLE_RATE, None, str(error))] = None
+                self.remarks[make_damage(n_samples / SAMPLE_RATE, None, str(error))] = None
 
     def _read(
         self, request: Request, arrival: Arrival | None = None
@@ -89,7 +89,7 @@ class EncodedSource(ABC):
                 if isinstance(piece, np.ndarray):
                     yield piece
                 elif not isinstance(piece, More):
-                    self._remarks[piece] = None
+                    self.remarks[piece] = None
                 elif arrival is not None:
                     waits = [] if arrival.has_more(piece.n_bytes) else [_NOTHING]
                     yield from waits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import sys
@@ -71,6 +72,18 @@ def find_audio(paths: Sequence[str], options: InputOptions | None = None) -> lis
     if options.track != ALL_TRACKS:
         return list(found.values())
     return [track for source in found.values() for track in source.split_tracks()]
+
+
+def pick_shard(sources: Sequence[Input], k: int, n: int) -> list[Input]:
+    """Return the inputs of part `k` of `n`: by a hash of the path as it was found, not its place.
+
+    All tracks of a file are in one part.
+    """
+    return [source for source in sources if _hash_path(source.path) % n == k - 1]
+
+
+def _hash_path(path: str) -> int:
+    return int.from_bytes(hashlib.sha256(os.fsencode(path)).digest()[:8], "big")
 
 
 def locate(path: str) -> Path:

@@ -6,6 +6,7 @@ whatever they were read from.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from whisper_npu_cli.errors import CheckpointError
 
 # A vocabulary of this size or more is multilingual (openai/whisper `model.py`, `is_multilingual`).
 MULTILINGUAL_N_VOCAB = 51865
+_HASHED_BYTES = 1 << 20
 
 Head: TypeAlias = tuple[int, int]  # (decoder layer, attention head of that layer)
 
@@ -60,6 +62,19 @@ class Checkpoint:
         """A key that changes when any weight changes; None where `tensors` has no such key."""
         return getattr(self.tensors, "identity", None)
 
+    def fingerprint(self) -> str:
+        """Return a SHA-256 that is the same wherever weights and tokenizer are the same.
+
+        It reads the files of the weights: about a second a gigabyte.
+        """
+        digest = hashlib.sha256(self.tokenizer_json)
+        paths = getattr(self.tensors, "paths", None)
+        if paths is None:  # they are computed
+            digest.update(str(self.identity).encode())
+        for file_digest in sorted(map(_hash_file, paths or ())):
+            digest.update(file_digest)
+        return digest.hexdigest()
+
     def tokenizer(self) -> Tokenizer:
         """Return the tokenizer; CheckpointError if it is damaged or has too many ids."""
         source = str(self.path or self.name)
@@ -71,6 +86,14 @@ class Checkpoint:
                 f" as the embeddings have, found {tokenizer.n_vocab}"
             )
         return tokenizer
+
+
+def _hash_file(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_HASHED_BYTES):
+            digest.update(piece)
+    return digest.digest()
 
 
 def expected_shapes(dims: ModelDims) -> dict[str, tuple[int, ...]]:

@@ -168,13 +168,17 @@ class StoredTensors(Mapping[str, NDArray[np.float32]]):
         return len(self._stored)
 
     @property
+    def paths(self) -> list[Path]:
+        """The files that have the tensors."""
+        return sorted({tensor.path.resolve() for tensor in self._stored.values()})
+
+    @property
     def identity(self) -> str:
         """A key that changes when any weight changes: paths, sizes and times of the files.
 
         A program can set back the time of modification, but not the time of change (ctime).
         """
-        paths = {tensor.path.resolve() for tensor in self._stored.values()}
-        stats = [(str(path), path.stat()) for path in sorted(paths)]
+        stats = [(str(path), path.stat()) for path in self.paths]
         return repr([(p, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for p, s in stats])
 
 

@@ -22,28 +22,32 @@ _BAR_WIDTHS = range(10, 41)
 
 
 class Bar(Progress):
-    """A context manager that shows the bar until its end. `read` gives the share, 0 to 1."""
+    """A context manager that shows the bar until its end.
 
-    def __init__(self, name: str, read: Callable[[], float]) -> None:
-        self._read = read
+    `describe` gives the text before it, `read` the share, 0 to 1.
+    """
+
+    def __init__(self, describe: Callable[[], str], read: Callable[[], float]) -> None:
+        self._describe, self._read = describe, read
         console = Console(stderr=True, soft_wrap=True)
         bar_width = min(_BAR_WIDTHS[-1], console.width - _NUMBERS_WIDTH - _NAME_WIDTH)
         has_bar = bar_width in _BAR_WIDTHS
-        name_width = console.width - _NUMBERS_WIDTH - (bar_width + 1 if has_bar else 0)
+        self._name_width = console.width - _NUMBERS_WIDTH - (bar_width + 1 if has_bar else 0)
         super().__init__(
             TextColumn("{task.description}", markup=False),
             *([BarColumn(bar_width)] if has_bar else []),
             TextColumn("{task.percentage:3.0f} %"),
-            *([_TimeLeft()] if name_width >= SHORTEST else []),
+            *([_TimeLeft()] if self._name_width >= SHORTEST else []),
             console=console,
             transient=True,
             redirect_stdout=sys.stdout.isatty(),  # lines on the same terminal go above the bar
         )
-        self.add_task(shorten(name, name_width), total=1.0)
+        self.add_task("", total=1.0)
 
     def get_renderables(self) -> Iterable[RenderableType]:
         """Return what is drawn, several times a second."""
         for task in self.tasks:
+            task.description = shorten(self._describe(), self._name_width)
             task.completed = max(task.completed, self._read())  # an estimate may fall
         return super().get_renderables()
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from rich.console import JustifyMethod
 
+    from whisper_npu_cli.cluster.fleet import Tally
     from whisper_npu_cli.timings import Timings
     from whisper_npu_cli.transcript import DeviceProof, Transcript
 
@@ -140,6 +141,20 @@ def describe_run(timings: Timings, n_inputs: int, n_failed: int) -> str:
     return " · ".join([*parts, *([f"{n_failed} failed"] if n_failed else [])])
 
 
+def describe_fleet(tally: Tally, n_failed: int) -> str:
+    """Return `12.3 h in 18:20 · 40.3 h a minute · 8 workers · 2 failed`."""
+    from whisper_npu_cli.writers.remarks import format_length
+
+    hours, elapsed_s = tally.audio_s / 3600, tally.elapsed_s
+    hours_a_minute = 60 * hours / elapsed_s if elapsed_s else 0.0
+    parts = [
+        f"{hours:.1f} h in {format_length(elapsed_s)}",
+        f"{hours_a_minute:.2f} h a minute",
+        f"{tally.n_workers} workers",
+    ]
+    return " · ".join([*parts, *([f"{n_failed} failed"] if n_failed else [])])
+
+
 def _describe_times(timings: Timings) -> list[str]:
     from whisper_npu_cli.writers.remarks import format_length
 
@@ -151,14 +166,17 @@ def _describe_times(timings: Timings) -> list[str]:
 
 
 def show_progress(
-    name: str, read: Callable[[], float], *, quiet: bool
+    describe: Callable[[], str], read: Callable[[], float], *, quiet: bool
 ) -> AbstractContextManager[object]:
-    """Show a bar with the time left, if stderr is a terminal; `read` gives the share, 0 to 1."""
+    """Show a bar with the time left, if stderr is a terminal.
+
+    `describe` gives what is before it, `read` the share, 0 to 1.
+    """
     if quiet or not sys.stderr.isatty():
         return nullcontext()
     from whisper_npu_cli.cli.bar import Bar
 
-    return Bar(name, read)
+    return Bar(describe, read)
 
 
 def show_status(text: str) -> AbstractContextManager[object]:

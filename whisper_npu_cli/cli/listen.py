@@ -14,9 +14,10 @@ import typer
 from whisper_npu_cli.cli.completion import complete_model
 from whisper_npu_cli.cli.console import print_notice, print_timings, stdout_errors
 from whisper_npu_cli.cli.fields import Only, from_fields
+from whisper_npu_cli.cli.interrupt import Interrupt
 from whisper_npu_cli.cli.live import Commands, EventLines, Terminal, TextLines, View
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs
-from whisper_npu_cli.cli.run import Interrupt, was_told
+from whisper_npu_cli.cli.run import was_told
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.longform.events import Listening, LiveOptions, Settled
 from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions

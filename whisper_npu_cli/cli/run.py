@@ -1,14 +1,13 @@
-"""A run: inputs transcribed one after another with one loaded model, until Ctrl-C."""
+"""A run: inputs transcribed with one model, here or on a cluster, until Ctrl-C."""
 
 from __future__ import annotations
 
-import signal
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whisper_npu_cli.cli.console import (
     describe_input,
@@ -20,70 +19,25 @@ from whisper_npu_cli.cli.console import (
     show_progress,
     stdout_errors,
 )
+from whisper_npu_cli.cli.interrupt import Interrupt
+from whisper_npu_cli.cli.ordered import Ordered
 from whisper_npu_cli.cli.outputs import print_segment, print_words
 from whisper_npu_cli.environment import find_cache_folder
 from whisper_npu_cli.errors import AudioError, DeviceError, OutputError, WhisperNpuError
 from whisper_npu_cli.timings import add_timings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import FrameType
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from whisper_npu_cli.audio.find import Input
-    from whisper_npu_cli.audio.live import LiveSource
     from whisper_npu_cli.cli.outputs import Outputs
+    from whisper_npu_cli.cli.sites import Site
     from whisper_npu_cli.longform.channels import Job
-    from whisper_npu_cli.longform.live import Live
     from whisper_npu_cli.options import TranscribeOptions
-    from whisper_npu_cli.pipeline import Transcriber
     from whisper_npu_cli.timings import Timings
     from whisper_npu_cli.transcript import Progress, Segment
     from whisper_npu_cli.writers.document import Entry, Transcribed
-
-
-_SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
-
-
-class Interrupt:
-    """Take the first Ctrl-C, SIGTERM or SIGHUP as a request to end soon.
-
-    What arrives through a pipe then ends, and what has arrived is transcribed; the next one ends
-    that too. One more Ctrl-C raises KeyboardInterrupt.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None  # the first one that came
-        self._job: Job | Live | None = None
-        self._source: Input | LiveSource | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._on_signal)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
-
-    def watch(self, job: Job | Live, source: Input | LiveSource) -> None:
-        """Stop `job` on a signal, or at once if it has come already."""
-        self._job, self._source = job, source
-        if self.signal is not None and not source.end():
-            job.stop()
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is None and self._source is not None and self._source.end():
-            self.signal = number
-            print_notice("interrupted: transcribing what has arrived; Ctrl-C again to end that")
-            return
-        self.__exit__()
-        self.signal = self.signal or number
-        if self._job is not None:
-            self._job.stop()
-        print_notice("interrupted: finishing the present window; Ctrl-C again to quit at once")
 
 
 def was_told(text: str) -> bool:
@@ -103,7 +57,7 @@ def was_told(text: str) -> bool:
 
 
 class Run:
-    """Inputs transcribed one after another with one loaded model."""
+    """Inputs transcribed with one model: what is printed and written of them, and kept."""
 
     def __init__(
         self,
@@ -112,16 +66,38 @@ class Run:
         options: TranscribeOptions,
         outputs: Outputs,
     ) -> None:
-        self.results: list[Entry] = []
-        self.failed: list[str] = []
+        self._entries: dict[int, Entry] = {}  # by the number of the input
+        self._failed: dict[int, str] = {}
         self.has_losses = False  # of sound, in inputs that were transcribed
         self.signal: int | None = None  # that interrupted it
         self.stdout_error: OutputError | None = None
-        self._timings: list[Timings] = []  # of the inputs that have a transcript
+        self._timings: Timings | None = None  # of the inputs that have a transcript, together
         self._sources = sources
+        self._numbers = {id(source): i for i, source in enumerate(sources)}
+        self._ordered = Ordered()  # on stdout
         self._model = model
         self._options = options
         self.outputs = outputs
+
+    @property
+    def results(self) -> list[Entry]:
+        """What came of the inputs so far, in their order."""
+        return [entry for _, entry in sorted(self._entries.items())]
+
+    @property
+    def failed(self) -> list[str]:
+        """The names of the inputs that failed, in their order."""
+        return [name for _, name in sorted(self._failed.items())]
+
+    @property
+    def share_done(self) -> float:
+        """Share of the inputs that are done, 0 to 1."""
+        return len(self._entries) / len(self._sources)
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether anything was found to transcribe."""
+        return bool(self._sources)
 
     def has_input(self) -> bool:
         """Return whether there is anything to transcribe; if not, report every input."""
@@ -142,17 +118,28 @@ class Run:
                 self._skip(source)
         return False
 
-    def add_all(self, transcriber: Transcriber) -> None:
+    def add_all(self, site: Site) -> None:
         """Transcribe inputs until the last or until Ctrl-C."""
-        with Interrupt() as interrupt:
-            for source in self._sources:
-                if interrupt.signal is not None:
-                    break
-                if self._is_done(source):
-                    self._skip(source)
-                else:
-                    self.add(transcriber, source, interrupt)
+        only_language = self.outputs.options.detect_language
+        with Interrupt(site) as interrupt:
+            wanted = self._list_wanted(interrupt)
+            each = site.transcribe_each(wanted, self._options, only_language=only_language)
+            try:
+                for source, begin in each:
+                    self.add(source, begin, interrupt)
+            finally:
+                self._ordered.flush()
         self.signal = interrupt.signal
+
+    def _list_wanted(self, interrupt: Interrupt) -> Iterator[tuple[Input, Progress | None]]:
+        """Yield the inputs that are to be transcribed, and what is left of an interrupted run."""
+        for source in self._sources:
+            if interrupt.signal is not None:
+                return
+            if self._is_done(source):
+                self._skip(source)
+            else:
+                yield source, self._find_progress(source)
 
     def _is_done(self, source: Input) -> bool:
         return self.outputs.options.resume and self.outputs.are_complete(source)
@@ -161,14 +148,14 @@ class Run:
         from whisper_npu_cli.writers.document import Skipped
 
         self.note(f"{source.name}: complete, skipped")
-        self.results.append(Skipped(source.path))
+        self._keep(source, Skipped(source.path))
+        self._ordered.end(self._numbers[id(source)])
 
     def print_summary(self) -> None:
         """Print what was transcribed of several inputs, what failed, and what is not begun."""
         if len(self._sources) > 1 and self._timings:
-            timings = add_timings(self._timings)
-            self._print_timings(timings)
-            self.note(describe_run(timings, len(self._sources), len(self.failed)))
+            self._print_timings(self._timings)
+            self.note(describe_run(self._timings, len(self._sources), len(self.failed)))
         if self.failed and len(self._sources) > 1:
             print_notice(f"failed: {len(self.failed)} of {len(self._sources)} inputs:")
             for name in self.failed:
@@ -179,7 +166,7 @@ class Run:
             n_complete = sum(is_complete(result) for result in self.results)
             print_notice(f"interrupted: {n_complete} of {len(self._sources)} inputs are complete")
 
-    def add(self, transcriber: Transcriber, source: Input, interrupt: Interrupt) -> None:
+    def add(self, source: Input, begin: Callable[[], Job], interrupt: Interrupt) -> None:
         """Transcribe one input; keep a failure in the results, beside the text if there is any.
 
         A failure of the input is reported and not raised. A failure of a device ends the run.
@@ -189,13 +176,12 @@ class Run:
         transcribed: Transcribed | None = None
         try:
             with closing(source):
-                progress = self._find_progress(source)
-                job = transcriber.transcribe(source, self._options, progress)
+                job = begin()
                 interrupt.watch(job, source)
                 if self.outputs.options.detect_language:
                     self._print_language(source, job)
                     return
-                self._print_text(source, job, progress)
+                self._print_text(source, job)
             try:
                 self._write(source, job)
             finally:
@@ -207,18 +193,30 @@ class Run:
             self._remember(source, error, transcribed)
             raise
         else:
-            self.results.append(transcribed)
+            self._keep(source, transcribed)
+        finally:
+            self._ordered.end(self._numbers[id(source)])
 
     def _remember(
         self, source: Input, error: WhisperNpuError, transcribed: Transcribed | None = None
     ) -> None:
         from whisper_npu_cli.writers.document import Failed
 
-        self.failed.append(source.name)
+        self._failed[self._numbers[id(source)]] = source.name
         if transcribed is None:
-            self.results.append(Failed(source.path, str(error), error.hint))
+            self._keep(source, Failed(source.path, str(error), error.hint))
         else:
-            self.results.append(replace(transcribed, error=str(error), hint=error.hint))
+            self._keep(source, replace(transcribed, error=str(error), hint=error.hint))
+
+    def _keep(self, source: Input, entry: Entry) -> None:
+        """Keep what came of an input, without the text that nobody will ask for."""
+        from whisper_npu_cli.writers.document import Transcribed
+
+        if isinstance(entry, Transcribed) and not self.outputs.options.as_json:
+            entry = replace(
+                entry, text="", segments=(), windows=(), uncovered=(), timings=(), language_probs={}
+            )
+        self._entries[self._numbers[id(source)]] = entry
 
     def _find_progress(self, source: Input) -> Progress | None:
         """Return what an interrupted run has left of an input, if --resume asks for it."""
@@ -232,33 +230,38 @@ class Run:
             print_notice(f"{source.name}: begins anew: the input, model or options have changed")
         return progress
 
-    def _print_text(self, source: Input, job: Job, progress: Progress | None) -> None:
+    def _print_text(self, source: Input, job: Job) -> None:
         """Transcribe, and print segments as they are decided."""
-        quiet = self.outputs.options.quiet
-        with show_progress(self._title(source), lambda: job.work_done, quiet=quiet):
+        earlier = job.checkpoint.segments if job.checkpoint is not None else ()
+        with self._show_progress(source, job):
             job.begin()  # in which an unreadable input fails, before its title is printed
             for notice in source.notices:
                 self.note(f"{source.name}: {notice}")
             is_text = not (self.outputs.options.as_json or self.outputs.options.to_stdout)
             if is_text and not self.outputs.options.as_text and len(self._sources) > 1:
-                self._say(lambda: print(f"==> {source.name} <==", flush=True))
-            for segment in chain(progress.segments if progress else (), job):
+                self._say(source, lambda: print(f"==> {source.name} <==", flush=True))
+            for segment in chain(earlier, job):
                 if is_text:
-                    self._say(partial(self._print_segment, segment))
+                    self._say(source, partial(self._print_segment, segment))
 
     def _print_language(self, source: Input, job: Job) -> None:
         """Find the language of an input, and print it with its probability."""
         from whisper_npu_cli.writers.remarks import describe_language
 
-        with show_progress(self._title(source), lambda: 0.0, quiet=self.outputs.options.quiet):
+        with self._show_progress(source, job):
             language = describe_language(job.begin())
         name = f"{source.name}: " if len(self._sources) > 1 else ""
-        self._say(lambda: print(f"{name}{language or 'no speech'}", flush=True))
+        self._say(source, lambda: print(f"{name}{language or 'no speech'}", flush=True))
+
+    def _show_progress(self, source: Input, job: Job) -> AbstractContextManager[object]:
+        """Show a bar, unless the work was done elsewhere."""
+        quiet = self.outputs.options.quiet or job.work_done == 1
+        return show_progress(lambda: self._title(source), lambda: job.work_done, quiet=quiet)
 
     def _title(self, source: Input) -> str:
         """Return the name of an input, after its number where there are several."""
         n_inputs = len(self._sources)
-        number = f"[{self._sources.index(source) + 1}/{n_inputs}] " if n_inputs > 1 else ""
+        number = f"[{self._numbers[id(source)] + 1}/{n_inputs}] " if n_inputs > 1 else ""
         return f"{number}{source.name}"
 
     def _print_segment(self, segment: Segment) -> None:
@@ -267,7 +270,11 @@ class Run:
         else:
             print_segment(segment, colours=self.outputs.options.print_colors)
 
-    def _say(self, say: Callable[[], None]) -> None:
+    def _say(self, source: Input, say: Callable[[], None]) -> None:
+        """Print something of an input on stdout, once what is before it was printed."""
+        self._ordered.say(self._numbers[id(source)], partial(self._print, say))
+
+    def _print(self, say: Callable[[], None]) -> None:
         """Print on stdout; what cannot be printed does not stop the files that are written."""
         if self.stdout_error is None:
             try:
@@ -284,7 +291,7 @@ class Run:
         result, written = job.result, list[Path]()
         with job.stopwatch.measure("write"):
             if self.outputs.options.to_stdout:
-                self._say(lambda: self.outputs.print(result.transcript))
+                self._say(source, lambda: self.outputs.print(result.transcript))
             elif result.is_complete:
                 written = self.outputs.write(source, result.transcript)
             elif job.progress:
@@ -295,7 +302,7 @@ class Run:
             self.note(f"{source.name}: {note}")
         self.has_losses |= result.has_losses
         timings = job.stopwatch.read()
-        self._timings.append(timings)
+        self._timings = add_timings([self._timings, timings] if self._timings else [timings])
         self.note(describe_input(source.name, result.transcript, timings, written))
         if len(self._sources) == 1 or self.outputs.options.timings:
             self._print_timings(timings)

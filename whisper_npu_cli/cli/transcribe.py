@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from whisper_npu_cli.cli.completion import complete_model
+from whisper_npu_cli.cli.console import describe_fleet, show_progress
 from whisper_npu_cli.cli.fields import from_fields
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs, print_json
 from whisper_npu_cli.cli.run import Run
+from whisper_npu_cli.cluster.settings import ClusterOptions
 from whisper_npu_cli.environment import collect_versions, find_shipped
+from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import (
     EngineOptions,
     InputOptions,
@@ -21,7 +26,9 @@ from whisper_npu_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from whisper_npu_cli.pipeline import Transcriber
+    from collections.abc import Iterator
+
+    from whisper_npu_cli.cli.sites import Site
     from whisper_npu_cli.writers.document import Document
 
 _SAMPLE = "samples/lucas-1-6-1-8-0.wav"
@@ -73,6 +80,7 @@ def transcribe(
             "--offline/--no-offline", help="Never use the network.", rich_help_panel="Engine"
         ),
     ] = False,
+    cluster: ClusterOptions,
 ) -> None:
     """Transcribe audio files to text.
 
@@ -89,16 +97,17 @@ def transcribe(
 
     Example: whisper-npu transcribe - --language en --json < talk.ogg > talk.json
     """
-    from whisper_npu_cli.audio.find import find_audio
+    from whisper_npu_cli.audio.find import find_audio, pick_shard
     from whisper_npu_cli.checkpoints.languages import language_code
 
     if layout != SubtitleLayout():  # made of words
         options = replace(options, words=options.words or WordOptions())
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
-    sources = find_audio(paths, inputs)
-    run = Run(sources, model, options, Outputs(sources, output, layout))
-    _finish(run, model, engine, offline=offline)
+    found = find_audio(paths, inputs)
+    outputs = Outputs(found, output, layout)  # whose names depend on all inputs
+    run = Run(pick_shard(found, *cluster.part), model, options, outputs)
+    _finish(run, _Work(model, engine, cluster, offline))
 
 
 def demo() -> None:
@@ -115,12 +124,22 @@ def demo() -> None:
     sources = find_audio([str(find_shipped(_SAMPLE))])
     outputs = Outputs(sources, OutputOptions(), SubtitleLayout())
     run = Run(sources, DEMO, TranscribeOptions(), outputs)
-    _finish(run, DEMO, EngineOptions(), offline=True)
+    _finish(run, _Work(DEMO, EngineOptions(), ClusterOptions(), offline=True))
 
 
-def _finish(run: Run, model: str, engine: EngineOptions, *, offline: bool) -> None:
+@dataclass(frozen=True)
+class _Work:
+    """What transcribes."""
+
+    model: str
+    engine: EngineOptions
+    cluster: ClusterOptions
+    offline: bool
+
+
+def _finish(run: Run, work: _Work) -> None:
     """Transcribe, and exit with the status."""
-    _transcribe_all(run, model, engine, offline=offline)
+    _transcribe_all(run, work)
     run.print_summary()
     if run.signal is not None:
         raise typer.Exit(128 + run.signal)
@@ -128,36 +147,66 @@ def _finish(run: Run, model: str, engine: EngineOptions, *, offline: bool) -> No
         raise typer.Exit(1)
 
 
-def _transcribe_all(run: Run, model: str, engine: EngineOptions, *, offline: bool) -> None:
-    from whisper_npu_cli.audio.isolated import prepare
-    from whisper_npu_cli.pipeline import Transcriber
+def _transcribe_all(run: Run, work: _Work) -> None:
     from whisper_npu_cli.writers.document import to_plain
 
-    transcriber = None
+    open_site = _open_here if work.cluster.cluster is None else _open_cluster
+    site = None
     try:
         if run.has_input():  # else no model is downloaded and loaded
             run.outputs.check_folder()
-            prepare()  # while the model is loaded
-            with Transcriber(model, engine, offline=offline, notice=run.notice) as transcriber:
-                run.note(f"loaded {model} in {transcriber.load_s:.2f} s")
-                run.add_all(transcriber)
+            with open_site(run, work) as site:
+                run.add_all(site)
     finally:
-        if run.outputs.options.as_json and run.results:  # also after the failure of a device
-            print_json(to_plain(_describe_run(model, transcriber, run)))
+        is_empty = not run.results and run.has_sources
+        if run.outputs.options.as_json and not is_empty:  # also after the failure of a device
+            print_json(to_plain(_describe_run(work.model, site, run)))
 
 
-def _describe_run(model: str, transcriber: Transcriber | None, run: Run) -> Document:
-    from whisper_npu_cli.writers.document import SCHEMA_VERSION, Device, Document
+@contextmanager
+def _open_here(run: Run, work: _Work) -> Iterator[Site]:
+    """Load the model into this process."""
+    from whisper_npu_cli.audio.isolated import prepare
+    from whisper_npu_cli.cli.sites import Here
+    from whisper_npu_cli.pipeline import Transcriber
 
-    device = None
-    if transcriber is not None:
-        engines = transcriber.engines
-        device = Device(engines.device, engines.reason, engines.incidents)
+    prepare()  # while the model is loaded
+    loading = Transcriber(work.model, work.engine, offline=work.offline, notice=run.notice)
+    with loading as transcriber:
+        run.note(f"loaded {work.model} in {transcriber.load_s:.2f} s")
+        yield Here(transcriber)
+
+
+@contextmanager
+def _open_cluster(run: Run, work: _Work) -> Iterator[Site]:
+    """Reach the workers, and show how far all of the inputs are."""
+    if find_spec("distributed") is None:
+        raise UsageError(
+            "--cluster needs distributed", hint="pip install 'whisper-npu-cli[cluster]'"
+        )
+    from whisper_npu_cli.cluster.fleet import open_fleet
+    from whisper_npu_cli.cluster.tasks import Setup
+
+    setup = Setup.describe(work.model, work.engine, offline=work.offline)
+    with open_fleet(work.cluster, setup, run.note) as fleet:
+        run.note(f"{fleet.tally.n_workers} workers at {fleet.address}")
+
+        def describe() -> str:
+            return describe_fleet(fleet.tally, len(run.failed))
+
+        with show_progress(describe, lambda: run.share_done, quiet=run.outputs.options.quiet):
+            yield fleet
+        run.note(describe())
+
+
+def _describe_run(model: str, site: Site | None, run: Run) -> Document:
+    from whisper_npu_cli.writers.document import SCHEMA_VERSION, Document
+
     return Document(
         schema_version=SCHEMA_VERSION,
         model=model,
-        device=device,
-        load_s=transcriber.load_s if transcriber else None,
+        device=site.device if site else None,
+        load_s=site.load_s if site else None,
         versions=collect_versions(),
         results=run.results,
     )

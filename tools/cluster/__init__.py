@@ -1,0 +1,1 @@
+"""What a cluster costs and survives: `python -m tools.cluster` writes docs/cluster-measured.md."""

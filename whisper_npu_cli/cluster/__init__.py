@@ -1,0 +1,1 @@
+"""An archive over many machines, with Dask's scheduler and workers."""

@@ -1,0 +1,312 @@
+"""A client's side: inputs out to the workers of a Dask scheduler, outcomes back as they come.
+
+A few tasks for each worker are with the scheduler at a time, so that memory here does not grow with
+the archive. What a lost worker had is run again elsewhere by the scheduler, three times at most
+(`distributed.scheduler.allowed-failures`).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from time import monotonic, perf_counter
+from typing import Any
+
+from distributed import Client, Future, KilledWorker, Security, as_completed
+
+from whisper_npu_cli.audio.find import Input
+from whisper_npu_cli.cluster import worker
+from whisper_npu_cli.cluster.local import start_local
+from whisper_npu_cli.cluster.settings import LOCAL, ClusterOptions
+from whisper_npu_cli.cluster.tasks import Finished, Outcome, Setup, Task
+from whisper_npu_cli.errors import AudioError, ClusterError, DeviceError, WhisperNpuError
+from whisper_npu_cli.options import TranscribeOptions
+from whisper_npu_cli.transcript import Progress
+from whisper_npu_cli.writers.document import Device
+
+_PER_THREAD = 3  # tasks at the scheduler: one runs, one waits at the worker, one behind it
+_LEAST = 4
+_LOOK_S = 1.0  # between questions for the number of workers
+_CONNECT_S = 10.0
+_GROUP = "whisper-npu"  # of tasks; Dask has all of one name before a dash in one group
+
+Transcribe = Callable[[Setup, Task, str], Outcome]
+
+
+@dataclass
+class Tally:
+    """What has come back so far."""
+
+    n_inputs: int = 0
+    audio_s: float = 0.0
+    n_workers: int = 0
+    began: float = 0.0  # perf_counter
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the first input was sent."""
+        return perf_counter() - self.began if self.began else 0.0
+
+
+@dataclass
+class _Sent:
+    """A task that is with the scheduler."""
+
+    source: Input
+    task: Task
+    future: Future
+    n_begun: int = 0
+    is_again: bool = False  # it was lost with a worker that did not work on it
+
+
+class Fleet:
+    """The workers of one scheduler. What computes on them is `transcribe`, with `setup`."""
+
+    finishing = "what has begun"  # when it is interrupted
+
+    def __init__(
+        self,
+        client: Client,
+        setup: Setup,
+        notice: Callable[[str], None],
+        transcribe: Transcribe = worker.transcribe,
+    ) -> None:
+        self.tally = Tally()
+        self.load_s: float | None = None  # of the slowest worker
+        self._client = client
+        self.address = client.scheduler.address
+        self._setup = setup
+        self._notice = notice
+        self._transcribe = transcribe
+        self._sent: dict[str, _Sent] = {}
+        self._is_stopped = False
+        self._devices: set[str] = set()
+        self._incidents: dict[str, None] = {}  # each once, with its worker
+        self._unfit: set[str] = set()  # workers whose device fails
+        self._looked = 0.0
+        self._run = secrets.token_hex(4)  # of this client's keys, among those of others
+        client.subscribe_topic(worker.BEGUN, self._on_begun)
+
+    @property
+    def device(self) -> Device | None:
+        """The devices that computed, where they are, and the failures that were overcome."""
+        if not self._devices:
+            return None
+        reason = f"{self.tally.n_workers} workers of {self.address}"
+        return Device(", ".join(sorted(self._devices)), reason, list(self._incidents))
+
+    def check(self) -> None:
+        """Wait for a worker; ClusterError where one computes otherwise than this machine."""
+        if not self._count_threads():
+            self._notice(f"waiting for workers at {self.address}")
+            self._client.wait_for_workers(1)
+        answers = self._client.run(worker.check, self._setup, on_error="return")
+        for address, error in answers.items():
+            if isinstance(error, ClusterError):
+                raise error
+            if error is not None:
+                raise ClusterError(
+                    f"worker {address}: {error}",
+                    hint="start it where whisper-npu-cli[cluster] and the model are",
+                )
+
+    def transcribe_each(
+        self,
+        wanted: Iterable[tuple[Input, Progress | None]],
+        options: TranscribeOptions,
+        *,
+        only_language: bool = False,
+    ) -> Iterator[tuple[Input, Callable[[], Finished]]]:
+        """Yield each input with its transcription, in the order in which they end.
+
+        ClusterError where the scheduler is lost.
+        """
+        self.tally.began = perf_counter()
+        describe = partial(Task.describe, options=options, only_language=only_language)
+        try:
+            yield from self._send_each(wanted, describe)
+        except Exception as error:
+            if isinstance(error, WhisperNpuError) or self._client.status == "running":
+                raise
+            raise self._lost() from error
+
+    def _send_each(
+        self,
+        wanted: Iterable[tuple[Input, Progress | None]],
+        describe: Callable[..., Task],
+    ) -> Iterator[tuple[Input, Callable[[], Finished]]]:
+        waiting, numbers = iter(wanted), count()
+        done = as_completed(with_results=True, raise_errors=False, loop=self._client.loop)
+        while True:
+            while len(self._sent) < self._limit() and (one := next(waiting, None)) is not None:
+                source, progress = one
+                try:
+                    task = describe(source, progress=progress)
+                except AudioError as error:
+                    yield self._finish(source, Outcome("", error=error))
+                else:
+                    done.add(self._send(source, task, f"{_GROUP}-{self._run}-{next(numbers)}"))
+            if not self._sent:
+                return
+            future, answer = next(done)
+            sent = self._sent.pop(future.key)
+            if self._is_innocent(sent, answer):
+                done.add(self._send(sent.source, sent.task, f"{future.key}+", is_again=True))
+                continue
+            outcome = self._read(sent, answer)
+            if outcome is None:
+                continue
+            if isinstance(outcome.error, DeviceError) and self._has_other(outcome.worker):
+                self._report(outcome.worker, str(outcome.error))
+                done.add(self._send(sent.source, sent.task, f"{future.key}+"))
+                continue
+            yield self._finish(sent.source, outcome)
+
+    def stop(self) -> None:
+        """Give up what no worker has begun. May be called by a handler of a signal."""
+        self._is_stopped = True
+        self._client.loop.add_callback(self._cancel)
+
+    async def _cancel(self) -> None:
+        idle = [one.future for one in self._sent.values() if not one.n_begun]
+        await self._client.cancel(idle, asynchronous=True)
+
+    def _on_begun(self, event: tuple[float, str]) -> None:
+        if sent := self._sent.get(event[1]):
+            sent.n_begun += 1
+
+    def _is_innocent(self, sent: _Sent, answer: Any) -> bool:
+        """Return whether a task only waited at the workers that were lost, and may go once more.
+
+        The scheduler counts them against all that they had.
+        """
+        if isinstance(answer, Outcome) or sent.is_again or sent.future.status != "error":
+            return False
+        error = answer[1]
+        return isinstance(error, KilledWorker) and sent.n_begun <= error.allowed_failures
+
+    def _send(self, source: Input, task: Task, key: str, *, is_again: bool = False) -> Future:
+        is_npu = self._setup.engine.device == "npu"
+        future = self._client.submit(
+            self._transcribe,
+            self._setup,
+            task,
+            key,
+            key=key,
+            pure=False,
+            resources={worker.NPU: 1} if is_npu else None,
+            workers=self._list_fit() if self._unfit else None,
+            allow_other_workers=bool(self._unfit),
+        )
+        self._sent[key] = _Sent(source, task, future, is_again=is_again)
+        return future
+
+    def _read(self, sent: _Sent, answer: Any) -> Outcome | None:
+        """Return what came of a task; None where it was given up before it began."""
+        if isinstance(answer, Outcome):
+            return answer
+        if sent.future.status == "cancelled":
+            if self._is_stopped and self._client.status == "running":
+                return None
+            raise self._lost()
+        error = answer[1]
+        if isinstance(error, KilledWorker):
+            n_lost = error.allowed_failures + 1
+            reason = (
+                f"{n_lost} workers were lost while they had it, {error.last_worker.address} last"
+            )
+            hint = "their logs may tell why; transcribe it alone"
+        else:
+            reason = f"a worker failed: {type(error).__name__}: {error}"
+            hint = "transcribe it alone"
+        return Outcome("", error=AudioError(f"{sent.source.name}: {reason}", hint=hint))
+
+    def _lost(self) -> ClusterError:
+        return ClusterError(
+            f"the scheduler at {self.address} is lost; what was finished is written",
+            hint="start it again; the same command with --resume goes on",
+        )
+
+    def _finish(self, source: Input, outcome: Outcome) -> tuple[Input, Callable[[], Finished]]:
+        self.tally.n_inputs += 1
+        if outcome.result is not None:
+            self.tally.audio_s += outcome.result.transcript.duration_s
+        if outcome.device:
+            self._devices.add(outcome.device)
+            self.load_s = max(self.load_s or 0.0, outcome.load_s)
+        for incident in outcome.incidents:
+            self._report(outcome.worker, f"the NPU failed, the CPU goes on: {incident}")
+        source.remarks.update(dict.fromkeys(outcome.remarks))
+        return source, lambda: Finished(outcome)
+
+    def _report(self, address: str, text: str) -> None:
+        incident = f"worker {address}: {text}"
+        if incident not in self._incidents:
+            self._incidents[incident] = None
+            self._notice(incident)
+
+    def _has_other(self, address: str) -> bool:
+        """Note that a worker's device fails; return whether another may have one that works."""
+        self._unfit.add(address)
+        return bool(self._list_fit())
+
+    def _list_fit(self) -> list[str]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        is_npu = self._setup.engine.device == "npu"
+        return [
+            address
+            for address, about in workers.items()
+            if address not in self._unfit and (about["resources"].get(worker.NPU) or not is_npu)
+        ]
+
+    def _limit(self) -> int:
+        """Return how many tasks may be with the scheduler; none more once it is to stop."""
+        return 0 if self._is_stopped else max(_LEAST, _PER_THREAD * self._count_threads())
+
+    def _count_threads(self) -> int:
+        if monotonic() - self._looked >= _LOOK_S:
+            self._threads = self._client.nthreads()
+            self.tally.n_workers = len(self._threads)
+            self._looked = monotonic()
+        return sum(self._threads.values())
+
+
+@contextmanager
+def open_fleet(
+    options: ClusterOptions, setup: Setup, notice: Callable[[str], None]
+) -> Iterator[Fleet]:
+    """Reach the cluster, and leave it at the end; ClusterError where that cannot be."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is told here
+    with ExitStack() as stack:
+        if options.cluster == LOCAL:
+            address: Any = stack.enter_context(start_local(setup.engine.device))
+        else:
+            address = options.address
+        client = stack.enter_context(_connect(address, options))
+        fleet = Fleet(client, setup, notice)
+        fleet.check()
+        yield fleet
+
+
+def _connect(address: Any, options: ClusterOptions) -> Client:
+    files = [str(file) for file in options.list_tls_files()]
+    names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
+    try:
+        security = Security(**dict(zip(names, files, strict=False)))  # else Dask's settings
+        context = security.get_connection_args("client").get("ssl_context")
+        if options.address.startswith("tls:") and context is None:
+            raise ClusterError(
+                f"{options.address}: there are no certificates", hint="name them by --cluster-tls"
+            )
+        return Client(address, security=security, timeout=_CONNECT_S, set_as_default=False)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ClusterError(
+            f"no scheduler at {options.address}: {reason}",
+            hint="`whisper-npu help cluster` tells how one is started",
+        ) from error

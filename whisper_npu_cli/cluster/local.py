@@ -1,0 +1,57 @@
+"""A cluster of this machine alone: a scheduler in this process, and a worker process a device."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import dask
+from distributed import Nanny, Scheduler, SpecCluster
+
+from whisper_npu_cli.cluster.worker import NPU
+from whisper_npu_cli.devices import AUTO
+from whisper_npu_cli.engines.npu.machine import ACCEL
+from whisper_npu_cli.environment import STANDIN_VARIABLE
+
+_HOST = "127.0.0.1"
+_HTTP = {"dashboard": False, "dashboard_address": f"{_HOST}:0"}  # else at every address
+
+
+def start_local(device: str) -> SpecCluster:
+    """Start what computes `device` here; a context manager that ends it."""
+    # Dask's profiler looks at every thread a hundred times a second, and the engine waits meanwhile
+    with dask.config.set({"distributed.worker.profile.enabled": False}):
+        return SpecCluster(
+            workers={
+                name: {
+                    "cls": Nanny,
+                    "options": {**_OPTIONS, "resources": {NPU: 1} if is_npu else {}},
+                }
+                for name, is_npu in _list_workers(device).items()
+            },
+            scheduler={
+                "cls": Scheduler,
+                "options": {"host": _HOST, "port": 0, **_HTTP},
+            },
+            silence_logs=logging.CRITICAL,
+        )
+
+
+_OPTIONS: dict[str, Any] = {
+    "host": _HOST,
+    "nthreads": 1,
+    "memory_limit": 0,  # a model is large, and what does not fit is told by the file's failure
+    **_HTTP,
+    "preload": ["whisper_npu_cli.cluster.worker"],
+    "silence_logs": logging.CRITICAL,
+}
+
+
+def _list_workers(device: str) -> dict[str, bool]:
+    """Return the workers by name, and whether each has the NPU."""
+    if device != AUTO:
+        return {device: device == "npu"}
+    has_npu = STANDIN_VARIABLE in os.environ or Path("/", ACCEL).exists()
+    return {"npu": True, "cpu": False} if has_npu else {"cpu": False}

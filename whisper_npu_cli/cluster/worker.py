@@ -1,0 +1,110 @@
+"""A worker's side: one loaded model for each process, kept between recordings.
+
+    dask worker ADDRESS --nthreads 1 --preload whisper_npu_cli.cluster.worker --resources NPU=1
+
+Dask calls `dask_setup` and `dask_teardown` in a process that preloads this module; a client sends
+the name of `transcribe` with a task. A process transcribes one recording at a time, whatever its
+threads: they would only wait for the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from threading import Lock
+
+from distributed import Worker, get_worker
+
+from whisper_npu_cli.audio.isolated import prepare
+from whisper_npu_cli.audio.recording import Notice
+from whisper_npu_cli.cluster.tasks import Outcome, Setup, Task
+from whisper_npu_cli.errors import WhisperNpuError
+from whisper_npu_cli.pipeline import Transcriber
+from whisper_npu_cli.transcript import Damage
+
+BEGUN = "whisper-npu-begun"  # the topic of keys of tasks that were begun
+NPU = "NPU"  # the resource
+
+
+class _Station:
+    """The model that a process has in memory."""
+
+    def __init__(self) -> None:
+        self._turn = Lock()
+        self._setup: Setup | None = None
+        self._transcriber: Transcriber | None = None
+
+    @contextmanager
+    def use(self, setup: Setup, worker: Worker) -> Iterator[Transcriber]:
+        """Have the model to oneself; what is loaded for another setup goes first."""
+        with self._turn:
+            if self._transcriber is None or setup != self._setup:
+                self.close()
+                setup.check(worker.address)
+                has_npu = worker.state.total_resources.get(NPU, 0) > 0
+                engine = setup.for_worker(has_npu=has_npu)
+                self._transcriber = Transcriber(setup.model, engine, offline=setup.offline)
+                self._setup = setup
+            yield self._transcriber
+
+    def close(self) -> None:
+        """Release the engines."""
+        if self._transcriber is not None:
+            self._transcriber.close()
+        self._transcriber = None
+
+
+_STATION = _Station()
+
+
+def dask_setup(_worker: Worker) -> None:
+    """Have a process ready that decodes recordings."""
+    prepare()
+
+
+def dask_teardown(_worker: Worker) -> None:
+    """Release the engines."""
+    _STATION.close()
+
+
+def check(setup: Setup, dask_worker: Worker) -> None:
+    """Raise ClusterError where this worker computes otherwise than the client."""
+    setup.check(dask_worker.address)
+
+
+def transcribe(setup: Setup, task: Task, key: str) -> Outcome:
+    """Transcribe one recording; what is wrong with it is in the outcome."""
+    worker = get_worker()
+    worker.log_event(BEGUN, key)
+    try:
+        with _STATION.use(setup, worker) as transcriber:
+            return _transcribe(transcriber, task, worker.address)
+    except WhisperNpuError as error:
+        return Outcome(worker.address, error=error)
+
+
+def _transcribe(transcriber: Transcriber, task: Task, address: str) -> Outcome:
+    info = result = failure = None
+    remarks: tuple[Damage | Notice, ...] = ()
+    try:
+        with closing(task.open(address)) as source:
+            job = transcriber.transcribe(source, task.options, task.progress)
+            info = job.begin()
+            if not task.only_language:
+                for _ in job:
+                    pass
+            result, remarks = job.result, tuple(source.remarks)
+    except WhisperNpuError as error:
+        failure = error
+    engines = transcriber.engines
+    return Outcome(
+        address,
+        engines.device_in_use,
+        engines.reason,
+        transcriber.load_s,
+        tuple(engines.incidents),
+        remarks,
+        info,
+        result,
+        failure,
+    )
