@@ -1,7 +1,7 @@
 """Run the parts of the campaign one after another and write docs/reliability.md.
 
-    python -m tools.torture --seconds 1800 --seed 0
-    python -m tools.torture --parts inputs --seed 0 --only 1234    # a loss, once more
+python -m tools.torture --seconds 1800 --seed 0
+python -m tools.torture --parts inputs --seed 0 --only 1234    # a loss, once more
 """
 
 from __future__ import annotations

@@ -53,6 +53,10 @@ class Campaign:
         """Return a campaign that begins now and has a part of the time."""
         return replace(self, seconds=part * self.seconds, began=monotonic())
 
+    def rest(self, part: float = 1.0) -> Campaign:
+        """Return a campaign that begins now and has a part of the time that is left."""
+        return replace(self, seconds=part * max(0.0, self.left_s), began=monotonic())
+
     def random(self, number: int) -> np.random.Generator:
         """Return what decides the accidents of a trial."""
         return np.random.default_rng([self.seed, number])

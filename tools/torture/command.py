@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -162,10 +163,8 @@ class Running:
 
     def end(self) -> None:
         """Kill all processes of the command."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
 
     def list_survivors(self) -> Iterator[str]:
         """Yield what is left of its processes some time after its end, and kill it."""

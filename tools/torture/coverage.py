@@ -1,6 +1,6 @@
 """Fuzz one parser by what it covers, with atheris (optional).
 
-    python -m tools.torture.coverage config.json CORPUS -max_total_time=60
+python -m tools.torture.coverage config.json CORPUS -max_total_time=60
 """
 
 from __future__ import annotations

@@ -62,9 +62,7 @@ class _Compared:
     home: Home
     recording: Path
 
-    def vary(
-        self, campaign: Campaign, kind: int, name: str, ways: list[tuple[object, ...]]
-    ) -> Row:
+    def vary(self, campaign: Campaign, kind: int, name: str, ways: list[tuple[object, ...]]) -> Row:
         """Transcribe in each of several ways, again and again; all is to be as the first was."""
         row, equal = Row(name), 0
         first = self._transcribe(ways[0])

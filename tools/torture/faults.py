@@ -35,14 +35,11 @@ def inject_faults(campaign: Campaign) -> list[Row]:
     compose_long_file(long, _LONG_MINUTES, campaign.seed)
     ended = replace(campaign, folder=campaign.make_folder("ended"))
     work = _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long])
-    share = max(campaign.left_s / campaign.seconds, 0.0)
     return [
         *rows,
-        work.try_all(campaign.share(share * 0.4), _KILLS, "kill -9 at any moment", work.kill),
-        work.try_all(
-            campaign.share(share * 0.4), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt
-        ),
-        work.try_all(campaign.share(share * 0.2), _STOPS, "stopped and continued", work.stop),
+        work.try_all(campaign.rest(0.4), _KILLS, "kill -9 at any moment", work.kill),
+        work.try_all(campaign.rest(0.6), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
+        work.try_all(campaign.rest(), _STOPS, "stopped and continued", work.stop),
     ]
 
 
@@ -108,11 +105,9 @@ class _Work:
         row.notes += [f"{n} {what}" for what, n in sorted(self.notes.items()) if n]
         return row
 
-    def fail(
-        self, call: str, home: Home, random: np.random.Generator
-    ) -> tuple[list[str], bool]:
+    def fail(self, call: str, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
         """Let a call fail."""
-        is_cold = bool(random.random() < 0.3)
+        is_cold = bool(random.random() < 0.3) or not self.warm.counts[call]
         given = self.cold if is_cold else self.warm
         number = int(random.choice(CALLS[call]))
         is_lasting = bool(random.random() < _LASTING) and number != 4  # EINTR for ever
@@ -225,7 +220,7 @@ def _fail_calls(campaign: Campaign) -> list[Row]:
     calls = [call for call in CALLS if work.cold.counts[call]]
     rows = []
     for i, call in enumerate(calls):
-        share = campaign.share(max(campaign.left_s, 0.0) / campaign.seconds / (len(calls) - i))
+        share = campaign.rest(1 / (len(calls) - i))
 
         def fail(
             _: int, home: Home, random: np.random.Generator, call: str = call

@@ -7,12 +7,14 @@ import os
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from tests.support.bad_checkpoints import FC1, edit_header, edit_json, write_good_checkpoint
 from tests.support.formats import call, dict_of, text, tuple_of, whole, write_archive
 from whisper_npu_cli.checkpoints.huggingface import INDEX_FILE, PYTORCH_FILE, WEIGHTS_FILE
+from whisper_npu_cli.dims import ModelDims
 
 MARKER = "executed"  # a file that code of a stranger would make
 SECRET = "secret.safetensors"  # a file beside the checkpoint's folder, which is not for it
@@ -62,7 +64,9 @@ def _doubling(where: str) -> Maker:
     def make(folder: Path) -> Path:
         value = _doubled(60)
         if where == "dims":
-            value = dict_of({"dims": dict_of({"n_mels": value}), "model_state_dict": b"}"})
+            numbers = {field.name: whole(1) for field in fields(ModelDims)}
+            dims = dict_of(numbers | {"n_mels": value})
+            value = dict_of({"dims": dims, "model_state_dict": b"}"})
         elif where == "names":
             value = b"}" + value + whole(1) + b"s"
         elif where == "function":
@@ -76,10 +80,12 @@ def _doubling(where: str) -> Maker:
 def _archive_bomb(folder: Path) -> Path:
     """Write an archive of 1 MB whose pickle has 1 GB."""
     path = folder / "model.pt"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("archive/data.pkl", "w", force_zip64=True) as file:
-            for _ in range(1024):
-                file.write(bytes(1 << 20))
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("archive/data.pkl", "w", force_zip64=True) as file,
+    ):
+        for _ in range(1024):
+            file.write(bytes(1 << 20))
     return path
 
 
@@ -153,9 +159,9 @@ def _header(**changes: Any) -> Maker:
 def _added_token(**changes: Any) -> Maker:
     def make(folder: Path) -> Path:
         file = _good(folder) / "tokenizer.json"
-        fields = json.loads(file.read_text())
-        fields["added_tokens"][0].update(changes)
-        file.write_text(json.dumps(fields))
+        content = json.loads(file.read_text())
+        content["added_tokens"][0].update(changes)
+        file.write_text(json.dumps(content))
         return folder / "model"
 
     return make
@@ -164,14 +170,14 @@ def _added_token(**changes: Any) -> Maker:
 def _slow_pattern(folder: Path) -> Path:
     """Let the tokenizer split by a pattern that takes for ever on some texts."""
     file = _good(folder) / "tokenizer.json"
-    fields = json.loads(file.read_text())
-    fields["pre_tokenizer"] = {
+    content = json.loads(file.read_text())
+    content["pre_tokenizer"] = {
         "type": "Split",
         "pattern": {"Regex": "(.*)*(.*)*(.*)*(.*)*x"},
         "behavior": "Isolated",
         "invert": False,
     }
-    file.write_text(json.dumps(fields))
+    file.write_text(json.dumps(content))
     return folder / "model"
 
 
@@ -181,7 +187,10 @@ HOSTILE: dict[str, Maker] = {
     "code in a .pt": _pickle(in_folder=False),
     "code in pytorch_model.bin": _pickle(in_folder=True),
     "code in a pickle without an archive": _bare_pickle,
-    **{f"2^60 values as {where}": _doubling(where) for where in ("dims", "names", "function", "all")},
+    **{
+        f"2^60 values as {where}": _doubling(where)
+        for where in ("dims", "names", "function", "all")
+    },
     "an archive bomb": _archive_bomb,
     "an index that names a file above": _index(f"../{SECRET}"),
     "an index that names a file by its whole path": _index(f"{{folder}}/{SECRET}"),

@@ -46,7 +46,7 @@ def read_mutants(campaign: Campaign) -> list[Row]:
         _read_bombs(campaign),
         _interrupt_endless(campaign),
         _read_batches(campaign.share(0.15), sound),
-        read_many(campaign.share(campaign.left_s / campaign.seconds), sound),
+        read_many(campaign.rest(), sound),
     ]
 
 

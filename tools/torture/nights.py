@@ -147,9 +147,7 @@ def _measure(pid: int) -> tuple[float, int, int]:
     mb, n_descriptors, n_threads, pids = 0.0, 0, 0, [pid]
     while pids:
         folder = Path("/proc", str(pids.pop()))
-        status = dict(
-            line.split(":", 1) for line in (folder / "status").read_text().splitlines()
-        )
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
         mb += int(status["VmRSS"].split()[0]) / 1024
         n_threads += int(status["Threads"])
         n_descriptors += len(list((folder / "fd").iterdir()))
@@ -177,7 +175,9 @@ def _judge(samples: Sequence[_Sample], row: Row, unit: str) -> list[str]:
     if mb[1] - mb[0] > max(_MOST_GROWTH_MB, _MOST_GROWTH * mb[0]):
         faults.append(f"memory grows from {mb[0]:.0f} to {mb[1]:.0f} MB")
     for name in ("n_descriptors", "n_threads"):
-        least, most = (f(getattr(s, name) for s in part) for f, part in ((max, before), (min, after)))
+        least, most = (
+            f(getattr(s, name) for s in part) for f, part in ((max, before), (min, after))
+        )
         if most > least + _MOST_MORE:
             faults.append(f"{name} grows from {least} to {most}")
     if speeds[1] < _LEAST_SPEED * speeds[0]:

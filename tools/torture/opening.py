@@ -1,6 +1,6 @@
 """Open a checkpoint in a process that is watched, and print what it did and touched.
 
-    python -m tools.torture.opening FOLDER_OR_FILE
+python -m tools.torture.opening FOLDER_OR_FILE
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from whisper_npu_cli.dims import ModelDims
 from whisper_npu_cli.errors import WhisperNpuError
 
 # Of Python's audit events: those of code that is run, or of the network
-_DANGERS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.", "socket.", "pickle.",
-            "os.remove", "os.rename", "os.mkdir", "ctypes.dlopen")  # fmt: skip
+_DANGERS = (
+    *("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.", "socket.", "pickle."),
+    *("os.remove", "os.rename", "os.mkdir", "ctypes.dlopen"),
+)
 _MOST_BYTES = 6 << 30  # of addresses, of which libraries take 2 GB
 
 

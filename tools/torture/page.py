@@ -11,9 +11,7 @@ from tools.torture.campaign import Campaign, Row, describe_machine
 from whisper_npu_cli.environment import collect_versions
 
 _MENDED = Path(__file__).with_name("mended.md")
-_HEAD = (
-    "| what | tried | right | refused in one line | lost | remarks |\n|---|---|---|---|---|---|"
-)
+_HEAD = "| what | tried | right | refused in one line | lost | remarks |\n|---|---|---|---|---|---|"
 _EXPLANATION = """
 *Right* is what gives what it should, to the byte where outputs are compared. *Refused* is a failure
 that is told: one line that says what is wrong, a status other than 0, and no output that is not

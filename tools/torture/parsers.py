@@ -151,7 +151,9 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
         at, size = int(random.integers(reach + 1)), int(random.integers(1, 9))
         match random.integers(5):
             case 0:
-                changed[at : at + 1] = bytes(byte ^ 1 << random.integers(8) for byte in changed[at : at + 1])
+                changed[at : at + 1] = bytes(
+                    byte ^ 1 << random.integers(8) for byte in changed[at : at + 1]
+                )
             case 1:
                 word = _WORDS[random.integers(len(_WORDS))]
                 changed[at : at + len(word)] = word
@@ -161,4 +163,6 @@ def damage(data: bytes, random: np.random.Generator) -> bytes:
                 del changed[at : at + size]
             case 4:
                 changed[at:at] = changed[at : at + 8 * size]
-    return bytes(changed[: random.integers(len(changed) + 1)] if random.random() < 0.05 else changed)
+    return bytes(
+        changed[: random.integers(len(changed) + 1)] if random.random() < 0.05 else changed
+    )

@@ -62,7 +62,9 @@ def _run_together(
         faults += _judge(one.finish(_TIMEOUT_S), text)
         faults += [*one.list_survivors(), *one.home.list_leftovers()]
     faults += [f"left {path.name}" for path in folder.rglob("*.part")]
-    return faults + [f"then: {fault}" for fault in _judge(run(homes[0], command, more=shared), text)]
+    return faults + [
+        f"then: {fault}" for fault in _judge(run(homes[0], command, more=shared), text)
+    ]
 
 
 def _judge(ran: Ran, text: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A library that lets the n-th of certain calls fail, made of `shim.c` by the machine's compiler."""
+"""A library that lets the n-th call of a kind fail, made of `shim.c` by the compiler."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _HOSTILE, _TOUCHES, _FUZZED, _DAMAGED = 0, 1, 2, 10  # kinds of trials, the last
 def distrust(campaign: Campaign) -> list[Row]:
     """Open hostile checkpoints, damage what is parsed, and see what commands touch."""
     rows = [_open_hostile(campaign), *_trace(campaign)]
-    share = campaign.share(max(campaign.left_s, 0.0) / campaign.seconds)
+    share = campaign.rest()
     if find_spec("atheris") is None:
         note = "coverage-guided fuzzing is not tried: atheris is not installed"
         return [*rows, *damage_all(share, [note])]
@@ -94,7 +94,7 @@ def damage_all(campaign: Campaign, notes: list[str]) -> Iterator[Row]:
     """Read damaged files with each parser, and yield what came of it."""
     for i, name in enumerate(PARSERS):
         parser = PARSERS[name]
-        share = campaign.share(max(campaign.left_s, 0.0) / campaign.seconds / (len(PARSERS) - i))
+        share = campaign.rest(1 / (len(PARSERS) - i))
         folder = campaign.make_folder(f"parser{i}")
         path = folder / parser.name
         parser.write(path)
@@ -152,9 +152,9 @@ _RUNS = {
     "doctor": ("doctor", "--model", "demo"),
     "models list": ("models", "list"),
 }
-_WRITES = re.compile(r'^\S+ (?:openat|open|creat)\((?:AT_FDCWD, )?"([^"]+)", \S*O_(?:WRONLY|RDWR)')
-_EXECUTES = re.compile(r'^\S+ execve\("([^"]+)".* = 0$')
-_CONNECTS = re.compile(r"^\S+ (?:connect|sendto|bind)\(.*AF_INET")
+_WRITES = re.compile(r'^\S+ +(?:openat|open|creat)\((?:AT_FDCWD, )?"([^"]+)", \S*O_(?:WRONLY|RDWR)')
+_EXECUTES = re.compile(r'^\S+ +execve\("([^"]+)".* = 0$')
+_CONNECTS = re.compile(r"^\S+ +(?:connect|sendto|bind)\(.*AF_INET")
 _HARMLESS = ("/dev/null", "/dev/tty", "/proc/self/", "/dev/shm/", "/dev/accel", "/dev/dri")
 
 
