@@ -145,9 +145,10 @@ class _Work:
             with suppress(ProcessLookupError):
                 running.process.send_signal(number)
         ran = running.finish()
-        faults = [*ran.list_faults(), *running.list_survivors(), *self._check_files(home)]
-        faults += home.list_leftovers()
-        if ran.status not in (0, 128 + number):
+        is_early = ran.status == -number  # it was still loading, and had nothing to keep
+        faults = [] if is_early else list(ran.list_faults())
+        faults += [*running.list_survivors(), *self._check_files(home), *home.list_leftovers()]
+        if ran.status not in (0, 128 + number, -number):
             faults.append(f"exit status {ran.status}")
         if ran.status == 0 and not self._is_whole(home):
             faults.append("exit status 0, but not all is there")

@@ -192,7 +192,8 @@ def select_tensors(
         tensor = stored[name]
         if tensor.shape != shape:
             raise CheckpointError(
-                f"{tensor.path}: tensor {name}: expected shape {shape}, found {shorten(tensor.shape)}"
+                f"{tensor.path}: tensor {name}: expected shape {shape},"
+                f" found {shorten(tensor.shape)}"
             )
         if tensor.dtype not in DTYPES:
             raise CheckpointError(
