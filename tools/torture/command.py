@@ -179,6 +179,6 @@ class Running:
         yield "left processes"
 
 
-def run(home: Home, arguments: Sequence[object], **options: Mapping[str, str]) -> Ran:
+def run(home: Home, arguments: Sequence[object], *, more: Mapping[str, str] | None = None) -> Ran:
     """Run a command to its end."""
-    return Running(home, arguments, **options).finish()
+    return Running(home, arguments, more=more).finish()
