@@ -48,6 +48,9 @@ accuracy: $(STAMP) $(PEERS) ## Write docs/accuracy*.md: beside openai-whisper an
 recordings: $(STAMP) ## Write docs/recordings.md: make every kind of recording and read it
 	$(BIN)/python -m tools.recordings.table $(ARGS)
 
+torture: $(STAMP) ## Write docs/reliability.md: what must never go wrong, tried for 30 minutes
+	$(BIN)/python -m tools.torture $(ARGS)
+
 bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (ARGS='--rounds 1' is quicker)
 	$(BIN)/python -m tools.peers.speed --peers $(PEERS) $(ARGS)
 
@@ -88,5 +91,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(TRAIN) --out build/training/first
 	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
-.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings bench-peers bench-long bench-live \
+.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings torture bench-peers bench-long bench-live \
 	bench-serve bench-cluster xclbins mlir-check simulate test-xrt train-demo

@@ -32,7 +32,7 @@ class WhisperNpuError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.splitlines()))  # names in files may hold any
         self.hint = hint
 
 

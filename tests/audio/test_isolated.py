@@ -140,9 +140,9 @@ def test_bug_of_the_process_is_told_with_its_traceback(wav: Path, broken: Path) 
     assert "Traceback" in str(caught.value)
 
 
-def test_process_that_cannot_begin_is_no_fault_of_the_recording(wav: Path, broken: Path) -> None:
+def test_process_that_cannot_begin_is_an_error_in_a_line(wav: Path, broken: Path) -> None:
     (broken / "breaks.py").write_text("raise SystemExit(7)")
-    with pytest.raises(RuntimeError, match="ended with status 7"):
+    with pytest.raises(AudioError, match="ended with status 7"):
         read_samples(wav)
 
 

@@ -10,7 +10,8 @@ from tools.recordings.case import Case
 from tools.recordings.encode import Coding, read_speech, remux, write, write_sndfile
 from whisper_npu_cli.dims import SAMPLE_RATE
 
-_SNDFILE = {
+# By container: what libsndfile writes of it
+SNDFILE = {
     "wav": "PCM_U8 PCM_16 PCM_24 PCM_32 FLOAT DOUBLE ULAW ALAW IMA_ADPCM MS_ADPCM GSM610 G721_32",
     "wavex": "PCM_16 PCM_24 FLOAT",
     "rf64": "PCM_16 PCM_24 FLOAT",
@@ -101,7 +102,7 @@ CODINGS: dict[str, tuple[str, Coding]] = {
 
 def list_sound() -> Iterator[Case]:
     """Yield a case for each container and codec."""
-    for container, subtypes in _SNDFILE.items():
+    for container, subtypes in SNDFILE.items():
         for subtype in subtypes.split():
             yield _make_case(
                 f"{container}, {subtype.lower()}", format=container.upper(), subtype=subtype

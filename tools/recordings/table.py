@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -96,7 +95,6 @@ def main() -> None:
     parser.add_argument(
         "--only", default="", help="rows with this in their name; nothing is written"
     )
-    parser.add_argument("--fuzz", type=Path, help="what tools.recordings.fuzz wrote")
     options = parser.parse_args()
     tables = {
         group: list(_try(list_cases(), options.only)) for group, list_cases in _GROUPS.items()
@@ -105,8 +103,7 @@ def main() -> None:
         print(row.format())
     if not options.only:
         costs = measure_costs()
-        fuzz = json.loads(options.fuzz.read_text()) if options.fuzz else {}
-        options.out.write_text("\n".join(_compose(tables, costs, fuzz)))
+        options.out.write_text("\n".join(_compose(tables, costs)))
 
 
 def _try(cases: Iterable[Case], only: str) -> Iterator[Row]:
@@ -119,9 +116,7 @@ def _try(cases: Iterable[Case], only: str) -> Iterator[Row]:
         yield Row(case, reading, deviation, tuple(find_faults(case, reading, deviation)))
 
 
-def _compose(
-    tables: dict[str, list[Row]], costs: dict[str, str], fuzz: dict[str, str]
-) -> Iterator[str]:
+def _compose(tables: dict[str, list[Row]], costs: dict[str, str]) -> Iterator[str]:
     """Yield the lines of the page."""
     rows = [row for group in tables.values() for row in group]
     n_right = sum(not row.faults for row in rows)
@@ -137,10 +132,7 @@ def _compose(
     yield "## The process that decodes\n\n| | |\n|---|---|"
     yield from (f"| {name} | {value} |" for name, value in costs.items())
     yield ""
-    if fuzz:
-        yield "## Damaged at random\n\n| | |\n|---|---|"
-        yield from (f"| {name} | {value} |" for name, value in fuzz.items())
-        yield ""
+    yield "Recordings that are damaged at random are in [reliability.md](reliability.md).\n"
 
 
 def _list_versions() -> dict[str, str]:

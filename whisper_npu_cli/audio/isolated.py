@@ -138,13 +138,18 @@ class _Process:
 
     def _explain_end(self, now_s: float) -> Damage:
         status = self._process.wait()
-        if status > 0:  # not by the recording: it could not begin
-            raise RuntimeError(f"the process that decodes recordings ended with status {status}")
-        name = signal.Signals(-status).name
-        is_stuck = -status == signal.SIGPROF
-        reason = "its decoder finds no end" if is_stuck else f"its decoder crashed ({name})"
+        hint = "convert it, for example to wav, or leave it out"
+        if status > 0:  # not by the recording: the system refused it a file, memory, or a write
+            reason, hint = (
+                f"its decoder ended with status {status}",
+                "end other programs; try again",
+            )
+        elif -status == signal.SIGPROF:
+            reason = "its decoder finds no end"
+        else:
+            reason = f"its decoder crashed ({signal.Signals(-status).name})"
         if not now_s:
-            raise AudioError(reason, hint="convert it, for example to wav, or leave it out")
+            raise AudioError(reason, hint=hint)
         return make_damage(now_s, None, reason)
 
 

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import TypeAlias
 
 import numpy as np
@@ -164,7 +165,7 @@ def check_dims(dims: ModelDims, source: str, n_tensors: int) -> None:
     for field, value in asdict(dims).items():
         if type(value) is not int or value <= 0:
             raise CheckpointError(
-                f"{source}: expected a positive whole number for {field}, found {value!r}"
+                f"{source}: expected a positive whole number for {field}, found {shorten(value)}"
             )
     expected = {"n_audio_ctx": N_FRAMES // 2, "n_text_state": dims.n_audio_state}
     for field, value in expected.items():

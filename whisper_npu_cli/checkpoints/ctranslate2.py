@@ -193,8 +193,8 @@ def _read_heads(file: Path, dims: ModelDims) -> tuple[Head, ...]:
         return find_alignment_heads(dims, file)
     try:
         return choose_heads(pairs, dims)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{config}: expected pairs of numbers: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{config}: expected pairs of numbers: {error!s:.200}") from error
 
 
 def _read_tokenizer(folder: Path, n_vocab: int) -> bytes:
@@ -217,6 +217,6 @@ def _read_vocabulary(folder: Path, default: list[str]) -> list[str]:
             return list(json.loads(read_file(folder / "vocabulary.json")))
         if (folder / "vocabulary.txt").exists():
             return read_file(folder / "vocabulary.txt").decode().split("\n")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: damaged vocabulary: {error}") from error
     return default

@@ -37,7 +37,7 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     for file in files:
-        if file.suffix in _SUFFIXES:
+        if file.suffix in _SUFFIXES and (file.is_symlink() or file.is_file()):
             _refuse_stand_in(file)
     return _LOADERS[tell_format(path)](path, name)
 
@@ -49,6 +49,8 @@ def _refuse_stand_in(path: Path) -> None:
             f"{path}: a link to {path.readlink()}, which is not there",
             hint="bring back what it links to, or download the model again",
         )
+    if not path.is_file():  # but a pipe or a device, whose reading may have no end
+        return
     with suppress(OSError), open_unnoticed(path) as file:  # what cannot be read is told later
         if file.read(len(_LFS_BEGINNING)) == _LFS_BEGINNING:
             raise CheckpointError(

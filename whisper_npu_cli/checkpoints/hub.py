@@ -17,7 +17,7 @@ from whisper_npu_cli.checkpoints.huggingface import (
     WEIGHTS_FILE,
     describe_unread,
 )
-from whisper_npu_cli.checkpoints.safetensors import list_shards
+from whisper_npu_cli.checkpoints.safetensors import list_files, list_shards
 from whisper_npu_cli.errors import CheckpointError
 
 # The small files are downloaded first, so a download is complete when its weights are.
@@ -92,7 +92,7 @@ def _is_complete(directory: Path) -> bool:
         shards = list_shards(directory / INDEX_FILE)
     except CheckpointError:
         return False
-    return all((directory / shard).is_file() for shard in shards)
+    return list_files(directory).issuperset(shards)
 
 
 def download(repository: str, name: str) -> Path:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from reprlib import repr as shorten
+from stat import S_ISREG
 from typing import Any
 
 from whisper_npu_cli.checkpoints.checkpoint import (
@@ -44,6 +46,7 @@ CONFIG_NAMES = {
     "n_text_head": "decoder_attention_heads",
     "n_text_layer": "decoder_layers",
 }
+_MAX_SMALL_BYTES = 64 << 20  # the largest tokenizer.json of a Whisper has 4 MB
 _NOT_WHISPER = "give a directory of Hugging Face Whisper, for example of openai/whisper-base"
 _NOT_SAFETENSORS = "convert the weights with transformers: model.save_pretrained(DIRECTORY)"
 
@@ -68,8 +71,15 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
 
 
 def read_file(path: Path) -> bytes:
-    """Return the bytes of a file in a checkpoint's folder; CheckpointError where it is missing."""
+    """Return the bytes of a small file in a checkpoint's folder; CheckpointError without it.
+
+    A link may lead to what has no end, as /dev/zero, or never begins, as a pipe.
+    """
     try:
+        status = path.stat()
+        if not S_ISREG(status.st_mode) or status.st_size > _MAX_SMALL_BYTES:
+            what = f"of {status.st_size} bytes" if S_ISREG(status.st_mode) else "no file"
+            raise CheckpointError(f"{path}: {what}, expected at most {_MAX_SMALL_BYTES} bytes")
         return path.read_bytes()
     except OSError as error:
         raise CheckpointError(
@@ -82,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object in a checkpoint's folder; CheckpointError where it is none."""
     try:
         fields = json.loads(read_file(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected JSON: {error}") from error
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(fields).__name__}")
@@ -94,14 +104,14 @@ def _read_dims(path: Path) -> ModelDims:
     if config.get("model_type") != "whisper":
         raise CheckpointError(
             f"{path} is no Whisper checkpoint: config.json says model_type"
-            f" {config.get('model_type')!r}, expected 'whisper'",
+            f" {shorten(config.get('model_type'))}, expected 'whisper'",
             hint=_NOT_WHISPER,
         )
     for key in CONFIG_NAMES.values():
         if type(config.get(key)) is not int or config[key] <= 0:
             raise CheckpointError(
                 f"{path}: config.json: expected a positive whole number for {key},"
-                f" found {config.get(key)!r}"
+                f" found {shorten(config.get(key))}"
             )
     dims = ModelDims(**{field: config[key] for field, key in CONFIG_NAMES.items()})
     _check_architecture(path, config, dims)
@@ -123,7 +133,7 @@ def _check_architecture(path: Path, config: dict[str, Any], dims: ModelDims) -> 
     for key, value in expected.items():
         if config.get(key, value) != value:
             raise CheckpointError(
-                f"{path}: config.json: expected {value!r} for {key}, found {config[key]!r}"
+                f"{path}: config.json: expected {value!r} for {key}, found {shorten(config[key])}"
             )
 
 
@@ -138,8 +148,8 @@ def _read_generation(file: Path, dims: ModelDims) -> GenerationSettings:
             ),
             alignment_heads=choose_heads(fields.get("alignment_heads", ()), dims),
         )
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{file}: expected pairs of numbers: {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(f"{file}: expected pairs of numbers: {error!s:.200}") from error
 
 
 def _find_tensors(path: Path) -> dict[str, StoredTensor]:

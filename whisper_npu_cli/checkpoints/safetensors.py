@@ -42,7 +42,7 @@ def read_header(path: Path) -> dict[str, StoredTensor]:
         fields.pop("__metadata__", None)
         tensors = {name: _place(path, 8 + n_header, entry) for name, entry in fields.items()}
         end = max((entry["data_offsets"][1] for entry in fields.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: damaged safetensors header: expected JSON with dtype, shape and byte range"
             f" of each tensor ({repr(error)[:200]})",
@@ -77,13 +77,20 @@ def read_index(path: Path) -> dict[str, StoredTensor]:
     Raises CheckpointError where the index or a shard is damaged or missing.
     """
     tensors: dict[str, StoredTensor] = {}
-    for shard in list_shards(path):
-        if not (path.parent / shard).is_file():
+    shards, files = list_shards(path), list_files(path.parent)
+    for shard in shards:
+        if shard not in files:
             raise CheckpointError(
-                f"{path.parent}: the index names {shard}, which is missing", hint=GET_AGAIN
+                f"{path.parent}: the index names {shard[:100]}, which is missing", hint=GET_AGAIN
             )
+    for shard in shards:
         tensors |= read_header(path.parent / shard)
     return tensors
+
+
+def list_files(folder: Path) -> set[str]:
+    """Return the names of the files in a folder: an index names no others, least of all outside."""
+    return {path.name for path in folder.iterdir() if path.is_file()}
 
 
 def list_shards(index: Path) -> list[str]:
@@ -92,7 +99,7 @@ def list_shards(index: Path) -> list[str]:
         return sorted({str(name) for name in json.loads(index.read_bytes())["weight_map"].values()})
     except OSError as error:
         raise CheckpointError(f"{index}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index}: damaged index: expected JSON with a weight_map ({repr(error)[:200]})",
             hint=GET_AGAIN,

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import Any
 
 import numpy as np
@@ -195,10 +196,12 @@ def select_tensors(
         tensor = stored[name]
         if tensor.shape != shape:
             raise CheckpointError(
-                f"{tensor.path}: tensor {name}: expected shape {shape}, found {tensor.shape}"
+                f"{tensor.path}: tensor {name}: expected shape {shape},"
+                f" found {shorten(tensor.shape)}"
             )
         if tensor.dtype not in DTYPES:
             raise CheckpointError(
-                f"{tensor.path}: tensor {name}: expected dtype F32, F16, BF16, found {tensor.dtype}"
+                f"{tensor.path}: tensor {name}: expected dtype F32, F16, BF16,"
+                f" found {tensor.dtype:.40}"
             )
     return StoredTensors({name: stored[name] for name in shapes})

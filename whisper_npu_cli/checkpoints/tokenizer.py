@@ -207,10 +207,12 @@ class Tokenizer:
 def _parse(tokenizer_json: bytes, source: str) -> dict[str, Any]:
     try:
         fields: dict[str, Any] = json.loads(tokenizer_json)
-        ids = [(token["content"], token["id"]) for token in fields["added_tokens"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{source}: tokenizer.json is damaged: {error!r}") from error
-    if not ids:
+        tokens = [(token["content"], token["id"]) for token in fields["added_tokens"]]
+        if not all(type(name) is str and type(id_) is int and id_ >= 0 for name, id_ in tokens):
+            raise TypeError("a special token without a name or an id")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{source}: tokenizer.json is damaged: {error!r:.200}") from error
+    if not tokens:
         raise CheckpointError(f"{source}: tokenizer.json has no special tokens")
     return fields
 

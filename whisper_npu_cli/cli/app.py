@@ -65,6 +65,8 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
+_SYSTEM_HINT = "make space, end other programs, or raise the limits of `ulimit -a`"
+_NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")  # Python, C++
 _MEMORY_HINT = "end other programs, raise `ulimit -v`, or take a smaller model or --batch-size"
 
 
@@ -97,16 +99,25 @@ def main() -> None:
     except MemoryError:
         _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
     except OSError as error:
-        if error.errno is not None:
+        _end(_explain(error))
+    except RuntimeError as error:
+        if not str(error).strip().endswith(_NO_THREAD):
             raise
-        # A library could not be loaded, for want of memory mostly
-        _end(WhisperNpuError(" ".join(str(error).split()), hint=_MEMORY_HINT))
+        _end(WhisperNpuError("no thread can be started", hint=_SYSTEM_HINT))
     except TYPER_ERROR as error:
         if not is_help(error):
             _end(explain(error))
         print(error, file=sys.stderr)
         sys.exit(UsageError.exit_code)
     sys.exit(status or 0)
+
+
+def _explain(error: OSError) -> WhisperNpuError:
+    """Return what the system refused: a file, a process, or memory for a library."""
+    if error.errno is None:  # a library could not be loaded, for want of memory mostly
+        return WhisperNpuError(str(error), hint=_MEMORY_HINT)
+    place = f"{error.filename}: " if error.filename is not None else ""
+    return WhisperNpuError(f"{place}{error.strerror}", hint=_SYSTEM_HINT)
 
 
 def _end(error: WhisperNpuError) -> NoReturn:

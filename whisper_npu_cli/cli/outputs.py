@@ -211,7 +211,11 @@ class Outputs:
         """
         written = self._write(self._paths(source), transcript)
         for path in [*self._paths(source, _PARTIAL), self.progress_path(source)]:
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                reason = f"{path}: cannot be removed: {error.strerror}"
+                raise OutputError(reason, hint="remove it") from error
         return written
 
     def print(self, transcript: Transcript) -> None:

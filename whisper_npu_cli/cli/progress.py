@@ -33,7 +33,7 @@ def read_progress(
             return None
         segments = tuple(map(_parse_segment, progress.pop("segments")))
         return Progress(**progress, segments=segments)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

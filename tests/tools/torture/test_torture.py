@@ -1,0 +1,90 @@
+"""Some seconds of the parts whose trials are short; `make torture` tries for half an hour."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import SAMPLES
+from tools.recordings.mutants import make_sound
+from tools.torture import inputs, untrusted
+from tools.torture.campaign import Campaign, Row
+from tools.torture.command import Home, Running
+from tools.torture.page import Chapter, compose
+from tools.torture.shim import Fault, build_shim, read_counts
+
+SEED = 22
+SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Campaign:
+    """Of some seconds."""
+    return Campaign(4.0, SEED, tmp_path)
+
+
+def test_damaged_recordings_are_read_or_refused(campaign: Campaign) -> None:
+    sound = [*make_sound(campaign.make_folder("sound"))]
+    row = inputs.read_many(campaign, sound)
+    assert not row.losses
+    assert row.tried == row.right + row.refused > 0
+
+
+def test_damaged_files_are_parsed_or_refused(campaign: Campaign) -> None:
+    rows = list(untrusted.damage_all(campaign, []))
+    assert not [loss for row in rows for loss in row.losses]
+    assert all(row.refused for row in rows if row.tried > 50)
+
+
+def test_a_trial_is_the_same_by_its_number(campaign: Campaign, tmp_path: Path) -> None:
+    sound = [*make_sound(campaign.make_folder("sound"))][:3]
+    first, again = (
+        inputs.write_mutant(campaign, sound, 7, campaign.make_folder(name)).read_bytes()
+        for name in ("first", "again")
+    )
+    assert first == again
+    alone = Campaign(0.0, SEED, tmp_path, only=3_000_001)
+    assert [*alone.numbers(kind=3)] == [*alone.each(3, 5)] == [3_000_001]
+    assert [*alone.numbers(kind=2)] == [*alone.each(2, 5)] == []
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that lets calls fail."""
+    built = build_shim(tmp_path_factory.mktemp("shim"))
+    if built is None:
+        pytest.skip("there is no compiler called cc")
+    return built
+
+
+def run_with(fault: Fault, shim: Path, folder: Path) -> tuple[int, list[str], set[str], int]:
+    """Return status, errors, names of outputs, and how often the call was made."""
+    home = Home(folder)
+    command = ["transcribe", SAMPLE, "--model", "demo", "-f", "txt,srt", "-o", home.out]
+    running = Running(home, command, more=fault.environment(shim))
+    ran = running.finish()
+    assert not [*ran.list_faults(), *running.list_survivors()]
+    written = {path.name for path in home.out.iterdir()} if home.out.exists() else set()
+    return ran.status, ran.errors, written, read_counts(home.flag)[fault.call]
+
+
+def test_a_failing_rename_costs_a_file_and_is_told(shim: Path, tmp_path: Path) -> None:
+    fault = Fault("rename", 1, errno.ENOSPC, is_lasting=True)
+    status, errors, written, count = run_with(fault, shim, tmp_path)
+    assert count >= 1
+    assert (status, written) == (1, set())
+    assert len(errors) == 1
+    assert "No space left on device" in errors[0]
+
+
+def test_the_page_repeats_a_loss_by_its_number(campaign: Campaign) -> None:
+    row = Row("mutants")
+    row.count(1, [])
+    row.count(2, [], refused=True)
+    row.count(31, ["it hung", "it lied"])
+    page = compose([Chapter("inputs", "Recordings", 1.0, [row])], campaign)
+    assert "| mutants | 3 | 1 | 1 | 1 |  |" in page
+    assert "- it hung; it lied\n" in page
+    assert f"--parts inputs --seed {SEED} --only 31`" in page

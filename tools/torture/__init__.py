@@ -1,0 +1,1 @@
+"""What must never happen, tried until the time is over, and counted."""

@@ -1,0 +1,255 @@
+"""Runs whose calls fail, and runs that are killed, interrupted or stopped; then the next run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import monotonic, sleep
+
+import numpy as np
+
+from tests.support.long_files import compose_long_file
+from tests.support.places import SAMPLES
+from tools.torture.campaign import N_WORKERS, Campaign, Row
+from tools.torture.command import HANG_S, Home, Ran, Running
+from tools.torture.shim import CALLS, Fault, build_shim, read_counts
+
+_OPTIONS = ("--model", "demo", "--language", "en", "--long-form", "sequential")
+_FORMATS = ("-f", "txt,srt,json")
+_LONG_MINUTES = 2.0
+_LASTING = 0.3  # of the faults
+# Where no stream can be written: Python ends with 120
+_UNTELLABLE = ("nothing is told", "exit status 120")
+_FAULTS, _KILLS, _INTERRUPTS, _STOPS = range(4)  # kinds of trials
+
+
+def inject_faults(campaign: Campaign) -> list[Row]:
+    """Let calls fail, kill, interrupt and stop; each time see what is there, and run again."""
+    rows = _fail_calls(campaign.share(0.6))
+    long = campaign.folder / "long.wav"
+    compose_long_file(long, _LONG_MINUTES, campaign.seed)
+    ended = replace(campaign, folder=campaign.make_folder("ended"))
+    work = _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long])
+    return [
+        *rows,
+        work.try_all(campaign.rest(0.4), _KILLS, "kill -9 at any moment", work.kill),
+        work.try_all(campaign.rest(0.6), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
+        work.try_all(campaign.rest(), _STOPS, "stopped and continued", work.stop),
+    ]
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What a run gave that nothing disturbed."""
+
+    stdout: str
+    files: dict[str, bytes]
+    took_s: float
+    counts: dict[str, int]
+
+
+_Try = Callable[[int, Home, np.random.Generator], tuple[list[str], bool]]
+
+
+class _Work:
+    """A command, what it gives undisturbed, and homes in which it is disturbed."""
+
+    def __init__(
+        self, campaign: Campaign, inputs: Sequence[Path], shim: Path | None = None
+    ) -> None:
+        self._campaign = campaign
+        self._arguments = ["transcribe", *inputs, *_OPTIONS, *_FORMATS]
+        self._shim = shim
+        home = self._make_home("reference")
+        self._run_undisturbed(home)  # which fills the caches
+        self.warm, self.cold = self._run_undisturbed(home), self._run_undisturbed(home, cold=True)
+        assert self.warm.files == self.cold.files
+        self.notes = Counter[str]()
+
+    def _make_home(self, name: str) -> Home:
+        return Home(self._campaign.make_folder(name))
+
+    def _start(self, home: Home, *more: str, fault: Fault | None = None) -> Running:
+        variables = fault.environment(self._shim) if fault and self._shim else {}
+        return Running(home, [*self._arguments, "-o", home.out, *more], more=variables)
+
+    def _run_undisturbed(self, home: Home, *, cold: bool = False) -> _Given:
+        _clear(home, cold=cold)
+        began = monotonic()
+        none = Fault("open", 1 << 62, 0, is_lasting=False)  # so that calls are counted
+        ran = self._start(home, fault=none).finish()
+        assert ran.status == 0, ran.stderr
+        return _Given(ran.stdout, _read_files(home), monotonic() - began, read_counts(home.flag))
+
+    def try_all(self, campaign: Campaign, kind: int, name: str, try_one: _Try) -> Row:
+        """Try until the time is over, with several workers."""
+        self.notes.clear()
+        row = Row(name)
+
+        def work(worker: int) -> Row:
+            own, home = Row(""), self._make_home(f"{kind}-{worker}")
+            self._start(home).finish()  # which fills the caches
+            for number in campaign.numbers(kind, worker, N_WORKERS):
+                faults, was_refused = try_one(number, home, campaign.random(number))
+                own.count(number, faults, refused=was_refused)
+            return own
+
+        with ThreadPoolExecutor(N_WORKERS) as pool:
+            for part in pool.map(work, range(N_WORKERS)):
+                row += part
+        row.notes += [f"{n} {what}" for what, n in sorted(self.notes.items()) if n]
+        return row
+
+    def fail(self, call: str, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+        """Let a call fail."""
+        is_cold = bool(random.random() < 0.3) or not self.warm.counts[call]
+        given = self.cold if is_cold else self.warm
+        number = int(random.choice(CALLS[call]))
+        is_lasting = bool(random.random() < _LASTING) and number != 4  # EINTR for ever
+        fault = Fault(call, int(random.integers(given.counts[call])) + 1, number, is_lasting)
+        _clear(home, cold=is_cold)
+        running = self._start(home, fault=fault)
+        ran = running.finish()
+        self.notes["not reached"] += read_counts(home.flag)[call] < fault.nth
+        faults = [*ran.list_faults(), *self._check(ran, home), *running.list_survivors()]
+        if call == "write" and is_lasting:  # then nothing can be told
+            faults = [fault for fault in faults if fault not in _UNTELLABLE]
+        if call != "unlink":  # else nothing can be removed
+            faults += home.list_leftovers()
+        faults += self._run_again(home)
+        return ([f"{fault}{', cold' * is_cold}", *faults] if faults else []), ran.status != 0
+
+    def kill(self, _: int, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+        """Kill the first process at any moment."""
+        running = self._begin(home, random)
+        running.process.kill()
+        running.process.wait()
+        faults = [*running.list_survivors(), *self._check_files(home)]
+        self.notes["temporary files left"] += len(list(home.list_leftovers()))
+        _clear_temporary(home)
+        return faults + self._run_again(home), False
+
+    def interrupt(self, _: int, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+        """Send a signal at any moment, or two."""
+        name = ("SIGINT", "SIGTERM", "twice")[random.integers(3)]
+        number = signal.SIGTERM if name == "SIGTERM" else signal.SIGINT
+        running = self._begin(home, random)
+        running.process.send_signal(number)
+        if name == "twice":
+            sleep(random.uniform(0, 0.3))
+            with suppress(ProcessLookupError):
+                running.process.send_signal(number)
+        ran = running.finish()
+        is_early = ran.status == -number  # it was still loading, and had nothing to keep
+        faults = [] if is_early else list(ran.list_faults())
+        faults += [*running.list_survivors(), *self._check_files(home), *home.list_leftovers()]
+        if ran.status not in (0, 128 + number, -number):
+            faults.append(f"exit status {ran.status}")
+        if ran.status == 0 and not self._is_whole(home):
+            faults.append("exit status 0, but not all is there")
+        self.notes["ended before"] += ran.status == 0
+        faults += self._run_again(home)
+        return ([name, *faults] if faults else []), False
+
+    def stop(self, _: int, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+        """Stop all processes for some time."""
+        running = self._begin(home, random)
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            with suppress(ProcessLookupError):
+                os.killpg(running.process.pid, number)
+            sleep(random.uniform(0.1, 1.0))
+        ran = running.finish()
+        faults = [*ran.list_faults(), *self._check(ran, home), *running.list_survivors()]
+        if ran.status:
+            faults.append(f"exit status {ran.status}")
+        return [*faults, *home.list_leftovers()], False
+
+    def _begin(self, home: Home, random: np.random.Generator) -> Running:
+        """Start a run and return at any moment of it."""
+        is_cold = bool(random.random() < 0.3)
+        given = self.cold if is_cold else self.warm
+        _clear(home, cold=is_cold)
+        running = self._start(home)
+        running.wait_for_begin()
+        sleep(random.uniform(0, given.took_s))
+        return running
+
+    def _check(self, ran: Ran, home: Home) -> Iterator[str]:
+        """Yield where outputs, status and what is told do not fit."""
+        yield from self._check_files(home)
+        if ran.status == 0:
+            if not self._is_whole(home):
+                yield "exit status 0, but not all is there"
+            if ran.stdout != self.warm.stdout:
+                yield "exit status 0, but other text on stdout"
+        elif ran.status not in (1, 3):
+            yield f"exit status {ran.status}"
+        elif not ran.errors:
+            yield "nothing is told"
+
+    def _check_files(self, home: Home) -> Iterator[str]:
+        """Yield which outputs are wrong."""
+        for name, content in _read_files(home).items():
+            if ".partial" not in name and content != self.warm.files.get(name):
+                yield f"{name} is wrong"
+
+    def _is_whole(self, home: Home) -> bool:
+        return _read_files(home) == self.warm.files
+
+    def _run_again(self, home: Home) -> list[str]:
+        """Return what is wrong with the next run, which nothing disturbs."""
+        ran = self._start(home, "--resume").finish(HANG_S)
+        faults = list(ran.list_faults())
+        if ran.status:
+            faults.append(f"exit status {ran.status}: {' '.join(ran.errors)}")
+        elif not self._is_whole(home):
+            faults.append("other outputs")
+        return [f"next run: {fault}" for fault in faults]
+
+
+def _fail_calls(campaign: Campaign) -> list[Row]:
+    shim = build_shim(campaign.folder)
+    if shim is None:
+        return [Row("calls that fail", notes=["not tried: there is no compiler called cc"])]
+    inputs = [SAMPLES / "lucas-1-6-1-8-0.wav", SAMPLES / "george-3-1-4-1-5-9.wav"]
+    work = _Work(campaign, inputs, shim)
+    calls = [call for call in CALLS if work.cold.counts[call]]
+    rows = []
+    for i, call in enumerate(calls):
+        share = campaign.rest(1 / (len(calls) - i))
+
+        def fail(
+            _: int, home: Home, random: np.random.Generator, call: str = call
+        ) -> tuple[list[str], bool]:
+            return work.fail(call, home, random)
+
+        row = work.try_all(share, 10 + list(CALLS).index(call), f"{call} fails", fail)
+        row.notes.insert(0, f"{work.warm.counts[call]} in a run, {work.cold.counts[call]} cold")
+        rows.append(row)
+    return rows
+
+
+def _clear(home: Home, *, cold: bool) -> None:
+    for folder in (home.out, home.temporary, *([home.cache] if cold else [])):
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+def _clear_temporary(home: Home) -> None:
+    shutil.rmtree(home.temporary)
+    home.temporary.mkdir()
+
+
+def _read_files(home: Home) -> dict[str, bytes]:
+    return {
+        path.name: path.read_bytes()
+        for path in home.out.iterdir()
+        if not path.name.startswith(".whisper-npu-")
+    }

@@ -1,0 +1,214 @@
+"""Work of hours, as long as the time allows: memory, descriptors, threads and speed stay flat."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+
+from tests.support.long_files import compose_long_file
+from tests.support.places import SAMPLES
+from tools.torture.campaign import Campaign, Row
+from tools.torture.command import Home, Running
+
+_PERIOD_S = 0.25
+_MOST_HOURS, _MOST_FILES, _MOST_LIVE_HOURS = 10.0, 5000, 24.0
+_TRIED_MINUTES, _TRIED_FILES = 3.0, 20  # by which it is judged what there is time for
+_PIECE_MINUTES = 30.0
+# From the second to the last quarter: a transcript of 10 h, and what the allocator keeps
+_MOST_GROWTH, _MOST_GROWTH_MB = 0.1, 40.0
+_MOST_MORE = 2  # descriptors or threads
+_LEAST_SPEED = 0.6  # of that in the second quarter: others work on this machine too
+_MODEL = ("--model", "demo", "--language", "en")
+_LONG, _MANY, _LIVE = range(3)  # kinds of trials
+_TIME = re.compile(r"--> (?:(\d+):)?(\d+):(\d+)\.\d+\]")
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What a command had at a moment."""
+
+    now_s: float
+    position: float  # seconds of audio, or files
+    mb: float
+    n_descriptors: int
+    n_threads: int
+
+
+def work_long(campaign: Campaign) -> list[Row]:
+    """Transcribe a file of hours, thousands of files, and a day of live audio."""
+    return [
+        _transcribe_long(campaign.share(0.35)),
+        _transcribe_many(campaign.share(0.35)),
+        _listen_long(campaign.share(0.3)),
+    ]
+
+
+def _transcribe_long(campaign: Campaign) -> Row:
+    row = Row("one file")
+    for number in _take_one(campaign, _LONG):
+        row.count(number, _work(campaign, row, "long", _MOST_HOURS, _read_last_time))
+    return row
+
+
+def _listen_long(campaign: Campaign) -> Row:
+    row = Row("live audio, by a clock that leaps")
+    for number in _take_one(campaign, _LIVE):
+        row.count(number, _work(campaign, row, "live", _MOST_LIVE_HOURS, _read_last_event))
+    return row
+
+
+def _take_one(campaign: Campaign, kind: int) -> Iterator[int]:
+    for number in campaign.numbers(kind):
+        yield number
+        return
+
+
+_Position = Callable[[Path], float]
+
+
+def _work(
+    campaign: Campaign, row: Row, kind: str, most_hours: float, read_position: _Position
+) -> list[str]:
+    """Work on audio of as many hours as there is time for; return what is wrong."""
+    home = Home(campaign.make_folder(kind))
+    short = home.folder / "short.wav"
+    compose_long_file(short, _TRIED_MINUTES, campaign.seed)
+    commands = {
+        "long": lambda path: ["transcribe", path, *_MODEL, "-f", "json", "-o", home.out],
+        "live": lambda path: ["listen", "--input", path, "--fast", "--json", *_MODEL],
+    }
+    Running(home, commands[kind](short)).finish()  # which fills the caches
+    began = monotonic()
+    Running(home, commands[kind](short)).finish()
+    speed = _TRIED_MINUTES * 60 / (monotonic() - began)
+    hours = min(most_hours, 0.9 * max(campaign.left_s, 5.0) * speed / 3600)
+    long = home.folder / "long.wav"
+    compose_long_file(long, 60 * hours, campaign.seed)
+    samples, faults = _watch(home, commands[kind](long), read_position)
+    row.notes.append(f"{hours:.1f} h")
+    return faults + _judge(samples, row, "x realtime")
+
+
+def _transcribe_many(campaign: Campaign) -> Row:
+    row = Row("one run of many files")
+    for number in _take_one(campaign, _MANY):
+        home = Home(campaign.make_folder("many"))
+        options = [*_MODEL, "-f", "txt", "--quiet", "-o", home.out]
+        began, few = monotonic(), _link_samples(home.folder / "few", _TRIED_FILES)
+        Running(home, ["transcribe", few, *options]).finish()
+        per_s = _TRIED_FILES / (monotonic() - began)
+        n = int(min(_MOST_FILES, 0.9 * max(campaign.left_s, 5.0) * per_s))
+        many = _link_samples(home.folder / "many", n)
+
+        def count_files(_: Path, out: Path = home.out) -> float:
+            return sum(1 for _ in out.iterdir()) - _TRIED_FILES
+
+        samples, faults = _watch(home, ["transcribe", many, *options], count_files)
+        n_written = int(count_files(many))
+        row.notes.append(f"{n} files")
+        faults += [] if n_written == n else [f"{n_written} of {n} files written"]
+        row.count(number, faults + _judge(samples, row, "files/s"))
+    return row
+
+
+def _link_samples(folder: Path, n: int) -> Path:
+    folder.mkdir()
+    sounds = sorted(SAMPLES.glob("*.wav"))
+    for i in range(n):
+        (folder / f"{folder.name}{i}.wav").symlink_to(sounds[i % len(sounds)])
+    return folder
+
+
+def _watch(
+    home: Home, arguments: Sequence[object], read_position: _Position
+) -> tuple[list[_Sample], list[str]]:
+    """Run a command, and see what it has, again and again."""
+    running, samples = Running(home, arguments), list[_Sample]()
+    while running.process.poll() is None:
+        with suppress(OSError, ValueError):  # a process has just ended
+            position = read_position(home.folder / "stdout")
+            samples.append(_Sample(monotonic(), position, *_measure(running.process.pid)))
+        sleep(_PERIOD_S)
+    ran = running.finish()
+    faults = [*ran.list_faults(), *running.list_survivors(), *home.list_leftovers()]
+    if ran.status:
+        faults.append(f"exit status {ran.status}: {' '.join(ran.errors)}")
+    return samples, faults
+
+
+def _measure(pid: int) -> tuple[float, int, int]:
+    """Return memory in MB, descriptors and threads of a process and its children."""
+    mb, n_descriptors, n_threads, pids = 0.0, 0, 0, [pid]
+    while pids:
+        folder = Path("/proc", str(pids.pop()))
+        status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
+        mb += int(status["VmRSS"].split()[0]) / 1024
+        n_threads += int(status["Threads"])
+        n_descriptors += len(list((folder / "fd").iterdir()))
+        for task in (folder / "task").iterdir():
+            pids += map(int, (task / "children").read_text().split())
+    return mb, n_descriptors, n_threads
+
+
+def _judge(samples: Sequence[_Sample], row: Row, unit: str) -> list[str]:
+    """Compare the last quarter with the second; note the figures and return what is not flat."""
+    working = [sample for sample in samples if sample.position > 0]
+    if len(working) < 16:
+        row.notes.append("too short to be compared")
+        return []
+    n = len(working) // 4
+    before, after = working[n : 2 * n], working[-n:]
+    mb, speeds = [[f(part) for part in (before, after)] for f in (_median_mb, _measure_speed)]
+    row.notes.append(
+        f"from the second to the last quarter: {mb[0]:.0f} to {mb[1]:.0f} MB, "
+        f"{speeds[0]:.1f} to {speeds[1]:.1f} {unit}, "
+        f"{before[-1].n_descriptors} to {after[-1].n_descriptors} descriptors, "
+        f"{before[-1].n_threads} to {after[-1].n_threads} threads"
+    )
+    faults = []
+    if mb[1] - mb[0] > max(_MOST_GROWTH_MB, _MOST_GROWTH * mb[0]):
+        faults.append(f"memory grows from {mb[0]:.0f} to {mb[1]:.0f} MB")
+    for name in ("n_descriptors", "n_threads"):
+        least, most = (
+            f(getattr(s, name) for s in part) for f, part in ((max, before), (min, after))
+        )
+        if most > least + _MOST_MORE:
+            faults.append(f"{name} grows from {least} to {most}")
+    if speeds[1] < _LEAST_SPEED * speeds[0]:
+        faults.append(f"it slows from {speeds[0]:.1f} to {speeds[1]:.1f} {unit}")
+    return faults
+
+
+def _median_mb(part: Sequence[_Sample]) -> float:
+    return statistics.median(sample.mb for sample in part)
+
+
+def _measure_speed(part: Sequence[_Sample]) -> float:
+    return (part[-1].position - part[0].position) / max(part[-1].now_s - part[0].now_s, 1e-9)
+
+
+def _read_last_time(stdout: Path) -> float:
+    """Return the end of the last segment that was printed, in seconds."""
+    found = _TIME.findall(_read_tail(stdout))
+    hours, minutes, seconds = found[-1] if found else ("", 0, 0)
+    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds)
+
+
+def _read_last_event(stdout: Path) -> float:
+    """Return how much was heard at the last event that was printed."""
+    lines = _read_tail(stdout).splitlines()
+    whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
+    return float(json.loads(whole[-1])["audio_s"]) if whole else 0.0
+
+
+def _read_tail(path: Path) -> str:
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 4096))
+        return file.read().decode(errors="replace")
