@@ -334,7 +334,7 @@ def main() -> None:
 
 def _without_paths(words: Sequence[str]) -> list[str]:
     """Return a command line as others would type it."""
-    names = {"--peers": "PYTHON", "--whisper-cpp": "CHECKOUT"}
+    names = {"--peers": "PYTHON", "--whisper-cpp": "CHECKOUT", "--remark": "…"}
     return [names.get(before, word) for before, word in zip(["", *words], words, strict=False)]
 
 
