@@ -96,6 +96,7 @@ def list_texts(folder: Path) -> dict[str, str]:
 def finish(command: subprocess.Popen[str]) -> tuple[int, str]:
     """Wait for the end of a command; return its status and its last lines about failures."""
     _, errors = command.communicate()
+    errors = re.sub(r"(?<=\s)/\S*/", "", errors)  # folders of this machine
     told = [line for line in errors.splitlines() if re.match(r"error|failed|worker ", line)]
     return command.returncode, "; ".join(dict.fromkeys(told[-3:]))
 
