@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -43,6 +44,10 @@ def print_step(text: str) -> None:
         print_notice(text)
 
 
+# What no write fails with: without a number, and of descriptors and memory, as of a pipe.
+_OF_NO_WRITE = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
 @contextmanager
 def stdout_errors() -> Iterator[None]:
     """Turn what a full disk or the like does to standard output into an OutputError.
@@ -53,7 +58,7 @@ def stdout_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        is_of_stdout = error.errno is not None and error.filename is None
+        is_of_stdout = error.errno not in _OF_NO_WRITE and error.filename is None
         if isinstance(error, BrokenPipeError) or not is_of_stdout:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else it fails again when Python ends
