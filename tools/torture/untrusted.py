@@ -80,9 +80,12 @@ def open_watched(path: Path, folder: Path) -> tuple[list[str], bool]:
 
 
 def _is_outside(opened: str, path: Path, folder: Path) -> bool:
+    """Return whether a file is none of the model's; the hub's cache is made of links, which are."""
     inside = path if path.is_dir() else path.parent
     if Path(opened).name == SECRET:
         return True
+    if opened in {str(one.resolve()) for one in inside.iterdir() if one.is_symlink()}:
+        return False
     is_own = opened.startswith(str(inside.resolve()))
     return not is_own and (opened.startswith(str(folder)) or not opened.startswith(_LIBRARIES))
 
