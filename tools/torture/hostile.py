@@ -78,13 +78,13 @@ def _doubling(where: str) -> Maker:
 
 
 def _archive_bomb(folder: Path) -> Path:
-    """Write an archive of 1 MB whose pickle has 1 GB."""
+    """Write an archive of 250 kB whose pickle has 256 MB."""
     path = folder / "model.pt"
     with (
         zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("archive/data.pkl", "w", force_zip64=True) as file,
     ):
-        for _ in range(1024):
+        for _ in range(256):
             file.write(bytes(1 << 20))
     return path
 

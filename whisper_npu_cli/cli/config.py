@@ -135,7 +135,7 @@ def read_toml(path: Path | None) -> dict[str, Any]:
         import tomli as tomllib
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
         raise UsageError(f"{path}: is not TOML: {error}") from error
 
 

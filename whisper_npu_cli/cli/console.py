@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _HEADINGS = ("stage", "engine", "seconds", "share", "calls", "rtf", "speed", "tokens", "ms/token")
 _NARROW_HEADINGS = ("stage", "seconds")
 _TABLE_WIDTH = 79  # characters of a table with all columns
+# Of what opens files or takes memory, and never of a write
+_OF_NO_STREAM = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def print_error(error: WhisperNpuError) -> None:
@@ -52,7 +55,7 @@ def stdout_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        is_of_stdout = error.errno is not None and error.filename is None
+        is_of_stdout = error.errno not in _OF_NO_STREAM and error.filename is None
         if isinstance(error, BrokenPipeError) or not is_of_stdout:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else it fails again when Python ends

@@ -22,11 +22,18 @@ SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
 @pytest.fixture
 def campaign(tmp_path: Path) -> Campaign:
     """Of some seconds."""
-    return Campaign(4.0, SEED, tmp_path)
+    return Campaign(3.0, SEED, tmp_path)
 
 
-def test_damaged_recordings_are_read_or_refused(campaign: Campaign) -> None:
-    sound = [*make_sound(campaign.make_folder("sound"))]
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bytes]]:
+    """Small recordings of every kind."""
+    return [*make_sound(tmp_path_factory.mktemp("sound"))]
+
+
+def test_damaged_recordings_are_read_or_refused(
+    campaign: Campaign, sound: list[tuple[str, bytes]]
+) -> None:
     row = inputs.read_many(campaign, sound)
     assert not row.losses
     assert row.tried == row.right + row.refused > 0
@@ -35,11 +42,12 @@ def test_damaged_recordings_are_read_or_refused(campaign: Campaign) -> None:
 def test_damaged_files_are_parsed_or_refused(campaign: Campaign) -> None:
     rows = list(untrusted.damage_all(campaign, []))
     assert not [loss for row in rows for loss in row.losses]
-    assert all(row.refused for row in rows if row.tried > 50)
+    assert sum(row.refused for row in rows) > sum(row.tried for row in rows) / 8  # it matters
 
 
-def test_a_trial_is_the_same_by_its_number(campaign: Campaign, tmp_path: Path) -> None:
-    sound = [*make_sound(campaign.make_folder("sound"))][:3]
+def test_a_trial_is_the_same_by_its_number(
+    campaign: Campaign, sound: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
     first, again = (
         inputs.write_mutant(campaign, sound, 7, campaign.make_folder(name)).read_bytes()
         for name in ("first", "again")
