@@ -102,7 +102,8 @@ def test_the_command_line_goes_before_both(
         ("model = {name = 1}", 'model: expected text or a number, found {"name": 1}'),
         ("beam_size = 1\nbeam-size = 2", "beam-size is there twice"),
         ("[transcribe]\nbeam-size = 1", "unknown option 'transcribe'"),
-        (f"beam-size = {'1' * 5000}", "is not TOML: Exceeds the limit"),
+        ("beam-size = " + "9" * 5000, "is not TOML: Exceeds the limit"),
+        ("x = " + "[" * 5000, "is not TOML"),
         ("model = demo", "is not TOML: Invalid value (at line 1, column 9)"),
     ],
 )

@@ -168,8 +168,8 @@ def _judge(samples: Sequence[_Sample], row: Row, unit: str) -> list[str]:
     row.notes.append(
         f"from the second to the last quarter: {mb[0]:.0f} to {mb[1]:.0f} MB, "
         f"{speeds[0]:.1f} to {speeds[1]:.1f} {unit}, "
-        f"{before[-1].n_descriptors} to {after[-1].n_descriptors} descriptors, "
-        f"{before[-1].n_threads} to {after[-1].n_threads} threads"
+        f"{_median(before, 'n_descriptors')} to {_median(after, 'n_descriptors')} descriptors, "
+        f"{_median(before, 'n_threads')} to {_median(after, 'n_threads')} threads"
     )
     faults = []
     if mb[1] - mb[0] > max(_MOST_GROWTH_MB, _MOST_GROWTH * mb[0]):
@@ -183,6 +183,10 @@ def _judge(samples: Sequence[_Sample], row: Row, unit: str) -> list[str]:
     if speeds[1] < _LEAST_SPEED * speeds[0]:
         faults.append(f"it slows from {speeds[0]:.1f} to {speeds[1]:.1f} {unit}")
     return faults
+
+
+def _median(part: Sequence[_Sample], name: str) -> int:
+    return int(statistics.median(getattr(sample, name) for sample in part))
 
 
 def _median_mb(part: Sequence[_Sample]) -> float:

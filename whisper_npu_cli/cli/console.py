@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _HEADINGS = ("stage", "engine", "seconds", "share", "calls", "rtf", "speed", "tokens", "ms/token")
 _NARROW_HEADINGS = ("stage", "seconds")
 _TABLE_WIDTH = 79  # characters of a table with all columns
+# Of what opens files or takes memory, and never of a write
+_OF_NO_STREAM = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def print_error(error: WhisperNpuError) -> None:
@@ -44,10 +46,6 @@ def print_step(text: str) -> None:
         print_notice(text)
 
 
-# What no write fails with: without a number, and of descriptors and memory, as of a pipe.
-_OF_NO_WRITE = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
-
 @contextmanager
 def stdout_errors() -> Iterator[None]:
     """Turn what a full disk or the like does to standard output into an OutputError.
@@ -58,7 +56,7 @@ def stdout_errors() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except OSError as error:
-        is_of_stdout = error.errno not in _OF_NO_WRITE and error.filename is None
+        is_of_stdout = error.errno not in _OF_NO_STREAM and error.filename is None
         if isinstance(error, BrokenPipeError) or not is_of_stdout:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else it fails again when Python ends

@@ -42,8 +42,7 @@ def test_damaged_recordings_are_read_or_refused(
 def test_damaged_files_are_parsed_or_refused(campaign: Campaign) -> None:
     rows = list(untrusted.damage_all(campaign, []))
     assert not [loss for row in rows for loss in row.losses]
-    # Progress that cannot be read is begun anew.
-    assert all(row.refused for row in rows if row.tried > 50 and "progress" not in row.name)
+    assert sum(row.refused for row in rows) > sum(row.tried for row in rows) / 8  # it matters
 
 
 def test_a_trial_is_the_same_by_its_number(
