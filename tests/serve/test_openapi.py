@@ -57,8 +57,6 @@ def test_it_has_the_fields_that_are_read() -> None:
     assert expected <= set(fields)
 
 
-# Hypothesis looks whether what it draws from uses `random`; other threads here do.
-@pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
 def test_requests_that_follow_it_and_that_do_not(quick: Served, path: str, method: str) -> None:
     operation = SCHEMA[path][method.upper()]
