@@ -107,6 +107,16 @@ def read_cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
+def is_loopback(host: str) -> bool:
+    """Return whether an address can be reached from this machine alone."""
+    from ipaddress import ip_address
+
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def check_threads(n: int) -> None:
     """Raise UsageError unless this process may use `n` processors."""
     n_processors = len(os.sched_getaffinity(0))

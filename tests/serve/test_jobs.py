@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import numpy as np
-import pytest
 import soundfile
 
 from tests.serve.test_forms import PATH, make_body, make_head, read_answer
@@ -30,19 +28,6 @@ def encode(samples: Any) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, samples, SAMPLE_RATE, format="WAV")
     return file.getvalue()
-
-
-@pytest.fixture
-def held() -> HeldTranscriber:
-    return HeldTranscriber()
-
-
-@pytest.fixture
-def narrow(held: HeldTranscriber) -> Iterator[Served]:
-    """A server that works on one request at a time, while one waits."""
-    with serving(lambda _: held, ServeOptions(parallel=1, queue=1)) as one:
-        yield one
-        held.step.release(1000)
 
 
 def send(served: Served) -> Any:

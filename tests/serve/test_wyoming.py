@@ -30,19 +30,6 @@ T = TypeVar("T")
 SECOND = AudioChunk(16_000, 2, 1, bytes(32_000))
 
 
-@pytest.fixture
-def held() -> HeldTranscriber:
-    return HeldTranscriber()
-
-
-@pytest.fixture
-def narrow(held: HeldTranscriber) -> Iterator[Served]:
-    """A server that works on one request at a time, while one waits."""
-    with serving(lambda _: held, ServeOptions(parallel=1, queue=1)) as one:
-        yield one
-        held.step.release(1000)
-
-
 @asynccontextmanager
 async def connect(served: Served) -> AsyncIterator[AsyncTcpClient]:
     async with AsyncTcpClient("127.0.0.1", served.wyoming_port) as client:

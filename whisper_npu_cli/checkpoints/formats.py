@@ -37,7 +37,7 @@ def load(path: Path, name: str | None = None) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
     for file in files:
-        if file.suffix in _SUFFIXES and (file.is_symlink() or file.is_file()):
+        if file.suffix in _SUFFIXES:
             _refuse_stand_in(file)
     return _LOADERS[tell_format(path)](path, name)
 

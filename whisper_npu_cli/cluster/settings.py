@@ -7,10 +7,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from whisper_npu_cli.environment import is_loopback
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.fields import Options, option
 
@@ -100,17 +100,9 @@ class ClusterOptions(Options):
             raise UsageError(
                 f"{self.address} is without TLS", hint=f"tls://{parts.netloc}, or no --cluster-tls"
             )
-        if is_open and not self.insecure and not _is_loopback(parts.hostname):
+        if is_open and not self.insecure and not is_loopback(parts.hostname):
             raise UsageError(
                 f"{self.address}: without TLS whoever reaches it can run programs on every worker",
                 hint=f"tls://{parts.netloc} (`whisper-npu help cluster`), or --insecure where "
                 "nobody else can",
             )
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
+from whisper_npu_cli.environment import is_loopback
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.fields import Bounds, Options, option
 
@@ -65,7 +65,7 @@ class ServeOptions(Options):
         """Raise UsageError where other machines could use the server without a key."""
         if api_key == "":
             raise UsageError("the API key is empty", hint="leave it out, or give a long one")
-        is_wyoming_open = self.wyoming_address and not _is_loopback(self.wyoming_address[0])
+        is_wyoming_open = self.wyoming_address and not is_loopback(self.wyoming_address[0])
         if is_wyoming_open and not self.no_auth:
             raise UsageError(
                 f"--wyoming {self.wyoming}: every machine that reaches it could use this one, "
@@ -74,7 +74,7 @@ class ServeOptions(Options):
             )
         if api_key is not None and self.no_auth and not is_wyoming_open:
             raise UsageError("--api-key and --no-auth exclude each other")
-        if not (api_key or self.no_auth or _is_loopback(self.host)):
+        if not (api_key or self.no_auth or is_loopback(self.host)):
             raise UsageError(
                 f"--host {self.host}: every machine that reaches it could use this one",
                 hint="give --api-key (or WHISPER_NPU_API_KEY), or --no-auth where that is meant",
@@ -90,11 +90,3 @@ def _split_address(url: str) -> tuple[str, int]:
     except ValueError:  # a port that is no number
         pass
     raise UsageError(f"no address for Wyoming: {url!r}", hint="such as tcp://0.0.0.0:10300")
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether an address can be reached from this machine alone."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
