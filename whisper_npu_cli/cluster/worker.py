@@ -32,7 +32,13 @@ class _Station:
     def __init__(self) -> None:
         self._turn = Lock()
         self._setup: Setup | None = None
+        self._checked: Setup | None = None
         self._transcriber: Transcriber | None = None
+
+    def check(self, setup: Setup, worker: Worker) -> None:
+        """Raise ClusterError where this process computes otherwise, which reads the model."""
+        setup.check(worker.address)
+        self._checked = setup
 
     @contextmanager
     def use(self, setup: Setup, worker: Worker) -> Iterator[Transcriber]:
@@ -40,7 +46,8 @@ class _Station:
         with self._turn:
             if self._transcriber is None or setup != self._setup:
                 self.close()
-                setup.check(worker.address)
+                if setup != self._checked:  # it joined after the client's start
+                    self.check(setup, worker)
                 has_npu = worker.state.total_resources.get(NPU, 0) > 0
                 engine = setup.for_worker(has_npu=has_npu)
                 self._transcriber = Transcriber(setup.model, engine, offline=setup.offline)
@@ -69,7 +76,7 @@ def dask_teardown(_worker: Worker) -> None:
 
 def check(setup: Setup, dask_worker: Worker) -> None:
     """Raise ClusterError where this worker computes otherwise than the client."""
-    setup.check(dask_worker.address)
+    _STATION.check(setup, dask_worker)
 
 
 def transcribe(setup: Setup, task: Task, key: str) -> Outcome:
