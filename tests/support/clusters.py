@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 from distributed import LocalCluster, get_worker
 
 from whisper_npu_cli.audio.encoded import FileSource
@@ -22,14 +23,15 @@ SETUP = Setup("demo", EngineOptions(), offline=True, versions={}, fingerprint=""
 
 
 def start_cluster(*, processes: bool = False) -> LocalCluster:
-    return LocalCluster(
-        n_workers=2,
-        threads_per_worker=1,
-        processes=processes,
-        protocol="tcp://",
-        dashboard_address="127.0.0.1:0",
-        memory_limit=0,
-    )
+    with dask.config.set({"distributed.scheduler.worker-ttl": None}):  # where a machine was paused
+        return LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=processes,
+            protocol="tcp://",
+            dashboard_address="127.0.0.1:0",
+            memory_limit=0,
+        )
 
 
 def make_files(folder: Path, n: int) -> Iterator[tuple[Input, Progress | None]]:

@@ -256,11 +256,12 @@ class Fleet:
         return bool(self._list_fit())
 
     def _list_fit(self) -> list[str]:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        # Not `scheduler_info`: what Dask asks for every two seconds may empty its answer meanwhile.
+        about_all = self._client.sync(self._client.scheduler.identity, n_workers=-1)
         is_npu = self._setup.engine.device == "npu"
         return [
             address
-            for address, about in workers.items()
+            for address, about in about_all["workers"].items()
             if address not in self._unfit and (about["resources"].get(worker.NPU) or not is_npu)
         ]
 

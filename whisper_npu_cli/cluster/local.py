@@ -16,13 +16,18 @@ from whisper_npu_cli.engines.npu.machine import ACCEL
 from whisper_npu_cli.environment import STANDIN_VARIABLE
 
 _HOST = "127.0.0.1"
+_CONFIG = {
+    # It looks at every thread a hundred times a second, and the engine waits meanwhile
+    "distributed.worker.profile.enabled": False,
+    # A machine that slept for five minutes has lost no worker; one that ends closes its connection
+    "distributed.scheduler.worker-ttl": None,
+}
 _HTTP = {"dashboard": False, "dashboard_address": f"{_HOST}:0"}  # else at every address
 
 
 def start_local(device: str) -> SpecCluster:
     """Start what computes `device` here; a context manager that ends it."""
-    # Dask's profiler looks at every thread a hundred times a second, and the engine waits meanwhile
-    with dask.config.set({"distributed.worker.profile.enabled": False}):
+    with dask.config.set(_CONFIG):
         return SpecCluster(
             workers={
                 name: {
