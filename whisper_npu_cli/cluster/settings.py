@@ -37,6 +37,9 @@ class ClusterOptions(Options):
     insecure: bool = _cluster(
         False, "Use tcp:// beyond this machine: whoever reaches a port can run programs there"
     )
+    ship: bool = _cluster(
+        False, "Send files that a worker does not see at their paths; it keeps a copy meanwhile"
+    )
     shard: str | None = option(
         None,
         "Only the K-th of N parts of the inputs, chosen by their paths: the same command with 1/N, "
@@ -82,9 +85,9 @@ class ClusterOptions(Options):
 
     def _refuse_address(self) -> None:
         if self.cluster in (None, LOCAL):
-            if self.cluster_tls is not None or self.insecure:
+            if self.cluster_tls is not None or self.insecure or self.ship:
                 raise UsageError(
-                    "--cluster-tls and --insecure are for a cluster at an address",
+                    "--cluster-tls, --insecure and --ship are for a cluster at an address",
                     hint="leave them out, or name it with --cluster",
                 )
             return
