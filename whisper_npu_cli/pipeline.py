@@ -42,7 +42,13 @@ from whisper_npu_cli.longform.guide import (
 )
 from whisper_npu_cli.longform.hearing import Arriving, Ears, Recorded
 from whisper_npu_cli.longform.live import Asked, Live, begin
-from whisper_npu_cli.longform.parts import Begun, DecidedPart, Part, transcribe_part
+from whisper_npu_cli.longform.parts import (
+    Cut,
+    DecidedPart,
+    Part,
+    cut_recording,
+    transcribe_part,
+)
 from whisper_npu_cli.longform.sequential import skip_silence, transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages, Stopped
 from whisper_npu_cli.longform.windows import Decided, Window, make_window
@@ -106,7 +112,7 @@ class Transcriber:
         return ChannelTranscription(jobs, stopwatch)
 
     def transcribe_part(self, audio: Audio, options: TranscribeOptions, part: Part) -> DecidedPart:
-        """Transcribe a part of a recording that was begun with the same options."""
+        """Transcribe a part of a recording that was cut with the same options."""
         engines, stopwatch = self.engines, Stopwatch()
         stages = Stages(engines, self.tokenizer, options, stopwatch)
         ears = Ears(engines.mel, options.vad, stopwatch)
@@ -217,12 +223,15 @@ class Transcription:
         stages, segments = self._stages, tuple(self._text.segments)
         return Progress(self._text.end_frame, stages.language, stages.language_probs, segments)
 
-    @property
-    def begun(self) -> Begun | None:
-        """What has to be known of a recording to go on in parts; None where that cannot be."""
+    def cut(self, longest_s: float) -> Cut | None:
+        """Return a recording that was begun in parts of at most `longest_s`.
+
+        They may be transcribed apart (`Transcriber.transcribe_part`). None where it is not longer,
+        or is not transcribed in batches.
+        """
         if self._long_form != "batched" or not isinstance(self._audio, Recorded):
             return None
-        return Begun(self._audio.survey, self.checkpoint, self.stopwatch.read())
+        return cut_recording(self._audio.survey, self.checkpoint, self._options, longest_s)
 
     @property
     def result(self) -> Result:

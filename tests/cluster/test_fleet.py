@@ -21,6 +21,7 @@ from tests.support.clusters import (
 )
 from whisper_npu_cli.audio.find import Input
 from whisper_npu_cli.cluster.fleet import Fleet, Transcribe
+from whisper_npu_cli.cluster.settings import ClusterOptions
 from whisper_npu_cli.cluster.tasks import Setup
 from whisper_npu_cli.errors import AudioError, ClusterError, DeviceError
 from whisper_npu_cli.options import EngineOptions, TranscribeOptions
@@ -34,7 +35,7 @@ class Driven:
 
     def __init__(self, client: Client, transcribe: Transcribe, setup: Setup = SETUP) -> None:
         self.notices: list[str] = []
-        self.fleet = Fleet(client, setup, self.notices.append, transcribe)
+        self.fleet = Fleet(client, setup, self.notices.append, ClusterOptions(), transcribe)
 
     def finish(self, wanted: Iterator[tuple[Input, Progress | None]]) -> dict[str, str]:
         """Return what is wrong with each input, by its name; nothing with most."""
@@ -128,10 +129,10 @@ def test_the_end_of_the_scheduler_is_told(tmp_path: Path) -> None:
 
 def test_workers_that_compute_otherwise_are_refused(client: Client) -> None:
     here = Setup.describe("demo", EngineOptions(), offline=True)
-    Fleet(client, here, print).check()
+    Fleet(client, here, print, ClusterOptions()).check()
     older = replace(here, versions={**here.versions, "openvino": "2020.1"})
     with pytest.raises(ClusterError, match=r"worker tcp://.* openvino is .* there and 2020\.1 he"):
-        Fleet(client, older, print).check()
+        Fleet(client, older, print, ClusterOptions()).check()
     other = replace(here, fingerprint="0" * 64)
     with pytest.raises(ClusterError, match=r"the model demo is \w{12} there and 000000000000 her"):
-        Fleet(client, other, print).check()
+        Fleet(client, other, print, ClusterOptions()).check()

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from whisper_npu_cli.environment import is_loopback
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.fields import Options, option
+from whisper_npu_cli.fields import Bounds, Options, option
 
 LOCAL = "local"
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
@@ -39,6 +39,13 @@ class ClusterOptions(Options):
     )
     ship: bool = _cluster(
         False, "Send files that a worker does not see at their paths; it keeps a copy meanwhile"
+    )
+    split_minutes: float | None = _cluster(
+        None,
+        "Longer recordings are cut at pauses, so that several workers transcribe one (batched "
+        "mode); none: a recording is one worker's",
+        unit="minutes",
+        bounds=Bounds(1),
     )
     shard: str | None = option(
         None,
@@ -81,6 +88,8 @@ class ClusterOptions(Options):
                 f"a shard is K/N, a part of N from 1 to N, not {self.shard!r}",
                 hint="for example --shard 2/3",
             )
+        if self.cluster is None and self.split_minutes is not None:
+            raise UsageError("--split-minutes is for a cluster", hint="leave it out")
         self._refuse_address()
 
     def _refuse_address(self) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, islice
 
 from whisper_npu_cli.audio.sources import Source
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.guide import Guide
 from whisper_npu_cli.longform.hearing import Ears, Recorded, Survey
@@ -24,18 +25,10 @@ from whisper_npu_cli.transcript import EncodedBy, Progress
 
 
 @dataclass(frozen=True)
-class Begun:
-    """A recording that was read once: what it has, and how far its text is decided."""
-
-    survey: Survey
-    progress: Progress
-    timings: Timings
-
-
-@dataclass(frozen=True)
 class Part:
     """Whole batches of windows of a recording, and what they depend on of it."""
 
+    number: int  # its place among them
     survey: Survey  # with the speech of these windows alone
     windows: tuple[Window, ...]
     language: str | None
@@ -52,19 +45,33 @@ class DecidedPart:
     timings: Timings
 
 
-def cut_parts(begun: Begun, options: TranscribeOptions, n_frames: int) -> list[Part]:
-    """Return what is left of a recording in parts of at most `n_frames`, or of one batch."""
-    survey, progress = begun.survey, begun.progress
-    return [
+@dataclass(frozen=True)
+class Cut:
+    """A recording that was read once: what it has, how far its text is decided, and the rest."""
+
+    survey: Survey
+    progress: Progress
+    parts: tuple[Part, ...]
+
+
+def cut_recording(
+    survey: Survey, progress: Progress, options: TranscribeOptions, longest_s: float
+) -> Cut | None:
+    """Return a recording whose rest is in parts, each not longer or of one batch; None for one."""
+    n_frames = round(longest_s * FRAMES_PER_SECOND)
+    groups = _group(_list_batches(survey, progress.end_frame, options), n_frames)
+    parts = [
         Part(
+            number=i,
             survey=_narrow(survey, Span(windows[0].start, windows[-1].end)),
             windows=tuple(windows),
             language=progress.language,
             language_probs=dict(progress.language_probs),
             is_first=i == 0 and not progress.end_frame,
         )
-        for i, windows in enumerate(_group(_list_batches(begun, options), n_frames))
+        for i, windows in enumerate(groups)
     ]
+    return Cut(survey, progress, tuple(parts)) if len(parts) > 1 else None
 
 
 def transcribe_part(
@@ -89,12 +96,13 @@ def _narrow(survey: Survey, limits: Span) -> Survey:
     return replace(survey, speech=speech, faint=faint)
 
 
-def _list_batches(begun: Begun, options: TranscribeOptions) -> Iterator[list[Window]]:
+def _list_batches(
+    survey: Survey, end_frame: int, options: TranscribeOptions
+) -> Iterator[list[Window]]:
     """Yield the batches that a transcription of all of it has after what is decided."""
-    clips = begun.survey.find_clips(options.clip_timestamps)
-    planned = begun.survey.plan_windows(clips, options.vad)
-    left = dropwhile(lambda window: window.start < begun.progress.end_frame, planned)
-    size = 1 if options.decoding.prefix and not begun.progress.end_frame else options.batch_size
+    planned = survey.plan_windows(survey.find_clips(options.clip_timestamps), options.vad)
+    left = dropwhile(lambda window: window.start < end_frame, planned)
+    size = 1 if options.decoding.prefix and not end_frame else options.batch_size
     while batch := list(islice(left, size)):
         yield batch
         size = options.batch_size
