@@ -126,6 +126,8 @@ class Fleet:
         """Wait for a worker; ClusterError where one computes otherwise than this machine."""
         if not self._count_threads():
             self._client.wait_for_workers(1)
+            self._looked = 0.0
+            self._count_threads()
         answers = self._client.run(worker.check, self._setup, on_error="return")
         for address, error in answers.items():
             if isinstance(error, ClusterError):

@@ -67,6 +67,11 @@ class ClusterOptions(Options):
         address = self.cluster or ""
         return address if "://" in address else f"tcp://{address}"
 
+    @property
+    def longest_s(self) -> float | None:
+        """The longest recording that is not cut."""
+        return None if self.split_minutes is None else 60 * self.split_minutes
+
     def list_tls_files(self) -> list[Path]:
         """Return the authority's certificate, ours, and its key; none where no folder was given.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -86,7 +85,7 @@ class Task:
     progress: Progress | None
     only_language: bool
     is_shipped: bool  # the client sends it to a worker that does not see it
-    longest_s: float  # what is longer comes back in parts
+    longest_s: float | None  # what is longer comes back in parts
     part: Part | None = None
 
     @classmethod
@@ -114,7 +113,7 @@ class Task:
             progress=progress,
             only_language=only_language,
             is_shipped=cluster.ship,
-            longest_s=60 * cluster.split_minutes if cluster.split_minutes else inf,
+            longest_s=cluster.longest_s,
         )
 
     def open(self, key: str, worker: Worker) -> EncodedSource:

@@ -114,7 +114,7 @@ def _transcribe(
         return replace(outcome, part=part)
     job, cut = transcriber.transcribe(source, task.options, task.progress), None
     info = job.begin()
-    if isinstance(job, Transcription) and not task.only_language:
+    if isinstance(job, Transcription) and task.longest_s is not None and not task.only_language:
         cut = job.cut(task.longest_s)
     if cut is None and not task.only_language:
         for _ in job:
