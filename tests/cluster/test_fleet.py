@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from time import sleep
 
 import pytest
 from distributed import Client
 
 from tests.support.clusters import (
+    N_PARTS,
     SETUP,
     answer,
     answer_slowly,
+    cut_slowly,
     die_of_the_third,
     fail_on_devices,
     fail_on_one_device,
@@ -28,14 +32,18 @@ from whisper_npu_cli.options import EngineOptions, TranscribeOptions
 from whisper_npu_cli.transcript import Progress
 
 OPTIONS = TranscribeOptions()
+SCHEDULER = ClusterOptions(cluster="127.0.0.1:1")
+SPLIT = ClusterOptions(cluster="127.0.0.1:1", split_minutes=1)
 
 
 class Driven:
     """A fleet with a stand-in, and what it told."""
 
-    def __init__(self, client: Client, transcribe: Transcribe, setup: Setup = SETUP) -> None:
+    def __init__(
+        self, client: Client, transcribe: Transcribe, options: ClusterOptions = SCHEDULER
+    ) -> None:
         self.notices: list[str] = []
-        self.fleet = Fleet(client, setup, self.notices.append, ClusterOptions(), transcribe)
+        self.fleet = Fleet(client, SETUP, self.notices.append, options, transcribe)
 
     def finish(self, wanted: Iterator[tuple[Input, Progress | None]]) -> dict[str, str]:
         """Return what is wrong with each input, by its name; nothing with most."""
@@ -127,12 +135,62 @@ def test_the_end_of_the_scheduler_is_told(tmp_path: Path) -> None:
     assert "--resume" in str(caught.value.hint)
 
 
+def test_a_recording_in_parts_comes_back_once(client: Client, tmp_path: Path) -> None:
+    driven = Driven(client, cut_slowly, SPLIT)
+    found = driven.finish(make_files(tmp_path, 4))
+    assert "001.wav: is damaged" in found.pop("001.wav")
+    assert found == {"000.wav": "", "002.wav": "", "003.wav": ""}
+    # All parts of one, the first of the other and perhaps those beside the second, and two files
+    assert N_PARTS + 1 + 2 <= driven.fleet.tally.audio_s <= N_PARTS + 4 + 2
+    assert driven.fleet.tally.n_partly == 0
+    assert not driven.notices
+
+
+def test_stopping_keeps_the_first_parts_that_are_done(client: Client, tmp_path: Path) -> None:
+    driven, (file, *_) = Driven(client, cut_slowly, SPLIT), make_files(tmp_path, 1)
+    stopping = Thread(target=stop_after_parts, args=(driven.fleet,))
+    stopping.start()
+    ((source, begin),) = driven.fleet.transcribe_each([file], OPTIONS)
+    stopping.join()
+    job = begin()
+    assert source is file[0]
+    assert not job.result.is_complete
+    assert job.checkpoint is not None
+    n_done = job.checkpoint.end_frame // 100
+    assert 2 <= n_done < N_PARTS
+    assert job.progress == n_done / N_PARTS
+    assert not list(job)  # they are in the checkpoint
+
+
+def stop_after_parts(fleet: Fleet) -> None:
+    while fleet.tally.n_partly < 3 / N_PARTS:
+        sleep(0.01)
+    fleet.stop()
+
+
+def test_that_no_worker_is_left_is_told_once(tmp_path: Path) -> None:
+    with start_cluster() as cluster, Client(cluster, set_as_default=False) as client:
+        notices = []
+
+        def notice(text: str) -> None:
+            notices.append(text)
+            cluster.scale(1)
+
+        fleet = Fleet(client, SETUP, notice, SCHEDULER, answer_slowly)
+        each = fleet.transcribe_each(make_files(tmp_path, 12), OPTIONS)
+        next(each)
+        cluster.scale(0)
+        assert len(list(each)) == 11
+    assert notices == [f"waiting for workers at {fleet.address}"]
+    assert fleet.tally.workers == "1 worker"
+
+
 def test_workers_that_compute_otherwise_are_refused(client: Client) -> None:
     here = Setup.describe("demo", EngineOptions(), offline=True)
-    Fleet(client, here, print, ClusterOptions()).check()
+    Fleet(client, here, print, SCHEDULER).check()
     older = replace(here, versions={**here.versions, "openvino": "2020.1"})
     with pytest.raises(ClusterError, match=r"worker tcp://.* openvino is .* there and 2020\.1 he"):
-        Fleet(client, older, print, ClusterOptions()).check()
+        Fleet(client, older, print, SCHEDULER).check()
     other = replace(here, fingerprint="0" * 64)
     with pytest.raises(ClusterError, match=r"the model demo is \w{12} there and 000000000000 her"):
-        Fleet(client, other, print, ClusterOptions()).check()
+        Fleet(client, other, print, SCHEDULER).check()

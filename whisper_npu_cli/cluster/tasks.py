@@ -118,7 +118,7 @@ class Task:
 
     def open(self, key: str, worker: Worker) -> EncodedSource:
         """Return the source on a worker; AudioError where the file is not there."""
-        if self.is_shipped and not os.access(self.path, os.R_OK):
+        if self.is_shipped and not can_read(self.path):
             sent = StreamSource(cast(BinaryIO, ShippedFile(key, worker)), self.name)
             sent.track = self.track
             return sent
@@ -130,6 +130,11 @@ class Task:
         source = FileSource(self.path, self.track)
         source.name, source.is_growing = self.name, self.is_growing
         return source
+
+
+def can_read(path: str) -> bool:
+    """Return whether this process can read a file."""
+    return os.access(path, os.R_OK)
 
 
 @dataclass(frozen=True)
