@@ -79,6 +79,23 @@ def test_every_input_comes_back_once_and_few_are_away(client: Client, tmp_path: 
     assert driven.fleet.tally.audio_s == 60
 
 
+def test_a_result_that_cannot_be_had_at_once_is_asked_for_again(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, errors = client.scheduler.gather, [ConnectionResetError("in <TCP>")]
+
+    async def fail_once(**arguments: object) -> object:
+        if errors:
+            raise errors.pop()
+        return await gather(**arguments)
+
+    monkeypatch.setattr(client.scheduler, "gather", fail_once, raising=False)
+    found = Driven(client, answer).finish(make_files(tmp_path, 8))
+    assert not errors
+    assert len(found) == 8
+    assert set(found.values()) == {""}
+
+
 def test_an_input_that_is_missing_here_is_not_sent(client: Client, tmp_path: Path) -> None:
     wanted = list(make_files(tmp_path, 3))
     (tmp_path / "001.wav").unlink()

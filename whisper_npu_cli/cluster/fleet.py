@@ -8,16 +8,18 @@ the archive. What a lost worker had is run again elsewhere by the scheduler, thr
 from __future__ import annotations
 
 import secrets
+from asyncio import sleep
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed
+from distributed import Client, Future, KilledWorker
 
 from whisper_npu_cli.audio.find import Input
 from whisper_npu_cli.cluster import worker
@@ -33,7 +35,7 @@ from whisper_npu_cli.writers.document import Device
 _PER_THREAD = 3  # tasks at the scheduler: one runs, one waits at the worker, one behind it
 _LEAST = 4
 _LOOK_S = 1.0  # between questions for the number of workers
-_WAKE_S = 0.1  # as Dask's own waiting for a task
+_ENDED = ("error", "cancelled")  # states of a task that has no result
 _GROUP = "whisper-npu"  # of tasks; Dask has all of one name before a dash in one group
 
 Transcribe = Callable[[Setup, Task, str], Outcome]
@@ -110,6 +112,7 @@ class Fleet:
         self._threads: Mapping[str, int] = {}  # of the workers
         self._looked = 0.0
         self._run = secrets.token_hex(4)  # of this client's keys, among those of others
+        self._ended: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._is_alone = False  # no worker is there
         client.subscribe_topic(worker.BEGUN, self._on_begun)
         self._shipper = Shipper(client, self._locate)
@@ -166,29 +169,28 @@ class Fleet:
         describe: Callable[..., Task],
     ) -> Iterator[tuple[Input, Callable[[], Finished]]]:
         waiting, numbers = self._describe_each(wanted, describe), count()
-        done = as_completed(with_results=True, raise_errors=False, loop=self._client.loop)
         while True:
             while len(self._sent) < self._limit():
                 one = self._parts.popleft() if self._parts else next(waiting, None)
                 if one is None:
                     break
                 if isinstance(one, _Wanted):
-                    done.add(self._send(one, f"{_GROUP}-{self._run}-{next(numbers)}"))
+                    self._send(one, f"{_GROUP}-{self._run}-{next(numbers)}")
                 else:
                     yield self._finish(*one)
             if not self._sent:
                 break
-            future, answer = self._await(done)
-            sent = self._sent.pop(future.key)
+            key, answer = self._await()
+            sent = self._sent.pop(key)
             if self._is_innocent(sent, answer):
-                done.add(self._send(sent.wanted, f"{future.key}+", is_again=True))
+                self._send(sent.wanted, f"{key}+", is_again=True)
                 continue
             outcome = self._read(sent, answer)
             if outcome is None:
                 continue
             if isinstance(outcome.error, DeviceError) and self._has_other(outcome.worker):
                 self._report(outcome.worker, str(outcome.error))
-                done.add(self._send(sent.wanted, f"{future.key}+"))
+                self._send(sent.wanted, f"{key}+")
                 continue
             if (ended := self._take(sent.wanted, outcome)) is not None:
                 yield self._finish(sent.wanted.source, ended)
@@ -203,14 +205,30 @@ class Fleet:
             except AudioError as error:
                 yield source, Outcome("", error=error)
 
-    def _await(self, done: as_completed) -> tuple[Future, Any]:
-        """Return the next task that has ended, with what came of it."""
-        while not done.has_ready():
-            with done.thread_condition:
-                done.thread_condition.wait(_WAKE_S)
+    def _await(self) -> tuple[str, Any]:
+        """Return the key of the next task that has ended, with its outcome or what it raised."""
+        while True:
+            with suppress(Empty):
+                return self._ended.get(timeout=_LOOK_S)
             self._count_threads()  # which tells that none is left
-        answer: tuple[Future, Any] = next(done)
-        return answer
+
+    async def _fetch(self, future: Future) -> None:
+        """Wait for a task and hand on what came of it.
+
+        Dask's `as_completed` waits for ever where the scheduler has a result that cannot be had: a
+        connection breaks, or the worker is lost with it and running it again fails.
+        """
+        while True:
+            try:
+                answer = await future
+            except Exception as error:
+                is_way_lost = isinstance(error, OSError) and future.status not in _ENDED
+                if is_way_lost and self._client.status == "running":
+                    await sleep(_LOOK_S)
+                    continue
+                answer = error
+            self._ended.put((future.key, answer))
+            return
 
     def _take(self, wanted: _Wanted, outcome: Outcome) -> Outcome | None:
         """Return the outcome of an input that ends with one of its tasks; None where more do."""
@@ -268,12 +286,10 @@ class Fleet:
 
         The scheduler counts them against all that they had.
         """
-        if isinstance(answer, Outcome) or sent.is_again or sent.future.status != "error":
-            return False
-        error = answer[1]
-        return isinstance(error, KilledWorker) and sent.n_begun <= error.allowed_failures
+        is_lost = isinstance(answer, KilledWorker) and not sent.is_again
+        return is_lost and sent.n_begun <= answer.allowed_failures
 
-    def _send(self, wanted: _Wanted, key: str, *, is_again: bool = False) -> Future:
+    def _send(self, wanted: _Wanted, key: str, *, is_again: bool = False) -> None:
         is_npu = self._setup.engine.device == "npu"
         future = self._client.submit(
             self._transcribe,
@@ -287,25 +303,25 @@ class Fleet:
             allow_other_workers=bool(self._unfit),
         )
         self._sent[key] = _Sent(wanted, future, is_again=is_again)
-        return future
+        self._client.loop.add_callback(self._fetch, future)
 
     def _read(self, sent: _Sent, answer: Any) -> Outcome | None:
         """Return what came of a task; None where it was given up before it began."""
         if isinstance(answer, Outcome):
             return answer
-        if sent.future.status == "cancelled":
+        status = sent.future.status
+        if status == "cancelled" or (status != "error" and isinstance(answer, OSError)):
             if self._is_stopped and self._client.status == "running":
                 return None
             raise self._lost()
-        error = answer[1]
-        if isinstance(error, KilledWorker):
-            n_lost = error.allowed_failures + 1
+        if isinstance(answer, KilledWorker):
+            n_lost = answer.allowed_failures + 1
             reason = (
-                f"{n_lost} workers were lost while they had it, {error.last_worker.address} last"
+                f"{n_lost} workers were lost while they had it, {answer.last_worker.address} last"
             )
             hint = "their logs may tell why; transcribe it alone"
         else:
-            reason = f"a worker failed: {type(error).__name__}: {error}"
+            reason = f"a worker failed: {type(answer).__name__}: {answer}"
             hint = "transcribe it alone"
         return Outcome("", error=AudioError(f"{sent.wanted.source.name}: {reason}", hint=hint))
 
