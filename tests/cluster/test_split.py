@@ -109,6 +109,7 @@ def test_the_command_gives_what_one_machine_does(
         (("--long-form", "sequential"), "is for batched mode"),
         (("--word-timestamps", "--hallucination-silence-threshold", "2"), "is for batched mode"),
         (("--speakers", "channels"), "--speakers exclude each other"),
+        (("--follow", "--cluster", "127.0.0.1:1", "--ship"), "--follow exclude each other"),
     ],
 )
 def test_what_cannot_be_cut_is_refused(
