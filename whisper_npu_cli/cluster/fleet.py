@@ -261,7 +261,7 @@ class Fleet:
             if split.has_progress:
                 yield self._finish(split.source, split.join())
             else:
-                self._notice(f"{split.source.name}: its first part was not finished")
+                self._notice(f"{split.source.name}: interrupted before its first part was done")
 
     def stop(self) -> None:
         """Give up what no worker has begun. May be called by a handler of a signal."""

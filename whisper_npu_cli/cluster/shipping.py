@@ -22,7 +22,8 @@ from distributed import Client, Worker
 from whisper_npu_cli.errors import AudioError
 
 WANTED = "whisper-npu-wanted"  # the topic of pieces that workers ask for
-_ON_THEIR_WAY = 8  # pieces of 1 MiB, with all workers together
+_PIECE_BYTES = 1 << 20
+_ON_THEIR_WAY = 8  # pieces, to all workers together
 _ANSWER_S = (
     60.0  # for a piece over a slow line; a worker that freezes must not have a turn for ever
 )
@@ -126,7 +127,7 @@ def _read_piece(path: str, offset: int, size: int) -> _Piece | AudioError:
     try:
         with Path(path).open("rb", buffering=0) as file:
             file.seek(offset)
-            data, status = file.read(size), os.fstat(file.fileno())
+            data, status = file.read(min(size, _PIECE_BYTES)), os.fstat(file.fileno())
     except OSError as error:
         return AudioError(
             f"cannot be sent: {error.strerror}", hint="check its permissions and its disk"

@@ -17,7 +17,9 @@ class Split:
 
     def __init__(self, source: Input, task: Task, outcome: Outcome, cut: Cut) -> None:
         self.source = source
-        self.tasks = [replace(task, progress=None, part=part) for part in cut.parts]
+        self.tasks = [
+            replace(task, is_growing=False, progress=None, part=part) for part in cut.parts
+        ]
         self._outcome = outcome
         self._cut = cut
         self._options = task.options
