@@ -24,9 +24,8 @@ from whisper_npu_cli.errors import AudioError
 WANTED = "whisper-npu-wanted"  # the topic of pieces that workers ask for
 _PIECE_BYTES = 1 << 20
 _ON_THEIR_WAY = 8  # pieces, to all workers together
-_ANSWER_S = (
-    60.0  # for a piece over a slow line; a worker that freezes must not have a turn for ever
-)
+# For a piece over a slow line; a worker that freezes must not have a turn for ever
+_ANSWER_S = 60.0
 _PATIENCE_S = 300.0  # of a worker, while others have their turns
 
 
