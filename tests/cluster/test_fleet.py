@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Thread
 from time import sleep
 
+import dask
 import pytest
 from distributed import Client
 
@@ -186,7 +187,9 @@ def stop_after_parts(fleet: Fleet) -> None:
 
 
 def test_that_no_worker_is_left_is_told_once(tmp_path: Path) -> None:
-    with start_cluster() as cluster, Client(cluster, set_as_default=False) as client:
+    # The scheduler may ask a worker that has just gone for a result: by default for 30 s
+    is_quick = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
+    with is_quick, start_cluster() as cluster, Client(cluster, set_as_default=False) as client:
         notices = []
 
         def notice(text: str) -> None:
