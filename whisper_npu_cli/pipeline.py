@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from itertools import dropwhile
 from math import log10
 from time import perf_counter
@@ -35,22 +34,26 @@ from whisper_npu_cli.engines.loading import load_engines
 from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.longform.batched import transcribe_batched
 from whisper_npu_cli.longform.channels import ChannelTranscription
+from whisper_npu_cli.longform.decided import DecidedText
 from whisper_npu_cli.longform.events import LiveOptions
 from whisper_npu_cli.longform.guide import (
-    UNCOVERED_FRAMES,
     Guide,
     count_speech,
-    is_sparse,
-    move_start,
 )
 from whisper_npu_cli.longform.hearing import Arriving, Ears, Recorded
 from whisper_npu_cli.longform.live import Asked, Live, begin
-from whisper_npu_cli.longform.segments import order_times
+from whisper_npu_cli.longform.parts import (
+    Cut,
+    DecidedPart,
+    Part,
+    cut_recording,
+    transcribe_part,
+)
 from whisper_npu_cli.longform.sequential import skip_silence, transcribe_sequential
 from whisper_npu_cli.longform.stages import Stages, Stopped
 from whisper_npu_cli.longform.windows import Decided, Window, make_window
 from whisper_npu_cli.options import BATCHED_FROM_S, EngineOptions, LongForm, TranscribeOptions
-from whisper_npu_cli.spans import Span, cut_spans, find_uncovered, round_span
+from whisper_npu_cli.spans import Span, cut_spans
 from whisper_npu_cli.timings import Stopwatch
 from whisper_npu_cli.transcript import (
     Damage,
@@ -108,6 +111,14 @@ class Transcriber:
         }
         return ChannelTranscription(jobs, stopwatch)
 
+    def transcribe_part(self, audio: Audio, options: TranscribeOptions, part: Part) -> DecidedPart:
+        """Transcribe a part of a recording that was cut with the same options."""
+        engines, stopwatch = self.engines, Stopwatch()
+        stages = Stages(engines, self.tokenizer, options, stopwatch)
+        ears = Ears(engines.mel, options.vad, stopwatch)
+        decided = tuple(transcribe_part(open_source(audio), part, options, stages, ears))
+        return DecidedPart(decided, tuple(stages.windows), stopwatch.read())
+
     def listen(
         self,
         source: Source,
@@ -152,8 +163,7 @@ class Transcription:
         self._ears = Ears(transcriber.engines.mel, options.vad, self.stopwatch)
         self._audio: Recorded | Arriving | None = None
         self._earlier = progress
-        self._segments = list(progress.segments)
-        self._n_decided = progress.end_frame
+        self._text = DecidedText(options, progress)
         self._is_iterated = self._is_stopped = self._is_complete = False
 
     def begin(self) -> TranscriptionInfo:
@@ -196,13 +206,13 @@ class Transcription:
     def progress(self) -> float:
         """Share of the audio that is decided, 0 to 1; while it arrives, of what was heard."""
         n_frames = self._audio.stats.n_frames if self._audio is not None else 0
-        return min(1.0, self._n_decided / n_frames) if n_frames else 0.0
+        return min(1.0, self._text.end_frame / n_frames) if n_frames else 0.0
 
     @property
     def work_done(self) -> float:
         """Share of this transcription's work that is done, 0 to 1, with windows in the making."""
         n_frames = self._audio.stats.n_frames if self._audio is not None else 0
-        done = self._stages.estimate_done(self._n_decided, n_frames)
+        done = self._stages.estimate_done(self._text.end_frame, n_frames)
         ends = self._earlier.end_frame, done, n_frames
         earlier, done, total = (self._count_frames(end) for end in ends)
         return (done - earlier) / (total - earlier) if total > earlier else 0.0
@@ -210,8 +220,18 @@ class Transcription:
     @property
     def checkpoint(self) -> Progress:
         """What has been decided so far, for a later transcription to go on from."""
-        stages, segments = self._stages, tuple(self._segments)
-        return Progress(self._n_decided, stages.language, stages.language_probs, segments)
+        stages, segments = self._stages, tuple(self._text.segments)
+        return Progress(self._text.end_frame, stages.language, stages.language_probs, segments)
+
+    def cut(self, longest_s: float) -> Cut | None:
+        """Return a recording that was begun in parts of at most `longest_s`.
+
+        They may be transcribed apart (`Transcriber.transcribe_part`). None where it is not longer,
+        or is not transcribed in batches.
+        """
+        if self._long_form != "batched" or not isinstance(self._audio, Recorded):
+            return None
+        return cut_recording(self._audio.survey, self.checkpoint, self._options, longest_s)
 
     @property
     def result(self) -> Result:
@@ -219,7 +239,7 @@ class Transcription:
         transcript = Transcript(
             language=self._stages.language or "",
             duration_s=self._duration_s,
-            segments=tuple(self._segments),
+            segments=tuple(self._text.segments),
             language_probs=self._stages.language_probs,
         )
         peak = self._audio.peak if self._audio is not None else 0.0
@@ -227,7 +247,7 @@ class Transcription:
             transcript=transcript,
             timings=self.stopwatch.read(),
             windows=tuple(self._stages.windows),
-            uncovered=self._find_uncovered(),
+            uncovered=self._text.find_uncovered(self._audio) if self._audio else (),
             long_form=self._long_form,
             is_complete=self._is_complete,
             damage=self._damage,
@@ -238,25 +258,16 @@ class Transcription:
         self.begin()
         assert self._audio is not None
         decided_windows = self._decided_windows(self._audio)
-        end_s = self._segments[-1].end if self._segments else 0.0
         while not self._is_stopped:
             try:
                 decided = next(decided_windows, None)
             except Stopped:
                 return
             if decided is None:
-                self._n_decided = self._audio.stats.n_frames
+                self._text.end_frame = self._audio.stats.n_frames
                 self._is_complete = True
                 return
-            n_before = len(self._segments)
-            for segment in decided.segments:
-                (ordered,) = order_times([segment], end_s, self._duration_s)
-                if self._options.vad_starts and self._options.words is None:
-                    ordered = move_start(ordered, self._audio.speech)
-                self._segments.append(replace(ordered, id=len(self._segments)))
-                end_s = ordered.end
-            self._n_decided = decided.end_frame
-            yield from self._segments[n_before:]
+            yield from self._text.add(decided, self._audio)
 
     def _listen(self) -> Arriving | None:
         """Return what arrives, if it is still arriving once it is long enough to begin with.
@@ -275,7 +286,7 @@ class Transcription:
 
     def _read(self) -> Recorded:
         """Return all of a recording."""
-        recorded = Recorded(self._source, self._ears, lambda: self._is_stopped)
+        recorded = Recorded.hear(self._source, self._ears, lambda: self._is_stopped)
         self._refuse(recorded)
         return recorded
 
@@ -296,7 +307,7 @@ class Transcription:
     def _decided_windows(self, audio: Recorded | Arriving) -> Iterator[Decided]:
         clips = audio.find_clips(self._options.clip_timestamps)
         if self._long_form == "sequential":
-            left = cut_spans(clips, (self._n_decided, sys.maxsize))
+            left = cut_spans(clips, (self._text.end_frame, sys.maxsize))
             guide, earlier = self._skipping(audio), self._earlier.segments
             return transcribe_sequential(audio, self._stages, left, guide, earlier)
         windows = dropwhile(
@@ -304,7 +315,10 @@ class Transcription:
             audio.plan_windows(clips),
         )
         size = self._options.batch_size
-        return transcribe_batched(audio, self._stages, windows, size, self._guide(audio))
+        is_first = not self._earlier.end_frame
+        return transcribe_batched(
+            audio, self._stages, windows, size, self._guide(audio), is_first=is_first
+        )
 
     def _count_frames(self, end: int) -> int:
         """Return how many frames of the clips come before `end`."""
@@ -378,21 +392,6 @@ class Transcription:
 
     def _skipping(self, audio: Recorded | Arriving) -> Guide | None:
         return self._guide(audio) if self._options.vad_skip else None
-
-    def _find_uncovered(self) -> tuple[tuple[float, float], ...]:
-        """Return the speech within what is decided that has no text, in seconds."""
-        if self._audio is None:
-            return ()
-        clips = self._audio.find_clips(self._options.clip_timestamps)
-        heard = [*self._audio.speech, *self._audio.faint]
-        speech = [span for clip in clips for span in cut_spans(heard, clip)]
-        decided = cut_spans(speech, (0, self._n_decided))
-        text = [
-            round_span(segment.start, segment.end)
-            for segment in self._segments
-            if not is_sparse(segment, self._audio.speech)
-        ]
-        return tuple(span.seconds for span in find_uncovered(decided, text, UNCOVERED_FRAMES))
 
 
 def _count(audio: Recorded, window: Window) -> int:

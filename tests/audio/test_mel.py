@@ -115,6 +115,25 @@ def test_a_window_is_zero_from_its_end_on() -> None:
     assert not window[:, 150:].any()
 
 
+def test_what_no_window_has_is_not_computed() -> None:
+    samples = noise(90 * SAMPLE_RATE)
+    stats = scan([samples], HostMel(80))
+
+    class Counting(HostMel):
+        n_computed = 0
+
+        def compute_power(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+            power = super().compute_power(samples)
+            self.n_computed += power.shape[1]
+            return power
+
+    engine = Counting(80)
+    window = MelStream([samples], stats, engine).window(8000, 8700)
+    assert engine.n_computed == 1000  # the two stretches of 500 frames that have some of it
+    whole = log_mel(samples, HostMel(80))
+    np.testing.assert_array_equal(window[:, :700], whole[:, 8000:8700])
+
+
 def test_window_cannot_go_back() -> None:
     samples = noise(32_000)
     stream = MelStream([samples], scan([samples], HostMel(80)), HostMel(80))

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
+from time import sleep
 
+import dask
 import pytest
 from distributed import Client
 
 from tests.support.clusters import (
+    N_PARTS,
     SETUP,
     answer,
     answer_slowly,
+    cut_slowly,
     die_of_the_third,
     fail_on_devices,
     fail_on_one_device,
@@ -21,20 +26,25 @@ from tests.support.clusters import (
 )
 from whisper_npu_cli.audio.find import Input
 from whisper_npu_cli.cluster.fleet import Fleet, Transcribe
+from whisper_npu_cli.cluster.settings import ClusterOptions
 from whisper_npu_cli.cluster.tasks import Setup
 from whisper_npu_cli.errors import AudioError, ClusterError, DeviceError
 from whisper_npu_cli.options import EngineOptions, TranscribeOptions
 from whisper_npu_cli.transcript import Progress
 
 OPTIONS = TranscribeOptions()
+SCHEDULER = ClusterOptions(cluster="127.0.0.1:1")
+SPLIT = ClusterOptions(cluster="127.0.0.1:1", split_minutes=1)
 
 
 class Driven:
     """A fleet with a stand-in, and what it told."""
 
-    def __init__(self, client: Client, transcribe: Transcribe, setup: Setup = SETUP) -> None:
+    def __init__(
+        self, client: Client, transcribe: Transcribe, options: ClusterOptions = SCHEDULER
+    ) -> None:
         self.notices: list[str] = []
-        self.fleet = Fleet(client, setup, self.notices.append, transcribe)
+        self.fleet = Fleet(client, SETUP, self.notices.append, options, transcribe)
 
     def finish(self, wanted: Iterator[tuple[Input, Progress | None]]) -> dict[str, str]:
         """Return what is wrong with each input, by its name; nothing with most."""
@@ -68,6 +78,23 @@ def test_every_input_comes_back_once_and_few_are_away(client: Client, tmp_path: 
     assert len(names) == len(set(names)) == 60
     assert n_most <= 6  # three for each of two workers
     assert driven.fleet.tally.audio_s == 60
+
+
+def test_a_result_that_cannot_be_had_at_once_is_asked_for_again(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather, errors = client.scheduler.gather, [ConnectionResetError("in <TCP>")]
+
+    async def fail_once(**arguments: object) -> object:
+        if errors:
+            raise errors.pop()
+        return await gather(**arguments)
+
+    monkeypatch.setattr(client.scheduler, "gather", fail_once, raising=False)
+    found = Driven(client, answer).finish(make_files(tmp_path, 8))
+    assert not errors
+    assert len(found) == 8
+    assert set(found.values()) == {""}
 
 
 def test_an_input_that_is_missing_here_is_not_sent(client: Client, tmp_path: Path) -> None:
@@ -126,12 +153,64 @@ def test_the_end_of_the_scheduler_is_told(tmp_path: Path) -> None:
     assert "--resume" in str(caught.value.hint)
 
 
+def test_a_recording_in_parts_comes_back_once(client: Client, tmp_path: Path) -> None:
+    driven = Driven(client, cut_slowly, SPLIT)
+    found = driven.finish(make_files(tmp_path, 4))
+    assert "001.wav: is damaged" in found.pop("001.wav")
+    assert found == {"000.wav": "", "002.wav": "", "003.wav": ""}
+    # The parts of one, two files, and those parts of the other that were done before one failed
+    assert N_PARTS + 2 <= driven.fleet.tally.audio_s < 2 * N_PARTS + 2
+    assert driven.fleet.tally.n_partly == 0
+    assert not driven.notices
+
+
+def test_stopping_keeps_the_first_parts_that_are_done(client: Client, tmp_path: Path) -> None:
+    driven, (file, *_) = Driven(client, cut_slowly, SPLIT), make_files(tmp_path, 1)
+    stopping = Thread(target=stop_after_parts, args=(driven.fleet,))
+    stopping.start()
+    ((source, begin),) = driven.fleet.transcribe_each([file], OPTIONS)
+    stopping.join()
+    job = begin()
+    assert source is file[0]
+    assert not job.result.is_complete
+    assert job.checkpoint is not None
+    n_done = job.checkpoint.end_frame // 100
+    assert 2 <= n_done < N_PARTS
+    assert job.progress == n_done / N_PARTS
+    assert not list(job)  # they are in the checkpoint
+
+
+def stop_after_parts(fleet: Fleet) -> None:
+    while fleet.tally.n_partly < 3 / N_PARTS:
+        sleep(0.01)
+    fleet.stop()
+
+
+def test_that_no_worker_is_left_is_told_once(tmp_path: Path) -> None:
+    # The scheduler may ask a worker that has just gone for a result: by default for 30 s
+    is_quick = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
+    with is_quick, start_cluster() as cluster, Client(cluster, set_as_default=False) as client:
+        notices = []
+
+        def notice(text: str) -> None:
+            notices.append(text)
+            cluster.scale(1)
+
+        fleet = Fleet(client, SETUP, notice, SCHEDULER, answer_slowly)
+        each = fleet.transcribe_each(make_files(tmp_path, 12), OPTIONS)
+        next(each)
+        cluster.scale(0)
+        assert len(list(each)) == 11
+    assert notices == [f"waiting for workers at {fleet.address}"]
+    assert fleet.tally.workers == "1 worker"
+
+
 def test_workers_that_compute_otherwise_are_refused(client: Client) -> None:
     here = Setup.describe("demo", EngineOptions(), offline=True)
-    Fleet(client, here, print).check()
+    Fleet(client, here, print, SCHEDULER).check()
     older = replace(here, versions={**here.versions, "openvino": "2020.1"})
     with pytest.raises(ClusterError, match=r"worker tcp://.* openvino is .* there and 2020\.1 he"):
-        Fleet(client, older, print).check()
+        Fleet(client, older, print, SCHEDULER).check()
     other = replace(here, fingerprint="0" * 64)
     with pytest.raises(ClusterError, match=r"the model demo is \w{12} there and 000000000000 her"):
-        Fleet(client, other, print).check()
+        Fleet(client, other, print, SCHEDULER).check()

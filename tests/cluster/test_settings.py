@@ -44,6 +44,15 @@ def test_certificates_are_for_tls_and_must_be_there(tmp_path: Path) -> None:
     assert [file.name for file in options.list_tls_files()] == list(TLS_FILES)
 
 
+def test_what_has_no_effect_is_refused() -> None:
+    for cluster in (None, "local"):
+        with pytest.raises(UsageError, match="--ship are for a cluster at an address"):
+            ClusterOptions(cluster=cluster, ship=True)
+    with pytest.raises(UsageError, match="--split-minutes is for a cluster"):
+        ClusterOptions(split_minutes=30)
+    assert ClusterOptions(cluster="local", split_minutes=30).longest_s == 1800
+
+
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "3", "1/0", "a/b", "-1/3", "1/3/5"])
 def test_what_is_no_shard_is_refused(shard: str) -> None:
     with pytest.raises(UsageError, match="a shard is K/N"):

@@ -93,7 +93,7 @@ def test_the_extra_is_named_where_it_is_missing(
 
 
 def test_nobody_listens(cli: Cli, inputs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("whisper_npu_cli.cluster.fleet._CONNECT_S", 0.5)
+    monkeypatch.setattr("whisper_npu_cli.cluster.connection._CONNECT_S", 0.5)
     result = cli("transcribe", inputs[1], *DEMO, "--cluster", "127.0.0.1:1")
     assert result.status == 1
     assert "error: no scheduler at tcp://127.0.0.1:1" in result.stderr

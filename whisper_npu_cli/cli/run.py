@@ -89,10 +89,9 @@ class Run:
         """The names of the inputs that failed, in their order."""
         return [name for _, name in sorted(self._failed.items())]
 
-    @property
-    def share_done(self) -> float:
-        """Share of the inputs that are done, 0 to 1."""
-        return len(self._entries) / len(self._sources)
+    def estimate_done(self, n_partly: float) -> float:
+        """Return the share of the inputs that is done, 0 to 1; `n_partly` are done elsewhere."""
+        return (len(self._entries) + n_partly) / len(self._sources)
 
     @property
     def has_sources(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from math import inf
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,10 +105,27 @@ def transcribe(
         options = replace(options, words=options.words or WordOptions())
     if options.language is not None:
         options = replace(options, language=language_code(options.language))
+    _refuse_contradictions(inputs, options, cluster)
     found = find_audio(paths, inputs)
     outputs = Outputs(found, output, layout)  # whose names depend on all inputs
     run = Run(pick_shard(found, *cluster.part), model, options, outputs)
     _finish(run, _Work(model, engine, cluster, offline))
+
+
+def _refuse_contradictions(
+    inputs: InputOptions, options: TranscribeOptions, cluster: ClusterOptions
+) -> None:
+    if cluster.ship and inputs.follow:
+        raise UsageError(
+            "--ship and --follow exclude each other", hint="send the files once they are whole"
+        )
+    if cluster.split_minutes is not None and options.speakers is not None:
+        raise UsageError("--split-minutes and --speakers exclude each other", hint="leave one out")
+    if cluster.split_minutes is not None and options.long_form_of(inf) != "batched":
+        raise UsageError(
+            "--split-minutes is for batched mode: in sequential mode windows depend on each other",
+            hint="add --long-form batched, or leave out --split-minutes",
+        )
 
 
 def demo() -> None:
@@ -184,17 +202,20 @@ def _open_cluster(run: Run, work: _Work) -> Iterator[Site]:
         raise UsageError(
             "--cluster needs distributed", hint="pip install 'whisper-npu-cli[cluster]'"
         )
-    from whisper_npu_cli.cluster.fleet import open_fleet
+    from whisper_npu_cli.cluster.connection import open_fleet
     from whisper_npu_cli.cluster.tasks import Setup
 
     setup = Setup.describe(work.model, work.engine, offline=work.offline)
     with open_fleet(work.cluster, setup, run.note) as fleet:
-        run.note(f"{fleet.tally.n_workers} workers at {fleet.address}")
+        run.note(f"{fleet.tally.workers} at {fleet.address}")
 
         def describe() -> str:
             return describe_fleet(fleet.tally, len(run.failed))
 
-        with show_progress(describe, lambda: run.share_done, quiet=run.outputs.options.quiet):
+        def estimate() -> float:
+            return run.estimate_done(fleet.tally.n_partly)
+
+        with show_progress(describe, estimate, quiet=run.outputs.options.quiet):
             yield fleet
         run.note(describe())
 

@@ -7,22 +7,25 @@ the archive. What a lost worker had is run again elsewhere by the scheduler, thr
 
 from __future__ import annotations
 
-import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from asyncio import sleep
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from queue import Empty, SimpleQueue
 from time import monotonic, perf_counter
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, Security, as_completed
+from distributed import Client, Future, KilledWorker
 
 from whisper_npu_cli.audio.find import Input
 from whisper_npu_cli.cluster import worker
-from whisper_npu_cli.cluster.local import start_local
-from whisper_npu_cli.cluster.settings import LOCAL, ClusterOptions
+from whisper_npu_cli.cluster.settings import ClusterOptions
+from whisper_npu_cli.cluster.shipping import Shipper
+from whisper_npu_cli.cluster.split import Split
 from whisper_npu_cli.cluster.tasks import Finished, Outcome, Setup, Task
 from whisper_npu_cli.errors import AudioError, ClusterError, DeviceError, WhisperNpuError
 from whisper_npu_cli.options import TranscribeOptions
@@ -32,7 +35,7 @@ from whisper_npu_cli.writers.document import Device
 _PER_THREAD = 3  # tasks at the scheduler: one runs, one waits at the worker, one behind it
 _LEAST = 4
 _LOOK_S = 1.0  # between questions for the number of workers
-_CONNECT_S = 10.0
+_ENDED = ("error", "cancelled")  # states of a task that has no result
 _GROUP = "whisper-npu"  # of tasks; Dask has all of one name before a dash in one group
 
 Transcribe = Callable[[Setup, Task, str], Outcome]
@@ -44,8 +47,14 @@ class Tally:
 
     n_inputs: int = 0
     audio_s: float = 0.0
+    n_partly: float = 0.0  # inputs of which parts are done, as the sum of their shares
     n_workers: int = 0
     began: float = 0.0  # perf_counter
+
+    @property
+    def workers(self) -> str:
+        """How many workers there are, in words."""
+        return f"{self.n_workers} worker{'' if self.n_workers == 1 else 's'}"
 
     @property
     def elapsed_s(self) -> float:
@@ -53,12 +62,20 @@ class Tally:
         return perf_counter() - self.began if self.began else 0.0
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """A task for an input, or for one of the parts into which it is split."""
+
+    source: Input
+    task: Task
+    split: Split | None = None
+
+
 @dataclass
 class _Sent:
     """A task that is with the scheduler."""
 
-    source: Input
-    task: Task
+    wanted: _Wanted
     future: Future
     n_begun: int = 0
     is_again: bool = False  # it was lost with a worker that did not work on it
@@ -74,6 +91,7 @@ class Fleet:
         client: Client,
         setup: Setup,
         notice: Callable[[str], None],
+        options: ClusterOptions,
         transcribe: Transcribe = worker.transcribe,
     ) -> None:
         self.tally = Tally()
@@ -82,29 +100,37 @@ class Fleet:
         self.address = client.scheduler.address
         self._setup = setup
         self._notice = notice
+        self._options = options
         self._transcribe = transcribe
         self._sent: dict[str, _Sent] = {}
+        self._splits: list[Split] = []  # of which not all parts are done
+        self._parts: deque[_Wanted] = deque()  # that were not sent yet
         self._is_stopped = False
         self._devices: set[str] = set()
         self._incidents: dict[str, None] = {}  # each once, with its worker
         self._unfit: set[str] = set()  # workers whose device fails
+        self._threads: Mapping[str, int] = {}  # of the workers
         self._looked = 0.0
         self._run = secrets.token_hex(4)  # of this client's keys, among those of others
+        self._ended: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        self._is_alone = False  # no worker is there
         client.subscribe_topic(worker.BEGUN, self._on_begun)
+        self._shipper = Shipper(client, self._locate)
 
     @property
     def device(self) -> Device | None:
         """The devices that computed, where they are, and the failures that were overcome."""
         if not self._devices:
             return None
-        reason = f"{self.tally.n_workers} workers of {self.address}"
+        reason = f"{self.tally.workers} of {self.address}"
         return Device(", ".join(sorted(self._devices)), reason, list(self._incidents))
 
     def check(self) -> None:
         """Wait for a worker; ClusterError where one computes otherwise than this machine."""
         if not self._count_threads():
-            self._notice(f"waiting for workers at {self.address}")
             self._client.wait_for_workers(1)
+            self._looked = 0.0
+            self._count_threads()
         answers = self._client.run(worker.check, self._setup, on_error="return")
         for address, error in answers.items():
             if isinstance(error, ClusterError):
@@ -127,7 +153,9 @@ class Fleet:
         ClusterError where the scheduler is lost.
         """
         self.tally.began = perf_counter()
-        describe = partial(Task.describe, options=options, only_language=only_language)
+        describe = partial(
+            Task.describe, options=options, cluster=self._options, only_language=only_language
+        )
         try:
             yield from self._send_each(wanted, describe)
         except Exception as error:
@@ -140,32 +168,100 @@ class Fleet:
         wanted: Iterable[tuple[Input, Progress | None]],
         describe: Callable[..., Task],
     ) -> Iterator[tuple[Input, Callable[[], Finished]]]:
-        waiting, numbers = iter(wanted), count()
-        done = as_completed(with_results=True, raise_errors=False, loop=self._client.loop)
+        waiting, numbers = self._describe_each(wanted, describe), count()
         while True:
-            while len(self._sent) < self._limit() and (one := next(waiting, None)) is not None:
-                source, progress = one
-                try:
-                    task = describe(source, progress=progress)
-                except AudioError as error:
-                    yield self._finish(source, Outcome("", error=error))
+            while len(self._sent) < self._limit():
+                one = self._parts.popleft() if self._parts else next(waiting, None)
+                if one is None:
+                    break
+                if isinstance(one, _Wanted):
+                    self._send(one, f"{_GROUP}-{self._run}-{next(numbers)}")
                 else:
-                    done.add(self._send(source, task, f"{_GROUP}-{self._run}-{next(numbers)}"))
+                    yield self._finish(*one)
             if not self._sent:
-                return
-            future, answer = next(done)
-            sent = self._sent.pop(future.key)
+                break
+            key, answer = self._await()
+            sent = self._sent.pop(key)
             if self._is_innocent(sent, answer):
-                done.add(self._send(sent.source, sent.task, f"{future.key}+", is_again=True))
+                self._send(sent.wanted, f"{key}+", is_again=True)
                 continue
             outcome = self._read(sent, answer)
             if outcome is None:
                 continue
             if isinstance(outcome.error, DeviceError) and self._has_other(outcome.worker):
                 self._report(outcome.worker, str(outcome.error))
-                done.add(self._send(sent.source, sent.task, f"{future.key}+"))
+                self._send(sent.wanted, f"{key}+")
                 continue
-            yield self._finish(sent.source, outcome)
+            if (ended := self._take(sent.wanted, outcome)) is not None:
+                yield self._finish(sent.wanted.source, ended)
+        yield from self._give_up_splits()
+
+    def _describe_each(
+        self, wanted: Iterable[tuple[Input, Progress | None]], describe: Callable[..., Task]
+    ) -> Iterator[_Wanted | tuple[Input, Outcome]]:
+        for source, progress in wanted:
+            try:
+                yield _Wanted(source, describe(source, progress=progress))
+            except AudioError as error:
+                yield source, Outcome("", error=error)
+
+    def _await(self) -> tuple[str, Any]:
+        """Return the key of the next task that has ended, with its outcome or what it raised."""
+        while True:
+            with suppress(Empty):
+                return self._ended.get(timeout=_LOOK_S)
+            self._count_threads()  # which tells that none is left
+
+    async def _fetch(self, future: Future) -> None:
+        """Wait for a task and hand on what came of it.
+
+        Dask's `as_completed` waits for ever where the scheduler has a result that cannot be had: a
+        connection breaks, or the worker is lost with it and running it again fails.
+        """
+        while True:
+            try:
+                answer = await future
+            except Exception as error:
+                is_way_lost = isinstance(error, OSError) and future.status not in _ENDED
+                if is_way_lost and self._client.status == "running":
+                    await sleep(_LOOK_S)
+                    continue
+                answer = error
+            self._ended.put((future.key, answer))
+            return
+
+    def _take(self, wanted: _Wanted, outcome: Outcome) -> Outcome | None:
+        """Return the outcome of an input that ends with one of its tasks; None where more do."""
+        self._note(outcome)
+        split = wanted.split
+        if outcome.cut is not None:
+            split = Split(wanted.source, wanted.task, outcome, outcome.cut)
+            self._splits.append(split)
+            self._parts.extend(_Wanted(split.source, task, split) for task in split.tasks)
+            return None
+        if split is None:
+            self.tally.audio_s += outcome.result.transcript.duration_s if outcome.result else 0.0
+            return outcome
+        if split not in self._splits:  # another of its parts failed
+            return None
+        if outcome.part is not None:
+            split.add(wanted.task, outcome.part)
+            self.tally.audio_s += split.part_s
+            self.tally.n_partly = sum(one.share for one in self._splits)
+            if not split.is_complete:
+                return None
+        self._splits.remove(split)
+        self._parts = deque(one for one in self._parts if one.split is not split)
+        self.tally.n_partly = sum(one.share for one in self._splits)
+        return split.join() if split.is_complete else outcome
+
+    def _give_up_splits(self) -> Iterator[tuple[Input, Callable[[], Finished]]]:
+        """Yield recordings whose first parts are done, where it was stopped before the others."""
+        for split in self._splits:
+            if split.has_progress:
+                yield self._finish(split.source, split.join())
+            else:
+                self._notice(f"{split.source.name}: interrupted before its first part was done")
 
     def stop(self) -> None:
         """Give up what no worker has begun. May be called by a handler of a signal."""
@@ -176,6 +272,11 @@ class Fleet:
         idle = [one.future for one in self._sent.values() if not one.n_begun]
         await self._client.cancel(idle, asynchronous=True)
 
+    def _locate(self, key: str) -> str | None:
+        """Return the file that a task may have sent."""
+        sent = self._sent.get(key)
+        return sent.wanted.task.path if sent and sent.wanted.task.is_shipped else None
+
     def _on_begun(self, event: tuple[float, str]) -> None:
         if sent := self._sent.get(event[1]):
             sent.n_begun += 1
@@ -185,17 +286,15 @@ class Fleet:
 
         The scheduler counts them against all that they had.
         """
-        if isinstance(answer, Outcome) or sent.is_again or sent.future.status != "error":
-            return False
-        error = answer[1]
-        return isinstance(error, KilledWorker) and sent.n_begun <= error.allowed_failures
+        is_lost = isinstance(answer, KilledWorker) and not sent.is_again
+        return is_lost and sent.n_begun <= answer.allowed_failures
 
-    def _send(self, source: Input, task: Task, key: str, *, is_again: bool = False) -> Future:
+    def _send(self, wanted: _Wanted, key: str, *, is_again: bool = False) -> None:
         is_npu = self._setup.engine.device == "npu"
         future = self._client.submit(
             self._transcribe,
             self._setup,
-            task,
+            wanted.task,
             key,
             key=key,
             pure=False,
@@ -203,28 +302,28 @@ class Fleet:
             workers=self._list_fit() if self._unfit else None,
             allow_other_workers=bool(self._unfit),
         )
-        self._sent[key] = _Sent(source, task, future, is_again=is_again)
-        return future
+        self._sent[key] = _Sent(wanted, future, is_again=is_again)
+        self._client.loop.add_callback(self._fetch, future)
 
     def _read(self, sent: _Sent, answer: Any) -> Outcome | None:
         """Return what came of a task; None where it was given up before it began."""
         if isinstance(answer, Outcome):
             return answer
-        if sent.future.status == "cancelled":
+        status = sent.future.status
+        if status == "cancelled" or (status != "error" and isinstance(answer, OSError)):
             if self._is_stopped and self._client.status == "running":
                 return None
             raise self._lost()
-        error = answer[1]
-        if isinstance(error, KilledWorker):
-            n_lost = error.allowed_failures + 1
+        if isinstance(answer, KilledWorker):
+            n_lost = answer.allowed_failures + 1
             reason = (
-                f"{n_lost} workers were lost while they had it, {error.last_worker.address} last"
+                f"{n_lost} workers were lost while they had it, {answer.last_worker.address} last"
             )
             hint = "their logs may tell why; transcribe it alone"
         else:
-            reason = f"a worker failed: {type(error).__name__}: {error}"
+            reason = f"a worker failed: {type(answer).__name__}: {answer}"
             hint = "transcribe it alone"
-        return Outcome("", error=AudioError(f"{sent.source.name}: {reason}", hint=hint))
+        return Outcome("", error=AudioError(f"{sent.wanted.source.name}: {reason}", hint=hint))
 
     def _lost(self) -> ClusterError:
         return ClusterError(
@@ -232,15 +331,16 @@ class Fleet:
             hint="start it again; the same command with --resume goes on",
         )
 
-    def _finish(self, source: Input, outcome: Outcome) -> tuple[Input, Callable[[], Finished]]:
-        self.tally.n_inputs += 1
-        if outcome.result is not None:
-            self.tally.audio_s += outcome.result.transcript.duration_s
+    def _note(self, outcome: Outcome) -> None:
+        """Remember what computed, and what failed there."""
         if outcome.device:
             self._devices.add(outcome.device)
             self.load_s = max(self.load_s or 0.0, outcome.load_s)
         for incident in outcome.incidents:
             self._report(outcome.worker, f"the NPU failed, the CPU goes on: {incident}")
+
+    def _finish(self, source: Input, outcome: Outcome) -> tuple[Input, Callable[[], Finished]]:
+        self.tally.n_inputs += 1
         source.remarks.update(dict.fromkeys(outcome.remarks))
         return source, lambda: Finished(outcome)
 
@@ -271,43 +371,11 @@ class Fleet:
 
     def _count_threads(self) -> int:
         if monotonic() - self._looked >= _LOOK_S:
-            self._threads = self._client.nthreads()
+            with suppress(OSError):  # the scheduler may be lost, which its tasks tell
+                self._threads = self._client.nthreads()
             self.tally.n_workers = len(self._threads)
             self._looked = monotonic()
+            if not self._threads and not self._is_alone:
+                self._notice(f"waiting for workers at {self.address}")
+            self._is_alone = not self._threads
         return sum(self._threads.values())
-
-
-@contextmanager
-def open_fleet(
-    options: ClusterOptions, setup: Setup, notice: Callable[[str], None]
-) -> Iterator[Fleet]:
-    """Reach the cluster, and leave it at the end; ClusterError where that cannot be."""
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what happens is told here
-    with ExitStack() as stack:
-        if options.cluster == LOCAL:
-            address: Any = stack.enter_context(start_local(setup.engine.device))
-        else:
-            address = options.address
-        client = stack.enter_context(_connect(address, options))
-        fleet = Fleet(client, setup, notice)
-        fleet.check()
-        yield fleet
-
-
-def _connect(address: Any, options: ClusterOptions) -> Client:
-    files = [str(file) for file in options.list_tls_files()]
-    names = ("tls_ca_file", "tls_client_cert", "tls_client_key")
-    try:
-        security = Security(**dict(zip(names, files, strict=False)))  # else Dask's settings
-        context = security.get_connection_args("client").get("ssl_context")
-        if options.address.startswith("tls:") and context is None:
-            raise ClusterError(
-                f"{options.address}: there are no certificates", hint="name them by --cluster-tls"
-            )
-        return Client(address, security=security, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ClusterError(
-            f"no scheduler at {options.address}: {reason}",
-            hint="`whisper-npu help cluster` tells how one is started",
-        ) from error

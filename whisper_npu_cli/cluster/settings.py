@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from whisper_npu_cli.environment import is_loopback
 from whisper_npu_cli.errors import UsageError
-from whisper_npu_cli.fields import Options, option
+from whisper_npu_cli.fields import Bounds, Options, option
 
 LOCAL = "local"
 TLS_FILES = ("ca.pem", "cert.pem", "key.pem")
@@ -37,6 +37,16 @@ class ClusterOptions(Options):
     insecure: bool = _cluster(
         False, "Use tcp:// beyond this machine: whoever reaches a port can run programs there"
     )
+    ship: bool = _cluster(
+        False, "Send files that a worker does not see at their paths; it keeps a copy meanwhile"
+    )
+    split_minutes: float | None = _cluster(
+        None,
+        "Longer recordings are cut at pauses, so that several workers transcribe one (batched "
+        "mode); none: a recording is one worker's",
+        unit="minutes",
+        bounds=Bounds(1),
+    )
     shard: str | None = option(
         None,
         "Only the K-th of N parts of the inputs, chosen by their paths: the same command with 1/N, "
@@ -56,6 +66,11 @@ class ClusterOptions(Options):
         """The scheduler's address with its protocol."""
         address = self.cluster or ""
         return address if "://" in address else f"tcp://{address}"
+
+    @property
+    def longest_s(self) -> float | None:
+        """The longest recording that is not cut."""
+        return None if self.split_minutes is None else 60 * self.split_minutes
 
     def list_tls_files(self) -> list[Path]:
         """Return the authority's certificate, ours, and its key; none where no folder was given.
@@ -78,13 +93,15 @@ class ClusterOptions(Options):
                 f"a shard is K/N, a part of N from 1 to N, not {self.shard!r}",
                 hint="for example --shard 2/3",
             )
+        if self.cluster is None and self.split_minutes is not None:
+            raise UsageError("--split-minutes is for a cluster", hint="leave it out")
         self._refuse_address()
 
     def _refuse_address(self) -> None:
         if self.cluster in (None, LOCAL):
-            if self.cluster_tls is not None or self.insecure:
+            if self.cluster_tls is not None or self.insecure or self.ship:
                 raise UsageError(
-                    "--cluster-tls and --insecure are for a cluster at an address",
+                    "--cluster-tls, --insecure and --ship are for a cluster at an address",
                     hint="leave them out, or name it with --cluster",
                 )
             return

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from whisper_npu_cli.audio.encoded import FileSource
+from distributed import Worker
+
+from whisper_npu_cli.audio.encoded import EncodedSource, FileSource, StreamSource
 from whisper_npu_cli.audio.find import Input
 from whisper_npu_cli.audio.recording import Notice
 from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.cluster.settings import ClusterOptions
+from whisper_npu_cli.cluster.shipping import ShippedFile
 from whisper_npu_cli.devices import AUTO
+from whisper_npu_cli.dims import FRAMES_PER_SECOND
 from whisper_npu_cli.environment import collect_versions
 from whisper_npu_cli.errors import AudioError, ClusterError, WhisperNpuError
+from whisper_npu_cli.longform.parts import Cut, DecidedPart, Part
 from whisper_npu_cli.options import EngineOptions, TranscribeOptions
 from whisper_npu_cli.timings import Stopwatch, Timings
 from whisper_npu_cli.transcript import (
@@ -67,7 +75,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Task:
-    """One recording, where it is, and how it is transcribed."""
+    """One recording or a part of one, where it is, and how it is transcribed."""
 
     path: str  # absolute
     name: str  # in messages
@@ -76,6 +84,9 @@ class Task:
     options: TranscribeOptions
     progress: Progress | None
     only_language: bool
+    is_shipped: bool  # the client sends it to a worker that does not see it
+    longest_s: float | None  # what is longer comes back in parts
+    part: Part | None = None
 
     @classmethod
     def describe(
@@ -83,6 +94,7 @@ class Task:
         source: Input,
         options: TranscribeOptions,
         progress: Progress | None,
+        cluster: ClusterOptions,
         *,
         only_language: bool,
     ) -> Task:
@@ -92,21 +104,37 @@ class Task:
                 f"{source.name}: a stream cannot be sent to a cluster", hint="save it to a file"
             )
         source.check()
-        path = str(Path(source.path).absolute())
         return cls(
-            path, source.name, source.track, source.is_growing, options, progress, only_language
+            path=str(Path(source.path).absolute()),
+            name=source.name,
+            track=source.track,
+            is_growing=source.is_growing,
+            options=options,
+            progress=progress,
+            only_language=only_language,
+            is_shipped=cluster.ship,
+            longest_s=cluster.longest_s,
         )
 
-    def open(self, worker: str) -> FileSource:
-        """Return the source on the worker at an address; AudioError where the file is not there."""
+    def open(self, key: str, worker: Worker) -> EncodedSource:
+        """Return the source on a worker; AudioError where the file is not there."""
+        if self.is_shipped and not can_read(self.path):
+            sent = StreamSource(cast(BinaryIO, ShippedFile(key, worker)), self.name)
+            sent.track = self.track
+            return sent
         if not Path(self.path).exists():
             raise AudioError(
-                f"{self.name}: worker {worker} has no {self.path}",
-                hint="mount its folder at the same place on all machines",
+                f"{self.name}: worker {worker.address} has no {self.path}",
+                hint="mount its folder at the same place on all machines, or add --ship",
             )
         source = FileSource(self.path, self.track)
         source.name, source.is_growing = self.name, self.is_growing
         return source
+
+
+def can_read(path: str) -> bool:
+    """Return whether this process can read a file."""
+    return os.access(path, os.R_OK)
 
 
 @dataclass(frozen=True)
@@ -121,6 +149,9 @@ class Outcome:
     remarks: tuple[Damage | Notice, ...] = ()
     info: TranscriptionInfo | None = None
     result: Result | None = None
+    cut: Cut | None = None  # of a long recording, whose parts are to be transcribed
+    part: DecidedPart | None = None
+    progress: Progress | None = None  # of one whose first parts alone are decided
     error: WhisperNpuError | None = None
 
 
@@ -130,10 +161,10 @@ _NO_TIMINGS = Timings(0.0, 0.0, ())
 class Finished:
     """A transcription that was done elsewhere, as one that is being done: the same attributes."""
 
-    work_done = progress = 1.0
-    checkpoint = None
+    work_done = 1.0
 
     def __init__(self, outcome: Outcome) -> None:
+        self.checkpoint = outcome.progress
         timings = outcome.result.timings if outcome.result else _NO_TIMINGS
         self.stopwatch = Stopwatch.go_on_from(timings)
         self._outcome = outcome
@@ -146,8 +177,15 @@ class Finished:
         return self._outcome.info
 
     def __iter__(self) -> Iterator[Segment]:
-        """Yield all segments."""
-        return iter(self.result.transcript.segments)
+        """Yield the segments that are not in the `checkpoint`."""
+        return iter(self.result.transcript.segments if self.checkpoint is None else ())
+
+    @property
+    def progress(self) -> float:
+        """Share of the audio that is decided, 0 to 1."""
+        if self.checkpoint is None:
+            return 1.0
+        return self.checkpoint.end_frame / FRAMES_PER_SECOND / self.begin().duration_s
 
     def stop(self) -> None:
         """Do nothing: it has ended."""

@@ -9,18 +9,19 @@ threads: they would only wait for the engine.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from threading import Lock
 
 from distributed import Worker, get_worker
 
+from whisper_npu_cli.audio.encoded import EncodedSource
 from whisper_npu_cli.audio.isolated import prepare
-from whisper_npu_cli.audio.recording import Notice
 from whisper_npu_cli.cluster.tasks import Outcome, Setup, Task
 from whisper_npu_cli.errors import WhisperNpuError
-from whisper_npu_cli.pipeline import Transcriber
-from whisper_npu_cli.transcript import Damage
+from whisper_npu_cli.pipeline import Transcriber, Transcription
 
 BEGUN = "whisper-npu-begun"  # the topic of keys of tasks that were begun
 NPU = "NPU"  # the resource
@@ -64,8 +65,9 @@ class _Station:
 _STATION = _Station()
 
 
-def dask_setup(_worker: Worker) -> None:
-    """Have a process ready that decodes recordings."""
+def dask_setup(worker: Worker) -> None:
+    """Have a process ready that decodes recordings, and copies of them where Dask clears up."""
+    tempfile.tempdir = worker.local_directory  # after a kill: when a worker starts there again
     prepare()
 
 
@@ -80,38 +82,42 @@ def check(setup: Setup, dask_worker: Worker) -> None:
 
 
 def transcribe(setup: Setup, task: Task, key: str) -> Outcome:
-    """Transcribe one recording; what is wrong with it is in the outcome."""
+    """Transcribe a recording or a part of one; what is wrong with it is in the outcome."""
     worker = get_worker()
     worker.log_event(BEGUN, key)
+    outcome = Outcome(worker.address)
     try:
         with _STATION.use(setup, worker) as transcriber:
-            return _transcribe(transcriber, task, worker.address)
+            engines = transcriber.engines
+            try:
+                with closing(task.open(key, worker)) as source:
+                    outcome = _transcribe(transcriber, task, source, outcome)
+            except WhisperNpuError as error:
+                outcome = replace(outcome, error=error)
+            return replace(
+                outcome,
+                device=engines.device_in_use,
+                reason=engines.reason,
+                load_s=transcriber.load_s,
+                incidents=tuple(engines.incidents),
+            )
     except WhisperNpuError as error:
-        return Outcome(worker.address, error=error)
+        return replace(outcome, error=error)
 
 
-def _transcribe(transcriber: Transcriber, task: Task, address: str) -> Outcome:
-    info = result = failure = None
-    remarks: tuple[Damage | Notice, ...] = ()
-    try:
-        with closing(task.open(address)) as source:
-            job = transcriber.transcribe(source, task.options, task.progress)
-            info = job.begin()
-            if not task.only_language:
-                for _ in job:
-                    pass
-            result, remarks = job.result, tuple(source.remarks)
-    except WhisperNpuError as error:
-        failure = error
-    engines = transcriber.engines
-    return Outcome(
-        address,
-        engines.device_in_use,
-        engines.reason,
-        transcriber.load_s,
-        tuple(engines.incidents),
-        remarks,
-        info,
-        result,
-        failure,
-    )
+def _transcribe(
+    transcriber: Transcriber, task: Task, source: EncodedSource, outcome: Outcome
+) -> Outcome:
+    """Return the outcome with what came of it: a long recording is only cut."""
+    if task.part is not None:
+        part = transcriber.transcribe_part(source, task.options, task.part)
+        return replace(outcome, part=part)
+    job, cut = transcriber.transcribe(source, task.options, task.progress), None
+    info = job.begin()
+    if isinstance(job, Transcription) and task.longest_s is not None and not task.only_language:
+        cut = job.cut(task.longest_s)
+    if cut is None and not task.only_language:
+        for _ in job:
+            pass
+    remarks = tuple(source.remarks)
+    return replace(outcome, info=info, result=job.result, cut=cut, remarks=remarks)

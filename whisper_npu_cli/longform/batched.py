@@ -83,16 +83,20 @@ def transcribe_batched(
     windows: Iterator[Window | None],
     batch_size: int,
     guide: Guide,
+    *,
+    is_first: bool = True,
 ) -> Iterator[Decided]:
     """Yield the segments of each batch of `windows`, which are in order of time.
 
     None among them is where the next is not there yet: it does not wait for that one.
-    Only the initial prompt and hotwords precede a window. The mel and the encoded windows of
+    Only the initial prompt and hotwords precede a window, and a prefix that of the first, unless
+    other windows of the audio come before it (`is_first`). The mel and the encoded windows of
     one batch are in memory, or of two batches where the encoder works ahead.
     """
     previous = stages.begin_history().tokens
     # A prefix makes the first prompt longer, and the prompts of a batch have equal lengths.
-    sizes = chain([1 if stages.has_prefix else batch_size], repeat(batch_size))
+    n_first = 1 if stages.has_prefix and is_first else batch_size
+    sizes = chain([n_first], repeat(batch_size))
 
     def prepare(group: Iterable[Window]) -> list[_Job]:
         taken = [(window, _read_mel(source, stages, window)) for window in group]
@@ -104,7 +108,7 @@ def transcribe_batched(
                 jobs.append(_Job(window, mel, kept))
         return jobs
 
-    groups, is_first = _group(windows, sizes), True
+    groups = _group(windows, sizes)
     is_ahead = stages.encodes_ahead and source.is_ended  # else it would wait for one more
     for batch in _prepare_ahead(prepare, map(list, groups)) if is_ahead else map(prepare, groups):
         _decode(batch, stages, previous, guide, first=is_first)

@@ -67,16 +67,31 @@ class Ears:
             is_awaited = not block.size and not is_awaited
 
 
-class _Hearing:
-    """What was heard of an audio: its level, its speech, and windows of its mel."""
+@dataclass(frozen=True)
+class Survey:
+    """What the first reading of a recording finds, on which every window of it depends."""
+
+    stats: MelStats
+    peak: float  # of the samples
+    speech: Sequence[Span]
+    faint: Sequence[Span]  # what may be speech too
+
+    def find_clips(self, clip_timestamps: Sequence[float]) -> list[Span]:
+        """Return the clips that are wanted."""
+        return plan_clips(clip_timestamps, self.stats.n_frames)
+
+    def plan_windows(self, clips: Sequence[Span], vad: VadOptions) -> Iterator[Window]:
+        """Yield the windows of speech in `clips`."""
+        for clip in clips:
+            yield from plan_windows(self.speech, clip, vad)
+
+
+class _Windows:
+    """Windows of the mel of an audio."""
 
     _mel: MelStream
 
     def __init__(self, ears: Ears) -> None:
-        self.peak = 0.0  # of the samples
-        self.speech: list[Span] = []  # these lists grow while it is heard
-        self.faint: list[Span] = []  # what may be speech too
-        self._finder = ears.find_speech()
         self._ears = ears
 
     def window(self, start: int, end: int) -> NDArray[np.float32]:
@@ -85,6 +100,17 @@ class _Hearing:
             window = self._mel.window(start, end)
             stage.add_engine(self._mel.engine.name)
         return window
+
+
+class _Hearing(_Windows):
+    """What was heard of an audio: its level, its speech, and windows of its mel."""
+
+    def __init__(self, ears: Ears) -> None:
+        super().__init__(ears)
+        self.peak = 0.0  # of the samples
+        self.speech: list[Span] = []  # these lists grow while it is heard
+        self.faint: list[Span] = []  # what may be speech too
+        self._finder = ears.find_speech()
 
     def _hear(self, block: NDArray[np.float32]) -> None:
         self.peak = max(self.peak, float(np.abs(block).max(initial=0)))
@@ -100,16 +126,12 @@ class _Hearing:
         self.speech[:], self.faint[:] = self._finder.speech, self._finder.faint
 
 
-class Recorded(_Hearing):
-    """A recording that can be read again. AudioError where it cannot be read."""
+class _FirstReading(_Hearing):
+    """A recording while it is read for the first time."""
 
-    is_ended = True
-
-    def __init__(
-        self, source: Source, ears: Ears, is_stopped: Callable[[], bool] = lambda: False
-    ) -> None:
-        super().__init__(ears)
-        self._source = source
+    def survey(self, source: Source, is_stopped: Callable[[], bool]) -> Survey:
+        """Read it to its end, or until it is to stop. AudioError where it cannot be read."""
+        ears = self._ears
 
         def heard() -> Blocks:
             for block in takewhile(lambda _: not is_stopped(), ears.take(source.blocks())):
@@ -117,11 +139,32 @@ class Recorded(_Hearing):
                 yield block
 
         with ears.stopwatch.measure("mel") as stage:
-            self.stats = scan(heard(), ears.mel)
+            stats = scan(heard(), ears.mel)
             stage.add_engine(ears.mel.name)  # after computing, in which the host may take over
         self._finish()
-        ears.stopwatch.audio_s = self.stats.duration_s
+        ears.stopwatch.audio_s = stats.duration_s
+        return Survey(stats, self.peak, self.speech, self.faint)
+
+
+class Recorded(_Windows):
+    """A recording that can be read again. AudioError where it cannot be read."""
+
+    is_ended = True
+
+    def __init__(self, source: Source, ears: Ears, survey: Survey) -> None:
+        super().__init__(ears)
+        self.survey = survey
+        self.stats, self.peak = survey.stats, survey.peak
+        self.speech, self.faint = survey.speech, survey.faint
+        self._source = source
         self.rewind()
+
+    @classmethod
+    def hear(
+        cls, source: Source, ears: Ears, is_stopped: Callable[[], bool] = lambda: False
+    ) -> Recorded:
+        """Read a recording once, to its end or until it is to stop."""
+        return cls(source, ears, _FirstReading(ears).survey(source, is_stopped))
 
     @property
     def n_heard(self) -> int:
@@ -138,12 +181,11 @@ class Recorded(_Hearing):
 
     def find_clips(self, clip_timestamps: Sequence[float]) -> list[Span]:
         """Return the clips that are wanted."""
-        return plan_clips(clip_timestamps, self.stats.n_frames)
+        return self.survey.find_clips(clip_timestamps)
 
     def plan_windows(self, clips: Sequence[Span]) -> Iterator[Window]:
         """Yield the windows of speech in `clips`."""
-        for clip in clips:
-            yield from plan_windows(self.speech, clip, self._ears.vad)
+        return self.survey.plan_windows(clips, self._ears.vad)
 
 
 class Arriving(_Hearing):
