@@ -94,7 +94,9 @@ class ClusterOptions(Options):
                 hint="for example --shard 2/3",
             )
         if self.cluster is None and self.split_minutes is not None:
-            raise UsageError("--split-minutes is for a cluster", hint="leave it out")
+            raise UsageError(
+                "--split-minutes is for a cluster", hint="name one with --cluster, or leave it out"
+            )
         self._refuse_address()
 
     def _refuse_address(self) -> None:
