@@ -6,12 +6,15 @@ Both policies listen to the composed recording of `tests/support/real_speech.py`
 leaps over the waits, so that the computing alone takes time. Once more each, a window is encoded
 in the time of the aim, and in what is predicted for the NPU: no measurements. A word's end is that
 of `transcribe --word-timestamps` on the same audio. It writes `docs/live-measured.md`.
+`--whisper-cpp CHECKOUT --peers PYTHON` lets whisper.cpp's stream hear it too, in real time.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -28,6 +31,8 @@ from tests.support.edits import count_edits
 from tests.support.places import ROOT
 from tests.support.real_models import fetch_real_models
 from tests.support.real_speech import ENGLISH, LONG_ORDER, compose_long, split_words
+from tools.peers.speed import REAL, Models, Setup, read_commit
+from tools.peers.stream import STEP_S, stream_whisper_cpp
 from whisper_npu_cli.audio.live import PlayedSource
 from whisper_npu_cli.audio.sources import SamplesSource
 from whisper_npu_cli.dims import SAMPLE_RATE, ModelDims
@@ -140,18 +145,23 @@ def measure_delays(said: Sequence[Word], run: Run) -> tuple[list[float], list[fl
 
     The first are of the audio, as if computing took no time, the second of the clock.
     """
-    heard = [(split_words(one.word.word)[:1], one) for one in run.spoken]
-    truth = [(split_words(word.word)[:1], word) for word in said]
-    names, found = ([str(name) for name, _ in words] for words in (truth, heard))
-    blocks = SequenceMatcher(None, names, found, autojunk=False).get_matching_blocks()
     pairs = [
-        (truth[a + i][1], heard[b + i][1])
-        for a, b, n in blocks
-        for i in range(n)
-        if abs(truth[a + i][1].end - heard[b + i][1].word.end) < _NEAR_S
+        (said[a], run.spoken[b])
+        for a, b in match(said, [one.word.word for one in run.spoken])
+        if abs(said[a].end - run.spoken[b].word.end) < _NEAR_S
     ]
     unaware = [one.audio_s - word.end for word, one in pairs]
     return unaware, [one.clock_s - word.end for word, one in pairs]
+
+
+def match(said: Sequence[Word], heard: Sequence[str]) -> list[tuple[int, int]]:
+    """Return which of the words that were said are which of those heard."""
+    names, found = (
+        [str(split_words(text)[:1]) for text in texts]
+        for texts in ([word.word for word in said], heard)
+    )
+    blocks = SequenceMatcher(None, names, found, autojunk=False).get_matching_blocks()
+    return [(a + i, b + i) for a, b, n in blocks for i in range(n)]
 
 
 def compare(
@@ -180,6 +190,30 @@ def compare(
         rows.append(_join(policy, *cells))
         print(rows[-1], flush=True)
     return rows
+
+
+def run_stream(transcriber: Transcriber, checkout: Path, peers: str, n_threads: int) -> str:
+    """Return what whisper.cpp's stream makes of the clips, with base's weights."""
+    samples = compose_long()
+    said = [word for one in transcriber.transcribe(samples, OPTIONS) for word in one.words or ()]
+    with tempfile.TemporaryDirectory() as folder:
+        models = Models(Setup(Path(folder), peers, checkout, n_threads, n_tokens=0))
+        model = models.converted("whisper.cpp", REAL)
+        printed = stream_whisper_cpp(checkout, model, samples, n_threads)
+    heard = [(word, line.clock_s) for line in printed.lines for word in split_words(line.text)]
+    pairs = match(said, [word for word, _ in heard])
+    # A line that is finished before the word ends has another one with the same text.
+    delays = [heard[b][1] - said[a].end for a, b in pairs if heard[b][1] > said[a].end]
+    truth = split_words(" ".join(ENGLISH[name] for name in LONG_ORDER))
+    return STREAM_TEXT.format(
+        commit=read_commit(checkout),
+        n_threads=n_threads,
+        step=STEP_S,
+        rate=_rate(truth, [word for word, _ in heard]),
+        delays=_describe(delays),
+        n_steps=printed.n_steps,
+        n_due=printed.n_due,
+    )
 
 
 def pace(transcriber: Transcriber, live: LiveOptions, minutes: float) -> list[str]:
@@ -215,6 +249,11 @@ def write_page(arguments: argparse.Namespace) -> str:
             for names in (LONG_ORDER, [name for name in LONG_ORDER if name != UNKNOWN])
         ]
         names = transcriber.engines.encoder.name, transcriber.engines.decoder.name
+        stream = NO_STREAM
+        if arguments.whisper_cpp is not None:
+            stream = run_stream(
+                transcriber, arguments.whisper_cpp, arguments.peers, arguments.threads
+            )
     with load(folders[PACED_MODEL]) as transcriber:
         paced = pace(transcriber, live, arguments.minutes)
     heads = [
@@ -248,6 +287,7 @@ def write_page(arguments: argparse.Namespace) -> str:
         known="\n".join([*table_heads, *tables[1]]),
         minutes=arguments.minutes,
         paced="\n".join([_join(*paced_heads), "|" + "---|" * len(paced_heads), *paced]),
+        stream=stream,
     )
 
 
@@ -279,7 +319,7 @@ The same sentences for {minutes:g} minutes, by {paced_model}:
 
 ## Beside others
 
-No other program was run here. Published: SimulStreaming's and Simul-Whisper's AlignAtt, the policy
+{stream} Published: SimulStreaming's and Simul-Whisper's AlignAtt, the policy
 of `streaming`, has 1.46 points more words wrong than the whole recording at steps of 1 s
 (Simul-Whisper). Whisper-Streaming's LocalAgreement-2, which decodes all of the audio so far at
 each step and settles what two runs share, settles a word 3.3 s after it was said (arXiv
@@ -287,6 +327,15 @@ each step and settles what two runs share, settles a word 3.3 s after it was sai
 settled; here the rest is decoded too, and shown. These are other models on other speech and
 machines: no comparison of programs.
 """
+
+NO_STREAM = "No other program was run here."
+STREAM_TEXT = """\
+whisper.cpp's `whisper-stream` ({commit}) heard the recording of the first table in real time, by
+SDL's driver `disk`, with base in q8_0, {n_threads} threads and its defaults: steps of {step:g} s,
+two of which make a line. {rate} of its words are wrong, its notes of sounds ("[BLANK_AUDIO]") left
+out. A word waits {delays} s for the end of its line, after which it changes no more;
+within a line each step prints it anew. Audio for which it has no time it drops: it took {n_steps}
+of {n_due} steps."""
 
 
 def _join(*cells: str) -> str:
@@ -308,6 +357,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--step", type=float, default=LiveOptions.step)
     parser.add_argument("--margin", type=float, default=LiveOptions.margin)
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
+    parser.add_argument(
+        "--whisper-cpp", type=Path, metavar="CHECKOUT", help="with build/bin/whisper-stream"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of whisper.cpp")
     parser.add_argument("--remark", default="", help="a sentence on the circumstances")
     PAGE.write_text(write_page(parser.parse_args()), encoding="utf-8")
 
