@@ -97,7 +97,7 @@ class Streaming:
         """Settle the rest."""
         draft = self.text.decode(window, self._drafts)
         if not self.text.is_sound(draft):
-            return self._rest.finish(window)
+            return self._rest.finish(draft.window)
         return settle_all(self.text, draft)
 
 
