@@ -139,10 +139,10 @@ def run_stream(transcriber: Transcriber, checkout: Path, peers: str, n_threads: 
         models = Models(Setup(Path(folder), peers, checkout, n_threads, n_tokens=0))
         model = models.converted("whisper.cpp", REAL)
         printed = stream_whisper_cpp(checkout, model, samples, n_threads)
-    heard = [(word, line.clock_s) for line in printed.lines for word in split_words(line.text)]
-    pairs = match(said, [word for word, _ in heard])
-    # A line that is finished before the word ends has another one with the same text.
-    delays = [heard[b][1] - said[a].end for a, b in pairs if heard[b][1] > said[a].end]
+    heard = [(word, line) for line in printed.lines for word in split_words(line.text)]
+    pairs = [(said[a].end, heard[b][1]) for a, b in match(said, [word for word, _ in heard])]
+    # One that was said at another time is another word with the same text.
+    delays = [line.clock_s - end for end, line in pairs if line.since_s < end < line.clock_s]
     text = " ".join(line.text for line in printed.lines)
     return STREAM_TEXT.format(
         commit=read_commit(checkout),

@@ -33,10 +33,14 @@ _NOISE = re.compile(r"\[[^\]]*\]|\([^)]*\)")  # what it writes for sounds: "[BLA
 
 @dataclass(frozen=True)
 class Line:
-    """A line that is finished, in seconds since the recording began."""
+    """A line that is finished, and when, in seconds since the recording began.
+
+    What it says was said after `since_s`, which is the end of the line before, less a line's audio.
+    """
 
     text: str
     clock_s: float
+    since_s: float
 
 
 @dataclass
@@ -104,5 +108,7 @@ def _read(stdout: IO[bytes], printed: Printed) -> None:
             text = b""
         elif byte == b"\n":
             said = _NOISE.sub("", text.decode(errors="replace")).strip()
-            printed.lines.append(Line(said, perf_counter() - printed.began_s))
+            last_s = printed.lines[-1].clock_s if printed.lines else 0.0
+            clock_s = perf_counter() - printed.began_s
+            printed.lines.append(Line(said, clock_s, last_s - _STEPS_IN_LINE * STEP_S))
             text = b""
