@@ -190,7 +190,6 @@ class _Text:
 
     def __init__(self) -> None:
         self.start = 0
-        self.has_context = False
 
     def release(self, speech_start: int, pad_frames: int) -> None:
         self.start = max(self.start, speech_start - pad_frames)
@@ -219,7 +218,7 @@ class SlowPolicy:
 
 
 def listen_slowly(
-    samples: NDArray[np.float32], seconds: float, *, has_context: bool = False
+    samples: NDArray[np.float32], seconds: float
 ) -> tuple[SlowPolicy, Arriving, list[Event], int]:
     """Listen with a slow policy; return also the most frames that were held."""
     clock = LeapingClock()
@@ -227,7 +226,6 @@ def listen_slowly(
     source = PlayedSource(SamplesSource(samples), clock)
     ears = Ears(HostMel(80), options.make_vad(), Stopwatch(), soon=True)
     audio, policy = Arriving(source.blocks(), ears), SlowPolicy(clock, seconds)
-    policy.text.has_context = has_context
     listening = Listening(0.0, 0.0, "streaming", "", "", "")
     live = Live(audio, policy, Pace(clock, 100, 40), listening)  # type: ignore[arg-type]
     events, most = [], 0
@@ -236,15 +234,6 @@ def listen_slowly(
         most = max(most, audio.n_frames - audio.first_frame)
         assert len(audio.speech) < 20
     return policy, audio, events, most
-
-
-def test_speech_without_context_is_decoded_once_there_is_enough_of_it() -> None:
-    samples, _ = compose()
-    alone, after = (listen_slowly(samples, 0.0, has_context=known)[0] for known in (False, True))
-    # With the 0.4 s before it
-    assert min(window.n_frames for window in alone.windows) >= 190
-    assert 140 <= min(window.n_frames for window in after.windows) < 160
-    assert alone.finished == after.finished
 
 
 def test_steps_grow_where_the_machine_is_slow_and_nothing_is_dropped() -> None:

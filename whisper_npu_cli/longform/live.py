@@ -42,9 +42,6 @@ from whisper_npu_cli.timings import Stopwatch
 _FULL_FRAMES = N_FRAMES - 200  # more of what is not decided would not fit into a window
 _ENCODING_SHARE = 0.5  # of a step, at most; the rest is for decoding and for others
 _MIN_SPEECH_MS = 100  # shorter than a word; music has such
-# Of speech without context before it is decoded first: of 1 s base took "But already" for "Better
-# ready". In four orders of 326 words it had 1 point fewer wrong, which 95 of 100 waited 0.1 s for.
-_FIRST_FRAMES = 150
 _OF_RECORDINGS = ("clip_timestamps", "long_form", "strict", "speakers")
 
 
@@ -190,11 +187,8 @@ class Live:
 
     def _begin(self, span: Span) -> Iterator[Event]:
         if not self._is_speaking:
-            self._is_speaking = True
+            self._is_speaking, self._followed = True, span.start
             self._release(span.start)
-            is_first = not self._policy.text.has_context
-            waited = max(0, _FIRST_FRAMES - self._pace.step_frames) if is_first else 0
-            self._followed = span.start + waited
             yield SpeechStarted(*self._times, span.seconds[0])
 
     def _end(self, span: Span, following: Span | None) -> Iterator[Event]:
