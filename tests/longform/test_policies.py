@@ -191,3 +191,11 @@ def test_speech_is_decoded_alone_where_nothing_of_it_follows_its_context() -> No
     assert streaming.text.start == 0
     assert grow(streaming, 700) == ([5], " w")
     assert streaming.text.start == 450
+
+
+def test_nothing_is_settled_of_little_speech_without_context() -> None:
+    streaming, _ = make_policies(Table())
+    assert grow(streaming, 190) == ([], " w")
+    assert grow(streaming, 210) == ([0, 1], "")
+    streaming.text.restart(600)
+    assert grow(streaming, 790) == ([], " w")

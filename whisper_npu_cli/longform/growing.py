@@ -65,6 +65,11 @@ class GrowingText:
         """Whether what is written is in the right language."""
         return self._stages.is_language_sure
 
+    @property
+    def has_context(self) -> bool:
+        """Whether some of the text is settled, which what follows goes on from."""
+        return bool(self._settled)
+
     def decode(self, window: Window, stages: Stages) -> Hypothesis:
         """Decode a window from `start` on, in one of the ways to do so that `stages` are.
 
@@ -72,7 +77,7 @@ class GrowingText:
         """
         hypothesis = self._decode(window, stages)
         last = round(self._last_s * FRAMES_PER_SECOND)
-        is_ignored = self._settled and window.until - last > _IGNORED_FRAMES
+        is_ignored = self.has_context and window.until - last > _IGNORED_FRAMES
         if hypothesis.words or not is_ignored:
             return hypothesis
         self.restart(last)
