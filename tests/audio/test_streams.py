@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.inputs import Breaking, Pipe
-from whisper_npu_cli.audio.streams import Arrival
+from whisper_npu_cli.audio.streams import Arrival, read_stream
 from whisper_npu_cli.errors import AudioError
 
 
@@ -67,6 +67,17 @@ def test_a_pipe_that_is_ended_and_never_dry_ends() -> None:
     arrival.end()
     arrival.wait()
     arrival.close()
+
+
+def test_what_a_microphone_sends_after_the_end_is_not_waited_for() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, bytes(1000))
+    with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb"):
+        n_bytes = 0
+        for chunk in read_stream(stream, lambda: True):
+            n_bytes += len(chunk)
+            os.write(writing, bytes(1000))
+    assert n_bytes == 1000
 
 
 def test_what_came_before_a_stream_broke_is_waited_for_no_more() -> None:

@@ -63,6 +63,7 @@ class Table:
 
     def __init__(self, *, is_loop: bool = False, is_language_sure: bool = True) -> None:
         self.language = "en"
+        self.goes_on = True  # from what is settled
         self.windows: list[object] = []
         self.begun: list[list[int]] = []
         self.is_loop, self.is_language_sure = is_loop, is_language_sure
@@ -80,6 +81,8 @@ class Table:
     def decode(self, encoded: Any, _previous: Any, *, begun: list[int], **_: str) -> Any:
         ((start, end),) = encoded
         self.begun.append(begun)
+        if begun and not self.goes_on:
+            return [DECODED]
         said = [t for t in range(-(-start // 100), end // 100) if t not in begun]
         return [DecodedWindow("en", tuple(said), 0.0, -0.2, 1.0, 0.1)]
 
@@ -177,3 +180,22 @@ def test_what_was_said_is_the_context_of_what_is_said_soon_after() -> None:
     assert streaming.text.start == 0
     streaming.text.release(600, pad_frames=40)
     assert streaming.text.start == 560
+
+
+def test_speech_is_decoded_alone_where_nothing_of_it_follows_its_context() -> None:
+    table = Table()
+    streaming, _ = make_policies(table)
+    streaming.finish(Window(0, 500, 460))  # of which the last word ends at 450
+    table.goes_on = False
+    assert not streaming.finish(Window(0, 560, 540)).settled  # too short to have a word more
+    assert streaming.text.start == 0
+    assert grow(streaming, 700) == ([5], " w")
+    assert streaming.text.start == 450
+
+
+def test_nothing_is_settled_of_little_speech_without_context() -> None:
+    streaming, _ = make_policies(Table())
+    assert grow(streaming, 190) == ([], " w")
+    assert grow(streaming, 210) == ([0, 1], "")
+    streaming.text.restart(600)
+    assert grow(streaming, 790) == ([], " w")

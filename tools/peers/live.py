@@ -6,20 +6,19 @@ Both policies listen to the composed recording of `tests/support/real_speech.py`
 leaps over the waits, so that the computing alone takes time. Once more each, a window is encoded
 in the time of the aim, and in what is predicted for the NPU: no measurements. A word's end is that
 of `transcribe --word-timestamps` on the same audio. It writes `docs/live-measured.md`.
+`--whisper-cpp CHECKOUT --peers PYTHON` lets whisper.cpp's stream hear it too, in real time.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
-from difflib import SequenceMatcher
+from itertools import compress, pairwise
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,131 +26,31 @@ from numpy.typing import NDArray
 from tests.support.edits import count_edits
 from tests.support.places import ROOT
 from tests.support.real_models import fetch_real_models
-from tests.support.real_speech import ENGLISH, LONG_ORDER, compose_long, split_words
-from whisper_npu_cli.audio.live import PlayedSource
-from whisper_npu_cli.audio.sources import SamplesSource
+from tests.support.real_speech import (
+    ENGLISH,
+    LONG_ORDER,
+    compose_long,
+    compose_sentences,
+    split_words,
+)
+from tools.peers.listening import OPTIONS, WorkClock, encoding_takes, listen, match, measure_delays
+from tools.peers.speed import REAL, Models, Setup, read_commit
+from tools.peers.stream import STEP_S, stream_whisper_cpp
+from whisper_npu_cli.audio.live import LeapingClock
 from whisper_npu_cli.dims import SAMPLE_RATE, ModelDims
 from whisper_npu_cli.engines.npu.plan import plan_encoder
 from whisper_npu_cli.engines.npu.timing_model import CLOCK_MHZ
 from whisper_npu_cli.environment import read_cpu_name
-from whisper_npu_cli.longform.events import LiveOptions, PolicyName, Settled
-from whisper_npu_cli.options import EngineOptions, TranscribeOptions, WordOptions
+from whisper_npu_cli.longform.events import LiveOptions, PolicyName
+from whisper_npu_cli.options import EngineOptions
 from whisper_npu_cli.pipeline import Transcriber
 from whisper_npu_cli.transcript import Word
 
 PAGE = ROOT / "docs" / "live-measured.md"
 POLICIES: tuple[PolicyName, ...] = ("streaming", "utterance")
-OPTIONS = TranscribeOptions(language="en", words=WordOptions())
 AIM_S = 0.25  # to encode a window in
 UNKNOWN = "fleurs_en_03.wav"
 PACED_MODEL = "tiny.en"  # hours and memory are the same for all
-# A word that is matched further from where it was said is another one with the same text.
-_NEAR_S = 1.0
-
-
-class WorkClock:
-    """A clock on which computing takes its time, and waits take none; `skip` takes time back."""
-
-    def __init__(self) -> None:
-        self._leapt_s = 0.0
-
-    def now(self) -> float:
-        """Return seconds."""
-        return perf_counter() + self._leapt_s
-
-    def sleep(self, seconds: float) -> None:
-        """Leap ahead, or with a negative number back."""
-        self._leapt_s += seconds
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """A word that was settled: when its audio was heard, and when it was told by the clock."""
-
-    word: Word
-    audio_s: float
-    clock_s: float
-
-
-@dataclass(frozen=True)
-class Run:
-    """What came of listening once."""
-
-    spoken: Sequence[Spoken]
-    last_lag_s: float
-    memory_mb: Sequence[float]  # at each minute
-    n_windows: int
-
-    @property
-    def words(self) -> list[str]:
-        """The words, for comparison."""
-        return split_words("".join(one.word.word for one in self.spoken))
-
-
-@contextmanager
-def encoding_takes(
-    transcriber: Transcriber, clock: WorkClock, encode_s: float | None
-) -> Iterator[None]:
-    """Let a window be encoded in `encode_s` by the clock, however long it takes here."""
-    if encode_s is None:
-        yield
-        return
-    encoder: Any = transcriber.engines.encoder
-    encode = encoder.encode
-
-    def charged(mel: NDArray[np.float32]) -> Any:
-        start = perf_counter()
-        window = encode(mel)
-        clock.sleep(encode_s - (perf_counter() - start))
-        return window
-
-    encoder.encode = charged
-    try:
-        yield
-    finally:
-        del encoder.encode
-
-
-def listen(
-    transcriber: Transcriber, samples: NDArray[np.float32], live: LiveOptions, clock: WorkClock
-) -> Run:
-    """Listen to all of the samples."""
-    job = transcriber.listen(PlayedSource(SamplesSource(samples), clock), OPTIONS, live, clock)
-    spoken, memory_mb, lag_s = list[Spoken](), list[float](), 0.0
-    for event in job:
-        if event.audio_s // 60 > len(memory_mb):
-            memory_mb.append(_read_memory_mb())
-        if isinstance(event, Settled):
-            words = event.segment.words or ()
-            spoken += [Spoken(word, event.audio_s, event.clock_s) for word in words]
-        lag_s = event.lag_s
-    rows = {row.stage: row.calls for row in job.stopwatch.read().rows}
-    return Run(spoken, lag_s, memory_mb, rows.get("encode", 0))
-
-
-def _read_memory_mb() -> float:
-    """Return the memory that this process has resident now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def measure_delays(said: Sequence[Word], run: Run) -> tuple[list[float], list[float]]:
-    """Return for each word that both wrote the seconds from its end to its settled text.
-
-    The first are of the audio, as if computing took no time, the second of the clock.
-    """
-    heard = [(split_words(one.word.word)[:1], one) for one in run.spoken]
-    truth = [(split_words(word.word)[:1], word) for word in said]
-    names, found = ([str(name) for name, _ in words] for words in (truth, heard))
-    blocks = SequenceMatcher(None, names, found, autojunk=False).get_matching_blocks()
-    pairs = [
-        (truth[a + i][1], heard[b + i][1])
-        for a, b, n in blocks
-        for i in range(n)
-        if abs(truth[a + i][1].end - heard[b + i][1].word.end) < _NEAR_S
-    ]
-    unaware = [one.audio_s - word.end for word, one in pairs]
-    return unaware, [one.clock_s - word.end for word, one in pairs]
 
 
 def compare(
@@ -162,11 +61,10 @@ def compare(
 ) -> list[str]:
     """Return the rows of `transcribe` and of both policies on these clips."""
     samples = compose_long(names)
-    job = transcriber.transcribe(samples, OPTIONS)
-    said = [word for segment in job for word in segment.words or ()]
-    truth = split_words(" ".join(ENGLISH[name] for name in names))
-    full = split_words("".join(word.word for word in said))
-    rows = [_join("transcribe", _rate(truth, full), *[""] * (len(encode_seconds) + 2))]
+    said = transcribe(transcriber, samples)
+    rows = [
+        _join("transcribe", f"{count_wrong(names, said):.1%}", *[""] * (len(encode_seconds) + 2))
+    ]
     for policy in POLICIES:
         runs = []
         for encode_s in encode_seconds:
@@ -176,10 +74,85 @@ def compare(
         run = runs[0]
         unaware, _ = measure_delays(said, run)
         aware = [_describe(measure_delays(said, one)[1]) for one in runs]
-        cells = _rate(truth, run.words), _describe(unaware), *aware, str(run.n_windows)
+        wrong = f"{count_wrong(names, run.words):.1%}"
+        cells = wrong, _describe(unaware), *aware, str(run.n_windows)
         rows.append(_join(policy, *cells))
         print(rows[-1], flush=True)
     return rows
+
+
+def compare_orders(transcriber: Transcriber, live: LiveOptions, n_orders: int) -> list[str]:
+    """Return the rows of the words wrong where the clips follow each other in other orders."""
+    rates: dict[str, list[tuple[float, float]]] = {}
+    for seed in range(n_orders):
+        names = shuffle_clips(seed)
+        samples, times = compose_sentences(names, [1.0] * len(names))
+        heard = {"transcribe": transcribe(transcriber, samples)}
+        for policy in POLICIES:
+            run = listen(transcriber, samples, replace(live, policy=policy), LeapingClock())
+            heard[policy] = run.words
+        for name, words in heard.items():
+            known = [clip != UNKNOWN for clip in names]
+            spans = [span for span, is_known in zip(times, known, strict=True) if not is_known]
+            rest = [w for w in words if not any(a < (w.start + w.end) / 2 < b for a, b in spans)]
+            wrong = count_wrong(names, words), count_wrong(list(compress(names, known)), rest)
+            rates.setdefault(name, []).append(wrong)
+    rows = []
+    for name, pairs in rates.items():
+        parts = zip(*pairs, strict=True)
+        cells = [f"{np.mean(one):.1%} ({min(one):.1%} to {max(one):.1%})" for one in parts]
+        rows.append(_join(name, *cells))
+        print(rows[-1], flush=True)
+    return rows
+
+
+def shuffle_clips(seed: int) -> list[str]:
+    """Return LONG_ORDER in another order, in which no sentence follows itself either."""
+    rng, names = np.random.default_rng(seed), list(LONG_ORDER)
+    rng.shuffle(names)
+    while any(first == second for first, second in pairwise(names)):
+        rng.shuffle(names)
+    return names
+
+
+def transcribe(transcriber: Transcriber, samples: NDArray[np.float32]) -> list[Word]:
+    """Return the words of the samples."""
+    return [word for one in transcriber.transcribe(samples, OPTIONS) for word in one.words or ()]
+
+
+def count_wrong(names: Sequence[str], words: Sequence[Word]) -> float:
+    """Return the word error rate of the clips."""
+    return count_wrong_text(names, "".join(word.word for word in words))
+
+
+def count_wrong_text(names: Sequence[str], text: str) -> float:
+    """Return the same of a text."""
+    truth = split_words(" ".join(ENGLISH[name] for name in names))
+    return count_edits(truth, split_words(text)) / len(truth)
+
+
+def run_stream(transcriber: Transcriber, checkout: Path, peers: str, n_threads: int) -> str:
+    """Return what whisper.cpp's stream makes of the clips, with base's weights."""
+    samples = compose_long()
+    said = transcribe(transcriber, samples)
+    with tempfile.TemporaryDirectory() as folder:
+        models = Models(Setup(Path(folder), peers, checkout, n_threads, n_tokens=0))
+        model = models.converted("whisper.cpp", REAL)
+        printed = stream_whisper_cpp(checkout, model, samples, n_threads)
+    heard = [(word, line) for line in printed.lines for word in split_words(line.text)]
+    pairs = [(said[a].end, heard[b][1]) for a, b in match(said, [word for word, _ in heard])]
+    # One that was said at another time is another word with the same text.
+    delays = [line.clock_s - end for end, line in pairs if line.since_s < end < line.clock_s]
+    text = " ".join(line.text for line in printed.lines)
+    return STREAM_TEXT.format(
+        commit=read_commit(checkout),
+        n_threads=n_threads,
+        step=STEP_S,
+        rate=f"{count_wrong_text(LONG_ORDER, text):.1%}",
+        delays=_describe(delays),
+        n_steps=printed.n_steps,
+        n_due=printed.n_due,
+    )
 
 
 def pace(transcriber: Transcriber, live: LiveOptions, minutes: float) -> list[str]:
@@ -214,7 +187,13 @@ def write_page(arguments: argparse.Namespace) -> str:
             compare(transcriber, names, live, encode_seconds)
             for names in (LONG_ORDER, [name for name in LONG_ORDER if name != UNKNOWN])
         ]
+        orders = compare_orders(transcriber, live, arguments.orders)
         names = transcriber.engines.encoder.name, transcriber.engines.decoder.name
+        stream = NO_STREAM
+        if arguments.whisper_cpp is not None:
+            stream = run_stream(
+                transcriber, arguments.whisper_cpp, arguments.peers, arguments.threads
+            )
     with load(folders[PACED_MODEL]) as transcriber:
         paced = pace(transcriber, live, arguments.minutes)
     heads = [
@@ -246,8 +225,11 @@ def write_page(arguments: argparse.Namespace) -> str:
         unknown=ENGLISH[UNKNOWN],
         all="\n".join([*table_heads, *tables[0]]),
         known="\n".join([*table_heads, *tables[1]]),
+        n_orders=arguments.orders,
+        orders="\n".join([_join("", "words wrong", "without it"), "|" + "---|" * 3, *orders]),
         minutes=arguments.minutes,
         paced="\n".join([_join(*paced_heads), "|" + "---|" * len(paced_heads), *paced]),
+        stream=stream,
     )
 
 
@@ -268,10 +250,17 @@ is no measurement: a window is encoded in that time by the clock, all else takes
 
 {all}
 
-The same without one sentence, of which {model} knows no name, so that it writes other words for it
-wherever the audio is cut ("{unknown}"):
+The same without one sentence, of which {model} knows no name ("{unknown}"). Cut out
+of the recording, alone or with the two sentences before it, it is not understood by `transcribe`
+either; with the sentence after it in the window it sometimes is:
 
 {known}
+
+Where a sentence stands, and what is in the window with it, changes what is written. So here are
+{n_orders} other orders of the sentences, with pauses of 0.5 to 3.5 s: words wrong, all and without
+that sentence, on average (at best to at worst):
+
+{orders}
 
 The same sentences for {minutes:g} minutes, by {paced_model}:
 
@@ -279,7 +268,7 @@ The same sentences for {minutes:g} minutes, by {paced_model}:
 
 ## Beside others
 
-No other program was run here. Published: SimulStreaming's and Simul-Whisper's AlignAtt, the policy
+{stream} Published: SimulStreaming's and Simul-Whisper's AlignAtt, the policy
 of `streaming`, has 1.46 points more words wrong than the whole recording at steps of 1 s
 (Simul-Whisper). Whisper-Streaming's LocalAgreement-2, which decodes all of the audio so far at
 each step and settles what two runs share, settles a word 3.3 s after it was said (arXiv
@@ -288,13 +277,18 @@ settled; here the rest is decoded too, and shown. These are other models on othe
 machines: no comparison of programs.
 """
 
+NO_STREAM = "No other program was run here."
+STREAM_TEXT = """\
+whisper.cpp's `whisper-stream` ({commit}) heard the recording of the first table in real time, by
+SDL's driver `disk`, with base in q8_0, {n_threads} threads and its defaults: steps of {step:g} s,
+two of which make a line. {rate} of its words are wrong, its notes of sounds ("[BLANK_AUDIO]") left
+out. A word waits {delays} s for the end of its line, after which it changes no more;
+within a line each step prints it anew. Audio for which it has no time it drops: it took {n_steps}
+of {n_due} steps."""
+
 
 def _join(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _rate(truth: Sequence[str], words: Sequence[str]) -> str:
-    return f"{count_edits(truth, words) / len(truth):.1%}"
 
 
 def _describe(delays: Sequence[float]) -> str:
@@ -306,8 +300,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", choices=("tiny.en", "base"), default="base")
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--orders", type=int, default=4, help="of the sentences")
     parser.add_argument("--step", type=float, default=LiveOptions.step)
     parser.add_argument("--margin", type=float, default=LiveOptions.margin)
+    parser.add_argument("--peers", default=sys.executable, metavar="PYTHON")
+    parser.add_argument(
+        "--whisper-cpp", type=Path, metavar="CHECKOUT", help="with build/bin/whisper-stream"
+    )
+    parser.add_argument("--threads", type=int, default=2, help="of whisper.cpp")
     parser.add_argument("--remark", default="", help="a sentence on the circumstances")
     PAGE.write_text(write_page(parser.parse_args()), encoding="utf-8")
 

@@ -238,7 +238,7 @@ def _measure_rounds(
     ]
     limits, found = Limits(setup.n_threads), collect_versions()
     if setup.whisper_cpp:
-        found["whisper.cpp"] = _read_commit(setup.whisper_cpp)
+        found["whisper.cpp"] = read_commit(setup.whisper_cpp)
     with ExitStack() as stack:
         workers = [stack.enter_context(models.worker(row, size)) for row in rows]
         for worker, row in zip(workers, rows, strict=True):
@@ -368,7 +368,8 @@ def main() -> None:
             _write(arguments.output / "growth", measured, make_growth_tables)
 
 
-def _read_commit(checkout: Path) -> str:
+def read_commit(checkout: Path) -> str:
+    """Return the short name of the commit that a checkout has."""
     command = ["git", "-C", str(checkout), "log", "-1", "--format=%h"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 

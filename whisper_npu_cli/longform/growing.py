@@ -33,6 +33,8 @@ from whisper_npu_cli.transcript import Segment
 _LONG_FRAMES, _KEPT_FRAMES = 1500, 500
 # Of silence: after more, base ended the text there, and wrote none of what followed for 1 to 3 s.
 _PAUSE_FRAMES = 140
+# After a pause of 1.2 s tiny.en wrote nothing of the next sentence. No word is as long.
+_IGNORED_FRAMES = 100
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,25 @@ class GrowingText:
         """Whether what is written is in the right language."""
         return self._stages.is_language_sure
 
+    @property
+    def has_context(self) -> bool:
+        """Whether some of the text is settled, which what follows goes on from."""
+        return bool(self._settled)
+
     def decode(self, window: Window, stages: Stages) -> Hypothesis:
-        """Decode a window from `start` on, in one of the ways to do so that `stages` are."""
+        """Decode a window from `start` on, in one of the ways to do so that `stages` are.
+
+        Where what is settled is taken for all that is said, and it is not, it is given up.
+        """
+        hypothesis = self._decode(window, stages)
+        last = round(self._last_s * FRAMES_PER_SECOND)
+        is_ignored = self.has_context and window.until - last > _IGNORED_FRAMES
+        if hypothesis.words or not is_ignored:
+            return hypothesis
+        self.restart(last)
+        return self._decode(replace(window, start=self.start), stages)
+
+    def _decode(self, window: Window, stages: Stages) -> Hypothesis:
         mel = self._audio.window(window.start, window.end)
         if not self._stages.is_language_sure:
             self._stages.detect_language([(mel, window.start)])

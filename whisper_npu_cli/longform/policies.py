@@ -20,6 +20,9 @@ from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.transcript import Segment
 
 _LONGEST_FRAMES = N_FRAMES - 500  # of a window, which grows by a step until it is decoded
+# Of a window without context before a word is settled, 0.4 s of silence included: of 1.4 s base
+# took "But already" for "Better ready". It had 1 point fewer wrong, in four orders of 326 words.
+_FIRST_FRAMES = 200
 _REWIND_S = 2.0  # a decoder that looks back further says something once more
 _REPLACEMENT = "\ufffd"  # the text of bytes that are no complete character
 
@@ -97,7 +100,7 @@ class Streaming:
         """Settle the rest."""
         draft = self.text.decode(window, self._drafts)
         if not self.text.is_sound(draft):
-            return self._rest.finish(window)
+            return self._rest.finish(draft.window)
         return settle_all(self.text, draft)
 
 
@@ -105,7 +108,8 @@ def settle_past(text: GrowingText, draft: Hypothesis, margin_s: float) -> Heard:
     """Settle the words that end `margin_s` before the window does; none of a text in doubt."""
     if not text.is_language_sure or not text.is_sound(draft):
         return Heard()
-    n_past = count_past(draft, margin_s)
+    is_first = not text.has_context and draft.window.n_frames < _FIRST_FRAMES
+    n_past = 0 if is_first else count_past(draft, margin_s)
     heard = Heard(text.settle(draft, n_past), draft.get_text(n_past).rstrip())
     text.shorten(draft.window.end)
     return heard
