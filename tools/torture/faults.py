@@ -18,7 +18,7 @@ import numpy as np
 from tests.support.long_files import compose_long_file
 from tests.support.places import SAMPLES
 from tools.torture.campaign import N_WORKERS, Campaign, Row
-from tools.torture.command import HANG_S, Home, Ran, Running
+from tools.torture.command import HANG_S, Home, Ran, start
 from tools.torture.shim import CALLS, Fault, build_shim, read_counts
 
 _OPTIONS = ("--model", "demo", "--language", "en", "--long-form", "sequential")
@@ -78,7 +78,7 @@ class _Work:
 
     def _start(self, home: Home, *more: str, fault: Fault | None = None) -> Running:
         variables = fault.environment(self._shim) if fault and self._shim else {}
-        return Running(home, [*self._arguments, "-o", home.out, *more], more=variables)
+        return start(home, [*self._arguments, "-o", home.out, *more], more=variables)
 
     def _run_undisturbed(self, home: Home, *, cold: bool = False) -> _Given:
         _clear(home, cold=cold)

@@ -24,7 +24,7 @@ import numpy as np
 from tools.recordings.encode import Coding, write
 from tools.recordings.mutants import make_sound, mutate
 from tools.torture.campaign import MOST_TRIALS, N_WORKERS, Campaign, Row
-from tools.torture.command import Home, Running
+from tools.torture.command import Home, start
 from whisper_npu_cli.audio.find import find_audio
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError
@@ -231,7 +231,7 @@ def _read_batches(campaign: Campaign, sound: Sequence[tuple[str, bytes]]) -> Row
             write_mutant(campaign, sound, number + i, folder)
         options = ("--model", "demo", "--language", "en", "--json", "-f", "txt", "-o", home.out)
         paths = sorted(folder.iterdir())
-        ran = Running(home, ["transcribe", *paths, *options]).finish(_BATCH_S)
+        ran = start(home, ["transcribe", *paths, *options]).finish(_BATCH_S)
         faults = [*ran.list_faults(), *home.list_leftovers()]
         if not faults:
             faults += _compare(ran.status, json.loads(ran.stdout)["results"], home, len(paths))
@@ -262,7 +262,7 @@ def _interrupt_endless(campaign: Campaign) -> Row:
         home = Home(campaign.make_folder(f"endless{number}"))
         reading, writing = os.pipe()
         options = ["-", "--model", "demo", "--language", "en", "-f", "txt", "-o", home.out]
-        running = Running(home, ["transcribe", *options], stdin=reading)
+        running = start(home, ["transcribe", *options], stdin=reading)
         os.close(reading)
         noise = (3000 * random.standard_normal(SAMPLE_RATE)).astype("<i2").tobytes()
         writer = Thread(target=_write_endlessly, args=[writing, noise])

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from tests.support.long_files import compose_long_file
 from tests.support.places import SAMPLES
 from tools.torture.campaign import Campaign, Row
-from tools.torture.command import Home, Running
+from tools.torture.command import Home, start
 
 _PERIOD_S = 0.25
 _MOST_HOURS, _MOST_FILES, _MOST_LIVE_HOURS = 10.0, 5000, 24.0
@@ -83,9 +83,9 @@ def _work(
         "long": lambda path: ["transcribe", path, *_MODEL, "-f", "json", "-o", home.out],
         "live": lambda path: ["listen", "--input", path, "--fast", "--json", *_MODEL],
     }
-    Running(home, commands[kind](short)).finish()  # which fills the caches
+    start(home, commands[kind](short)).finish()  # which fills the caches
     began = monotonic()
-    Running(home, commands[kind](short)).finish()
+    start(home, commands[kind](short)).finish()
     speed = _TRIED_MINUTES * 60 / (monotonic() - began)
     hours = min(most_hours, 0.9 * max(campaign.left_s, 5.0) * speed / 3600)
     long = home.folder / "long.wav"
@@ -101,7 +101,7 @@ def _transcribe_many(campaign: Campaign) -> Row:
         home = Home(campaign.make_folder("many"))
         options = [*_MODEL, "-f", "txt", "--quiet", "-o", home.out]
         began, few = monotonic(), _link_samples(home.folder / "few", _TRIED_FILES)
-        Running(home, ["transcribe", few, *options]).finish()
+        start(home, ["transcribe", few, *options]).finish()
         per_s = _TRIED_FILES / (monotonic() - began)
         n = int(min(_MOST_FILES, 0.9 * max(campaign.left_s, 5.0) * per_s))
         many = _link_samples(home.folder / "many", n)
@@ -129,7 +129,7 @@ def _watch(
     home: Home, arguments: Sequence[object], read_position: _Position
 ) -> tuple[list[_Sample], list[str]]:
     """Run a command, and see what it has, again and again."""
-    running, samples = Running(home, arguments), list[_Sample]()
+    running, samples = start(home, arguments), list[_Sample]()
     while running.process.poll() is None:
         with suppress(OSError, ValueError):  # a process has just ended
             position = read_position(home.folder / "stdout")
