@@ -14,7 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from tests.support.places import ROOT
-from tools.torture import determinism, faults, inputs, nights, sharing, untrusted
+from tools.torture import determinism, faults, inputs, nights, servers, sharing, untrusted
 from tools.torture.campaign import Campaign, Part
 from tools.torture.page import Chapter, compose
 
@@ -22,6 +22,7 @@ from tools.torture.page import Chapter, compose
 PARTS: dict[str, tuple[Part, str, float]] = {
     "inputs": (inputs.read_mutants, "Recordings that are damaged, lie or have no end", 0.24),
     "faults": (faults.inject_faults, "Calls that fail, and processes that are ended", 0.30),
+    "servers": (servers.disturb_servers, "Servers and a cluster that are disturbed", 0.08),
     "sharing": (sharing.share, "Many processes, and folders that fail", 0.10),
     "untrusted": (untrusted.distrust, "Models and files of strangers", 0.10),
     "nights": (nights.work_long, "Long work", 0.18),

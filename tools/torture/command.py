@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +67,15 @@ class Home:
 
     def reset_flag(self) -> None:
         """Let the program not have begun."""
-        self.flag.write_bytes(bytes(4096))
+        self.flag.touch()
+        with self.flag.open("r+b") as file:  # as it is: a process may have it mapped
+            file.write(bytes(4096))
+
+    def clear_outputs(self) -> None:
+        """Remove outputs and temporary files."""
+        for folder in (self.out, self.temporary):
+            shutil.rmtree(folder)
+            folder.mkdir()
 
     @property
     def has_begun(self) -> bool:
@@ -181,6 +190,25 @@ class Running:
             sleep(0.01)
         self.end()
         yield "left processes"
+
+
+def read_outputs(home: Home) -> dict[str, bytes]:
+    """Return the outputs by their names, without what a killed process may leave."""
+    return {
+        path.name: path.read_bytes()
+        for path in home.out.iterdir()
+        if not path.name.startswith(".whisper-npu-")
+    }
+
+
+def list_processes(pid: int) -> Iterator[int]:
+    """Yield a process and all that it has started."""
+    pids = [pid]
+    while pids:
+        yield (pid := pids.pop())
+        with suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
 
 
 def start(

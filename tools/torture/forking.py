@@ -21,6 +21,7 @@ from time import monotonic
 from tools.torture.command import FLAG, Home, Running
 
 _MAIN = "from tools.torture.forking import main; main()"
+_ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # else importing NumPy starts threads
 _MODULES = (
     *("cli.app", "pipeline", "writers", "cli.run", "audio.isolated", "audio.encoded"),
     *("engines.numba_decoder.decoder", "engines.openvino_encoder.encoder", "serve.run"),
@@ -32,10 +33,11 @@ class Nursery:
 
     def __init__(self, home: Home, more: Mapping[str, str] | None = None) -> None:
         self._home = home
+        self._last: Running | None = None
         home.reset_flag()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _MAIN],
-            env=home.environment(more),
+            env=home.environment(_ALONE | dict(more or {})),
             cwd=home.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,7 +50,9 @@ class Nursery:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process, once its command has ended."""
+        """End the process, and its command if that goes on."""
+        if self._last is not None and self._last.process.poll() is None:
+            self._last.end()
         self._requests.close()
         self._process.wait()
         self._answers.close()
@@ -59,7 +63,10 @@ class Nursery:
         words = [*map(str, arguments)]
         self._requests.write(json.dumps(words).encode() + b"\n")
         self._requests.flush()
-        return Running(self._home, Forked(self, int(self._answers.readline())))
+        answer = self._answers.readline()
+        assert answer, f"the nursery ended with status {self._process.wait()}"
+        self._last = Running(self._home, Forked(self, int(answer)))
+        return self._last
 
     def read_status(self, timeout_s: float) -> int | None:
         """Return the exit status of the command, or None where it goes on after a time."""

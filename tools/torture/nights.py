@@ -14,7 +14,7 @@ from time import monotonic, sleep
 from tests.support.long_files import compose_long_file
 from tests.support.places import SAMPLES
 from tools.torture.campaign import Campaign, Row
-from tools.torture.command import Home, start
+from tools.torture.command import Home, list_processes, start
 
 _PERIOD_S = 0.25
 _MOST_HOURS, _MOST_FILES, _MOST_LIVE_HOURS = 10.0, 5000, 24.0
@@ -144,15 +144,13 @@ def _watch(
 
 def _measure(pid: int) -> tuple[float, int, int]:
     """Return memory in MB, descriptors and threads of a process and its children."""
-    mb, n_descriptors, n_threads, pids = 0.0, 0, 0, [pid]
-    while pids:
-        folder = Path("/proc", str(pids.pop()))
+    mb, n_descriptors, n_threads = 0.0, 0, 0
+    for one in list_processes(pid):
+        folder = Path("/proc", str(one))
         status = dict(line.split(":", 1) for line in (folder / "status").read_text().splitlines())
         mb += int(status["VmRSS"].split()[0]) / 1024
         n_threads += int(status["Threads"])
         n_descriptors += len(list((folder / "fd").iterdir()))
-        for task in (folder / "task").iterdir():
-            pids += map(int, (task / "children").read_text().split())
     return mb, n_descriptors, n_threads
 
 

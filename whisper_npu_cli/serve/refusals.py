@@ -33,8 +33,18 @@ class ClientGone(Exception):  # noqa: N818, nothing is wrong
 
 
 def to_refusal(error: Refusal | WhisperNpuError) -> Refusal:
-    """Return the refusal for an error of the library, with its hint; one as it is."""
+    """Return the refusal for an error of the library, with its hint; one as it is.
+
+    What the system refused this machine, such as space, is no fault of whoever sent the request.
+    """
     if isinstance(error, Refusal):
         return error
     hint = f" ({error.hint})" if error.hint else ""
-    return Refusal(400 if isinstance(error, AudioError | UsageError) else 500, f"{error}{hint}")
+    is_theirs = isinstance(error, AudioError | UsageError) and not _is_of_system(error)
+    return Refusal(400 if is_theirs else 500, f"{error}{hint}")
+
+
+def _is_of_system(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error is not None

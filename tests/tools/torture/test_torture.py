@@ -11,7 +11,7 @@ from tests.support.places import SAMPLES
 from tools.recordings.mutants import make_sound
 from tools.torture import inputs, untrusted
 from tools.torture.campaign import Campaign, Row
-from tools.torture.command import Home, Running
+from tools.torture.command import Home, start
 from tools.torture.page import Chapter, compose
 from tools.torture.shim import Fault, build_shim, read_counts
 
@@ -71,7 +71,8 @@ def run_with(fault: Fault, shim: Path, folder: Path) -> tuple[int, list[str], se
     """Return status, errors, names of outputs, and how often the call was made."""
     home = Home(folder)
     command = ["transcribe", SAMPLE, "--model", "demo", "-f", "txt,srt", "-o", home.out]
-    running = Running(home, command, more=fault.environment(shim))
+    running = start(home, command, more={"LD_PRELOAD": str(shim)})
+    fault.arm(home.flag)
     ran = running.finish()
     assert not [*ran.list_faults(), *running.list_survivors()]
     written = {path.name for path in home.out.iterdir()} if home.out.exists() else set()
