@@ -32,7 +32,7 @@ class Nursery:
     """The process of a home, which runs one command at a time."""
 
     def __init__(self, home: Home, more: Mapping[str, str] | None = None) -> None:
-        self._home = home
+        self.home = home
         self._last: Running | None = None
         home.reset_flag()
         self._process = subprocess.Popen(
@@ -59,13 +59,13 @@ class Nursery:
 
     def start(self, arguments: Sequence[object]) -> Running:
         """Start a command."""
-        self._home.reset_flag()
+        self.home.reset_flag()
         words = [*map(str, arguments)]
         self._requests.write(json.dumps(words).encode() + b"\n")
         self._requests.flush()
         answer = self._answers.readline()
         assert answer, f"the nursery ended with status {self._process.wait()}"
-        self._last = Running(self._home, Forked(self, int(answer)))
+        self._last = Running(self.home, Forked(self, int(answer)))
         return self._last
 
     def read_status(self, timeout_s: float) -> int | None:

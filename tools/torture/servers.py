@@ -94,6 +94,8 @@ def _fail(given: _Given, served: Served, random: np.random.Generator) -> tuple[l
     if answer.status != 200 and not (answer.is_refused and answer.status >= 500):
         faults.append(f"status {answer.status}: {answer.text[:200]}")
     faults += given.ask_again(way, served)
+    if call == "unlink":  # then a file is left, of course
+        served.running.home.clear_outputs()
     return [f"{fault}, {way}", *faults] if faults else [], answer.status != 200
 
 
@@ -180,6 +182,7 @@ class _Bench:
             asked = [pool.submit(ASKS[way], served, self._long.sound) for way in ways]
             sleep(random.uniform(0, self._long.took_s))
             faults = _end(served, number)
+            nursery.home.clear_outputs()  # of a killed process, temporary files may be left
             answers = [one.result() for one in asked]
         outcomes = Counter[str]()
         for way, answer in zip(ways, answers, strict=True):

@@ -28,6 +28,9 @@ class Refusal(Exception):  # noqa: N818, named for what it is
         return {"Retry-After": str(RETRY_S)} if self.status == 503 else {}
 
 
+FAULT = Refusal(500, "a fault of the server, which its log describes")
+
+
 class ClientGone(Exception):  # noqa: N818, nothing is wrong
     """Whoever sent the request has closed the connection."""
 
