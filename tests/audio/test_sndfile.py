@@ -26,3 +26,16 @@ def test_a_disk_that_fails_is_not_the_end_of_the_sound(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="Input/output error"):
             list(pieces)
         sound.close()
+
+
+def test_sound_is_not_read_by_a_header_that_was_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "a.wav", tone(1), RATE)
+    with FileIO(tmp_path / "a.wav") as file:
+        sound = open_sound(file)
+        assert sound is not None
+        sound.close()
+        log = "fmt  : 16\nError : psf_fread returned short count.\n"
+        monkeypatch.setattr(soundfile.SoundFile, "extra_info", log)
+        assert open_sound(file) is None

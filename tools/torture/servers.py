@@ -29,6 +29,7 @@ _CALLS, _GONE, _SIGNALS, _KILLS, _CLUSTER = range(5)  # kinds of trials
 _SPARED = "mmap"
 _TRIALS = 20  # with one server, which then has to end well
 _LASTING = 0.3  # of the faults
+_ENDS_S = 0.1  # in which a process that decodes has ended where it could not write
 _SETTLES_S = 20.0  # in which a server has given up what nobody waits for
 _MORE_FILES = 8  # than after its first answer: connections kept, a second process that decodes
 _ASKERS = 3  # at a time, of whom two are worked for
@@ -90,6 +91,7 @@ def _fail(given: _Given, served: Served, random: np.random.Generator) -> tuple[l
     fault.arm(flag)
     answer = ASKS[way](served, given.sound)
     disarm(flag)
+    sleep(_ENDS_S)
     faults = given.judge(way, answer)
     if answer.status != 200 and not (answer.is_refused and answer.status >= 500):
         faults.append(f"status {answer.status}: {answer.text[:200]}")

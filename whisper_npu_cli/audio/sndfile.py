@@ -21,6 +21,7 @@ from whisper_npu_cli.audio.recording import BLOCK_FRAMES, Frames, Piece, make_da
 
 _BLOCK_SAMPLES = 8 * BLOCK_FRAMES  # a header may claim 1024 channels: 640 MB seen
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
+_SHORT = "psf_fread returned short count"
 _SYSTEM_ERROR = 2  # SF_ERR_SYSTEM
 _MPEG = "MPEG"  # the beginning of subtypes: mp3 within wav
 
@@ -41,8 +42,10 @@ def open_sound(file: FileIO) -> soundfile.SoundFile | None:
     except soundfile.LibsndfileError as error:
         _raise_read_error(error)
         return None
-    # no frames: a recorder that crashed left the length 0
-    if sound.subtype.startswith(_MPEG) or not sound.frames:
+    # no frames: a recorder that crashed left the length 0; a header that could not be read whole:
+    # libsndfile goes on with what was in memory, and takes sound for other sound
+    is_broken = _SHORT in sound.extra_info
+    if sound.subtype.startswith(_MPEG) or not sound.frames or is_broken:
         sound.close()
         return None
     return sound
