@@ -14,7 +14,16 @@ from pathlib import Path
 from time import monotonic
 
 from tests.support.places import ROOT
-from tools.torture import determinism, faults, inputs, nights, servers, sharing, untrusted
+from tools.torture import (
+    determinism,
+    faults,
+    inputs,
+    nights,
+    servers,
+    sharing,
+    texts,
+    untrusted,
+)
 from tools.torture.campaign import Campaign, Part
 from tools.torture.page import Chapter, compose
 
@@ -24,6 +33,7 @@ PARTS: dict[str, tuple[Part, str, float]] = {
     "faults": (faults.inject_faults, "Calls that fail, and processes that are ended", 0.30),
     "servers": (servers.disturb_servers, "Servers and a cluster that are disturbed", 0.08),
     "sharing": (sharing.share, "Many processes, and folders that fail", 0.10),
+    "texts": (texts.write_and_parse, "Texts that are written, and options that are given", 0.03),
     "untrusted": (untrusted.distrust, "Models and files of strangers", 0.10),
     "nights": (nights.work_long, "Long work", 0.18),
     "determinism": (determinism.repeat, "The same again", 0.08),
