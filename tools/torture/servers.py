@@ -275,11 +275,19 @@ def _kill_workers(campaign: Campaign) -> Row:
 
 def _kill_any(pid: int, random: np.random.Generator) -> bool:
     """Kill a process that a run has started; return whether there was one."""
-    pids = [*list_processes(pid)][1:]
+    pids = [one for one in [*list_processes(pid)][1:] if not _is_pythons(one)]
     if pids:
         with suppress(ProcessLookupError):
             os.kill(int(random.choice(pids)), signal.SIGKILL)
     return bool(pids)
+
+
+def _is_pythons(pid: int) -> bool:
+    """Return whether a process is `multiprocessing`'s own, which tells its end by a traceback."""
+    try:
+        return b"resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True  # it has just ended
 
 
 def _judge_cluster(ran: Ran, home: Home, whole: dict[str, bytes]) -> Iterator[str]:
