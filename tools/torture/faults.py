@@ -25,7 +25,8 @@ from tools.torture.shim import CALLS, NO_COMPILER, Fault, build_shim, read_count
 
 _OPTIONS = ("--model", "demo", "--language", "en", "--long-form", "sequential")
 _FORMATS = ("-f", "txt,srt,json")
-_LONG_MINUTES = 2.0
+_LONG_MINUTES = 1.0
+_N_KILLS = 300  # at most
 _LASTING = 0.3  # of the faults
 # Where no stream can be written: Python ends with 120
 _UNTELLABLE = ("nothing is told", "exit status 120")
@@ -39,7 +40,7 @@ def inject_faults(campaign: Campaign) -> list[Row]:
     ended = replace(campaign, folder=campaign.make_folder("ended"))
     work = _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long])
     rows = [
-        work.try_all(campaign.rest(0.5), _KILLS, "kill -9 at any moment", work.kill),
+        work.try_all(campaign.rest(0.55), _KILLS, "kill -9 at any moment", work.kill, _N_KILLS),
         work.try_all(campaign.rest(0.2), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
         work.try_all(campaign.rest(0.1), _STOPS, "stopped and continued", work.stop),
     ]
@@ -112,16 +113,18 @@ class _Work:
         assert ran.status == 0, ran.stderr
         return _Given(ran.stdout, read_outputs(home), monotonic() - began, read_counts(home.flag))
 
-    def try_all(self, campaign: Campaign, kind: int, name: str, try_one: _Try) -> Row:
-        """Try until the time is over, with several workers."""
+    def try_all(
+        self, campaign: Campaign, kind: int, name: str, try_one: _Try, aim: int | None = None
+    ) -> Row:
+        """Try until the time is over or the aim is reached, with several workers."""
         self.notes.clear()
-        row = Row(name)
+        row = Row(name, aim=aim)
 
         def work(worker: int) -> Row:
             own = Row("")
             with self._make_place(f"{kind}-{worker}") as place:
                 self._start(place).finish()  # which fills the caches
-                for number in campaign.numbers(kind, worker, N_WORKERS):
+                for number in campaign.numbers(kind, worker, N_WORKERS, aim):
                     faults, was_refused = try_one(place, campaign.random(number))
                     own.count(number, faults, refused=was_refused)
             return own
@@ -159,9 +162,15 @@ class _Work:
         running.process.kill()
         running.process.wait()
         faults = [*running.list_survivors(), *self._check_files(home)]
-        self.notes["temporary files left"] += len(list(home.list_leftovers()))
+        left = [path for path in home.out.iterdir() if path.name.startswith(".whisper-npu-")]
+        self.notes["temporary files left beside outputs"] += len(left)
+        for path in left:
+            os.utime(path, (0, 0))  # as if it had been long ago
         _clear_temporary(home)
-        return faults + self._run_again(place), False
+        faults += self._run_again(place)
+        self.notes["unfinished files left in caches"] += len(list(home.cache.rglob("*.part")))
+        faults += [f"{path.name} is still there" for path in left if path.exists()]
+        return faults, False
 
     def interrupt(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
         """Send a signal at any moment, or two."""

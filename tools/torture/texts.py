@@ -22,7 +22,7 @@ from tools.torture.command import Home, read_outputs
 from tools.torture.forking import Nursery
 from whisper_npu_cli.cli import app, transcribe
 from whisper_npu_cli.cli.fields import find_leaves
-from whisper_npu_cli.cli.outputs import OutputOptions
+from whisper_npu_cli.cli.outputs import OutputOptions, Outputs
 from whisper_npu_cli.cluster.settings import ClusterOptions
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.fields import about, strip_none
@@ -100,7 +100,7 @@ def _make_transcript(random: np.random.Generator) -> Transcript:
 
 
 def _choose(random: np.random.Generator, values: Sequence[Any]) -> Any:
-    return values[random.integers(len(values))]
+    return values[int(random.integers(len(values)))]
 
 
 def _make_layout(random: np.random.Generator) -> SubtitleLayout:
@@ -259,7 +259,7 @@ def _give(arguments: Sequence[str]) -> tuple[object, list[str]]:
         stack.enter_context(patch.object(sys, "argv", ["whisper-npu", *arguments]))
         stack.enter_context(patch.object(transcribe, "_open_here", begin))
         stack.enter_context(patch.object(transcribe, "_open_cluster", begin))
-        stack.enter_context(patch.object(transcribe.Outputs, "check_folder", lambda _: None))
+        stack.enter_context(patch.object(Outputs, "check_folder", lambda _: None))
         stack.enter_context(patch.object(serving, "listen", begin))
         stack.enter_context(redirect_stdout(stdout))
         stack.enter_context(redirect_stderr(stderr))
