@@ -8,7 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -38,12 +38,12 @@ def inject_faults(campaign: Campaign) -> list[Row]:
     long = campaign.folder / "long.wav"
     compose_long_file(long, _LONG_MINUTES, campaign.seed)
     ended = replace(campaign, folder=campaign.make_folder("ended"))
-    work = _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long])
-    rows = [
-        work.try_all(campaign.rest(0.55), _KILLS, "kill -9 at any moment", work.kill, _N_KILLS),
-        work.try_all(campaign.rest(0.2), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
-        work.try_all(campaign.rest(0.1), _STOPS, "stopped and continued", work.stop),
-    ]
+    with _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long]) as work:
+        rows = [
+            work.try_all(campaign.rest(0.55), _KILLS, "kill -9 at any moment", work.kill, _N_KILLS),
+            work.try_all(campaign.rest(0.2), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
+            work.try_all(campaign.rest(0.1), _STOPS, "stopped and continued", work.stop),
+        ]
     return [*_fail_calls(campaign.rest()), *rows]
 
 
@@ -81,18 +81,25 @@ class _Work:
         self._campaign = campaign
         self._arguments = ["transcribe", *inputs, *_OPTIONS, *_FORMATS]
         self._shim = shim
-        with self._make_place("reference") as place:
+        self._stack = ExitStack()
+        self._places = [self._make_place(f"place{i}") for i in range(N_WORKERS)]
+        for place in self._places:
             self._run_undisturbed(place)  # which fills the caches
-            self.warm = self._run_undisturbed(place)
-            self.cold = self._run_undisturbed(place, cold=True)
+        self.warm = self._run_undisturbed(place)
+        self.cold = self._run_undisturbed(place, cold=True)
         assert self.warm.files == self.cold.files
         self.notes = Counter[str]()
 
-    @contextmanager
-    def _make_place(self, name: str) -> Iterator[_Place]:
+    def __enter__(self) -> _Work:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End what starts runs."""
+        self._stack.close()
+
+    def _make_place(self, name: str) -> _Place:
         home = Home(self._campaign.make_folder(name))
-        with Nursery(home) as nursery:
-            yield _Place(home, nursery)
+        return _Place(home, self._stack.enter_context(Nursery(home)))
 
     def _start(self, place: _Place, *more: str, fault: Fault | None = None) -> Running:
         arguments = [*self._arguments, "-o", place.home.out, *more]
@@ -121,12 +128,10 @@ class _Work:
         row = Row(name, aim=aim)
 
         def work(worker: int) -> Row:
-            own = Row("")
-            with self._make_place(f"{kind}-{worker}") as place:
-                self._start(place).finish()  # which fills the caches
-                for number in campaign.numbers(kind, worker, N_WORKERS, aim):
-                    faults, was_refused = try_one(place, campaign.random(number))
-                    own.count(number, faults, refused=was_refused)
+            own, place = Row(""), self._places[worker]
+            for number in campaign.numbers(kind, worker, N_WORKERS, aim):
+                faults, was_refused = try_one(place, campaign.random(number))
+                own.count(number, faults, refused=was_refused)
             return own
 
         with ThreadPoolExecutor(N_WORKERS) as pool:
@@ -257,16 +262,15 @@ def _fail_calls(campaign: Campaign) -> list[Row]:
     if shim is None:
         return [Row("calls that fail", notes=[NO_COMPILER])]
     inputs = [SAMPLES / "lucas-1-6-1-8-0.wav", SAMPLES / "george-3-1-4-1-5-9.wav"]
-    work = _Work(campaign, inputs, shim)
-    calls = [call for call in CALLS if work.cold.counts[call]]
     rows = []
-    for i, call in enumerate(calls):
-        share = campaign.rest(1 / (len(calls) - i))
-
-        fail = partial(work.fail, call)
-        row = work.try_all(share, 10 + list(CALLS).index(call), f"{call} fails", fail)
-        row.notes.insert(0, f"{work.warm.counts[call]} in a run, {work.cold.counts[call]} cold")
-        rows.append(row)
+    with _Work(campaign, inputs, shim) as work:
+        calls = [call for call in CALLS if work.cold.counts[call]]
+        for i, call in enumerate(calls):
+            share = campaign.rest(1 / (len(calls) - i))
+            kind, fail = 10 + list(CALLS).index(call), partial(work.fail, call)
+            row = work.try_all(share, kind, f"{call} fails", fail)
+            row.notes.insert(0, f"{work.warm.counts[call]} in a run, {work.cold.counts[call]} cold")
+            rows.append(row)
     return rows
 
 
