@@ -52,8 +52,8 @@ def test_hostile_texts_are_written_and_hostile_options_told(
     campaign: Campaign, fuzz: Callable[[Campaign], Row]
 ) -> None:
     row = fuzz(campaign.share(0.25))
-    assert row.tried > 5
     assert not row.losses
+    assert row.tried == row.right + row.refused > 0
 
 
 def test_a_forked_command_is_the_command(tmp_path: Path) -> None:
