@@ -51,6 +51,12 @@ recordings: $(STAMP) ## Write docs/recordings.md: make every kind of recording a
 torture: $(STAMP) ## Write docs/reliability.md: what must never go wrong, tried for 30 minutes
 	$(BIN)/python -m tools.torture $(ARGS)
 
+audit: $(STAMP) ## Ask PyPI which locked packages have advisories (needs the network)
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet pip-audit
+	.venv-audit/bin/pip-audit --disable-pip -r packaging/requirements.lock
+	.venv-audit/bin/pip-audit --disable-pip -r packaging/tests.lock
+
 bench-peers: $(STAMP) $(PEERS) ## Measure speed beside the peers (ARGS='--rounds 1' is quicker)
 	$(BIN)/python -m tools.peers.speed --peers $(PEERS) $(ARGS)
 
@@ -91,5 +97,5 @@ train-demo: $(STAMP) ## Train the demo checkpoint (hours; FSDD=recordings; espea
 	$(TRAIN) --out build/training/first
 	$(TRAIN) --out build/training/demo --init build/training/first.state.pt
 
-.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings torture bench-peers bench-long bench-live \
+.PHONY: help setup demo test test-real test-slow check goldens accuracy recordings torture audit bench-peers bench-long bench-live \
 	bench-serve bench-cluster xclbins mlir-check simulate test-xrt train-demo

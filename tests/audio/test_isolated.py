@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Iterator
@@ -119,6 +120,25 @@ def test_reading_that_is_given_up_leaves_the_process_usable(wav: Path) -> None:
     assert list_children() - before == first
 
 
+def test_what_is_left_in_a_pipe_that_failed_is_no_answer_to_the_next_recording(
+    wav: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    before = list_children()
+    soundfile.write(tmp_path / "short.wav", tone(1), RATE)
+    blocks = FileSource(wav).blocks()
+    next(blocks)
+    first = list_children() - before
+    with monkeypatch.context() as patched:
+        patched.setattr(isolated._Process, "_ask", refuse)
+        with pytest.raises(AudioError, match="cannot be read: Input/output error"):
+            next(blocks)
+    assert read_samples(tmp_path / "short.wav").size == RATE
+    assert list_children() - before != first
+
+
 def test_refused_recording_leaves_the_process_usable(wav: Path, tmp_path: Path) -> None:
     before = list_children()
     (tmp_path / "text.wav").write_text("not audio " * 99)
@@ -142,8 +162,11 @@ def test_bug_of_the_process_is_told_with_its_traceback(wav: Path, broken: Path) 
 
 def test_process_that_cannot_begin_is_an_error_in_a_line(wav: Path, broken: Path) -> None:
     (broken / "breaks.py").write_text("raise SystemExit(7)")
-    with pytest.raises(AudioError, match="ended with status 7"):
+    with pytest.raises(AudioError, match="ended with status 7") as caught:
         read_samples(wav)
+    cause = caught.value.__cause__
+    assert cause is not None
+    assert isinstance(cause.__cause__, OSError)  # which is no fault of the recording
 
 
 def test_what_a_decoder_prints_is_no_answer(wav: Path, broken: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -24,6 +25,23 @@ def test_fp32_at_an_odd_offset_is_aligned(tmp_path: Path) -> None:
     found = StoredTensor(path, "F32", (2, 3), 1).read()
     assert found.flags.aligned
     np.testing.assert_array_equal(found, values)
+
+
+def test_a_file_that_cannot_be_mapped_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensor = StoredTensor(store(tmp_path / "x", b"x" + values.tobytes()), "F32", (2, 3), 1)
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(np, "memmap", refuse)
+    number = errno.ENODEV
+    np.testing.assert_array_equal(tensor.read(), values)
+    number = errno.ENOMEM
+    with pytest.raises(OSError, match="refused"):
+        tensor.read()
 
 
 def test_rows_keep_their_scales(tmp_path: Path) -> None:

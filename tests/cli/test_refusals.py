@@ -19,6 +19,9 @@ SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
     [
         (OSError(errno.EMFILE, "Too many open files", "a.py"), "a.py: Too many open files"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
+        (OSError(errno.ENFILE, "Too many open files in system"), "Too many open files in system"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "Cannot allocate memory"),
+        (OSError(errno.ENODEV, "No such device"), "No such device"),
         (OSError("libtbb.so: cannot allocate memory"), "libtbb.so: cannot allocate memory"),
         (RuntimeError("can't start new thread"), "no thread can be started"),
         (RuntimeError("tbb:\nResource temporarily unavailable\n"), "no thread can be started"),

@@ -295,11 +295,18 @@ def test_fields_become_options() -> None:
     assert (second.task, second.vad.speech_pad_ms) == ("translate", 50)
 
 
-def test_a_stream_that_fails_ends_with_the_error() -> None:
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (DeviceError("the NPU failed", hint="restart it"), "the NPU failed"),
+        (RuntimeError("a bug of ours"), "a fault of the server"),
+    ],
+)
+def test_a_stream_that_fails_ends_with_the_error(error: Exception, words: str) -> None:
     class Failing(HeldTranscription):
         def __iter__(self) -> Iterator[Segment]:
             yield next(super().__iter__())
-            raise DeviceError("the NPU failed", hint="restart it")
+            raise error
 
     held = HeldTranscriber(kind=Failing)
     held.step.release()
@@ -309,5 +316,5 @@ def test_a_stream_that_fails_ends_with_the_error() -> None:
     ):
         stream = client.audio.transcriptions.create(file=SAMPLE, model="x", stream=True)
         assert next(stream).type == "transcript.text.delta"
-        with pytest.raises(openai.APIError, match="the NPU failed"):
+        with pytest.raises(openai.APIError, match=words):
             next(stream)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from time import time
 
 import pytest
 
 from whisper_npu_cli.errors import OutputError
-from whisper_npu_cli.writers import write_atomically
+from whisper_npu_cli.writers import remove_forgotten, write_atomically
 
 
 def test_output_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -35,3 +37,14 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"file/clip\.txt: cannot be written") as caught:
         write_atomically(tmp_path / "file" / "clip.txt", "text", hint="another")
     assert caught.value.hint == "another"
+
+
+def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
+    names = [f".whisper-npu-{16 * 'a'}", f".whisper-npu-{16 * 'b'}", ".whisper-npu-notes", "a.txt"]
+    for name in names:
+        (tmp_path / name).write_text("half")
+    for name in (names[0], *names[2:]):
+        os.utime(tmp_path / name, (0, time() - 4000))
+    remove_forgotten(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:]}
+    remove_forgotten(tmp_path / "none")

@@ -32,6 +32,15 @@ def test_format_is_openai_whispers(suffix: str) -> None:
     assert make_writers()[suffix](TRANSCRIPT) == EXPECTED[suffix]
 
 
+def test_a_text_that_begins_or_ends_with_a_line_break_is_in_its_cue() -> None:
+    words = tuple(Word(text, i, i + 1.0, 0.9) for i, text in enumerate(("\n\none", "two\n")))
+    said = replace(make_segment(0.0, 2.0, "\n\nonetwo\n"), words=words)
+    srt = make_writers()["srt"](Transcript("en", 2.0, (said,)))
+    assert srt == "1\n00:00:00,000 --> 00:00:02,000\nonetwo\n\n"
+    vtt = make_writers()["vtt"](Transcript("en", 2.0, (said,)))
+    assert vtt == "WEBVTT\n\n00:00.000 --> 00:02.000\nonetwo\n\n"
+
+
 def test_timestamp_rounds_to_milliseconds_and_carries() -> None:
     assert format_timestamp(59.9996, hours=False, decimal_marker=".") == "01:00.000"
 

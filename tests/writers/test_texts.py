@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from tests.support.transcripts import TRANSCRIPT, make_segment, make_spoken
-from whisper_npu_cli.transcript import Transcript
+from whisper_npu_cli.transcript import Transcript, Word
 from whisper_npu_cli.writers import make_writers
 
 # Written by openai/whisper's own writers (20250625) for the same segments.
@@ -53,6 +53,15 @@ def test_silence_is_an_empty_transcript(suffix: str) -> None:
         assert json.loads(text) == {"text": "", "segments": [], "language": "en"}
     else:
         assert text == empty.get(suffix, "")
+
+
+def test_a_line_of_lyrics_is_one_line() -> None:
+    text = " one\ntwo\r\n\r\nthree"
+    for words in (None, (Word(text, 0.0, 1.0, 0.9),)):
+        said = replace(make_segment(0.0, 1.0, text), words=words)
+        (line,) = make_writers()["lrc"](Transcript("en", 1.0, (said,))).splitlines()
+        assert line.startswith("[00:00.00]")
+        assert line.endswith("one two three")
 
 
 def test_lyrics_have_the_time_of_each_line_and_word() -> None:

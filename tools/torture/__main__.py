@@ -14,18 +14,29 @@ from pathlib import Path
 from time import monotonic
 
 from tests.support.places import ROOT
-from tools.torture import determinism, faults, inputs, nights, sharing, untrusted
+from tools.torture import (
+    determinism,
+    faults,
+    inputs,
+    nights,
+    servers,
+    sharing,
+    texts,
+    untrusted,
+)
 from tools.torture.campaign import Campaign, Part
 from tools.torture.page import Chapter, compose
 
 # The function of each part, what it shows, and its share of the time
 PARTS: dict[str, tuple[Part, str, float]] = {
-    "inputs": (inputs.read_mutants, "Recordings that are damaged, lie or have no end", 0.24),
-    "faults": (faults.inject_faults, "Calls that fail, and processes that are ended", 0.30),
-    "sharing": (sharing.share, "Many processes, and folders that fail", 0.10),
-    "untrusted": (untrusted.distrust, "Models and files of strangers", 0.10),
-    "nights": (nights.work_long, "Long work", 0.18),
+    "inputs": (inputs.read_mutants, "Recordings that are damaged, lie or have no end", 0.22),
+    "faults": (faults.inject_faults, "Calls that fail, and processes that are ended", 0.20),
+    "servers": (servers.disturb_servers, "Servers and a cluster that are disturbed", 0.07),
+    "sharing": (sharing.share, "Many processes, and folders that fail", 0.08),
+    "texts": (texts.write_and_parse, "Texts that are written, and options that are given", 0.02),
+    "untrusted": (untrusted.distrust, "Models and files of strangers", 0.07),
     "determinism": (determinism.repeat, "The same again", 0.08),
+    "nights": (nights.work_long, "Long work", 0.30),
 }
 
 
@@ -41,11 +52,13 @@ def main() -> None:
     names = options.parts.split(",")
     if unknown := set(names) - set(PARTS):
         parser.error(f"no part is called {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    total = sum(PARTS[name][2] for name in names)
     with tempfile.TemporaryDirectory(prefix="torture-") as folder:
         Path(folder).chmod(0o755)  # other users read what is in it
         campaign = Campaign(options.seconds, options.seed, Path(folder), options.only)
-        chapters = [_run(name, campaign, PARTS[name][2] / total) for name in names]
+        chapters = []
+        for i, name in enumerate(names):  # what a part leaves of its time is for those behind it
+            weights = [PARTS[one][2] for one in names[i:]]
+            chapters.append(_run(name, campaign.rest(weights[0] / sum(weights))))
     everything = names == list(PARTS) and options.only is None
     out = options.out or (ROOT / "docs" / "reliability.md" if everything else None)
     if out:
@@ -53,9 +66,9 @@ def main() -> None:
     sys.exit(int(any(row.losses for chapter in chapters for row in chapter.rows)))
 
 
-def _run(name: str, campaign: Campaign, share: float) -> Chapter:
+def _run(name: str, campaign: Campaign) -> Chapter:
     function, title, _ = PARTS[name]
-    part = replace(campaign.share(share), folder=campaign.make_folder(name))
+    part = replace(campaign, folder=campaign.make_folder(name))
     rows = function(part)
     chapter = Chapter(name, title, monotonic() - part.began, rows)
     print(f"{name}: {chapter.took_s:.0f} s", flush=True)

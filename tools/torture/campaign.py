@@ -25,15 +25,17 @@ class Campaign:
     only: int | None = None  # the number of the trial that is to be repeated, alone
     began: float = field(default_factory=monotonic)
 
-    def numbers(self, kind: int = 0, worker: int = 0, n_workers: int = 1) -> Iterator[int]:
+    def numbers(
+        self, kind: int = 0, worker: int = 0, n_workers: int = 1, aim: int | None = None
+    ) -> Iterator[int]:
         """Yield the numbers of the trials of a kind until the time is over, or the only one.
 
-        Each of several workers has every n-th of them, and one at least.
+        Each of several workers has every n-th of them, and one at least; all have `aim` at most.
         """
         if self.only is not None:
             yield from [self.only] if self.only // MOST_TRIALS == kind and worker == 0 else []
             return
-        for i in range(worker, MOST_TRIALS, n_workers):
+        for i in range(worker, aim or MOST_TRIALS, n_workers):
             if i >= n_workers and self.left_s <= 0:
                 return
             yield kind * MOST_TRIALS + i
@@ -81,6 +83,7 @@ class Row:
     """What came of the trials of one kind."""
 
     name: str
+    aim: int | None = None  # the number of trials after which it ends, whatever time is left
     tried: int = 0
     right: int = 0
     refused: int = 0  # in one line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,16 +12,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Protocol
 
 from tests.support.places import ROOT
 
 HANG_S = 60.0  # of a command that works a second or two, beside another one
 _LINGER_S = 5.0  # in which children notice that their parent has ended
-_FLAG = "TORTURE_FLAG"
+FLAG = "TORTURE_FLAG"  # the variable that names the page
 _MAIN = f"""
 import os
 from whisper_npu_cli.cli.app import main
-with open(os.environ["{_FLAG}"], "r+b") as flag:
+with open(os.environ["{FLAG}"], "r+b") as flag:
     flag.write(b"\\1")
 main()
 """
@@ -58,9 +60,22 @@ class Home:
         """A page, whose first byte is 1 once the program has begun; the rest is for the shim."""
         return self.folder / "flag"
 
+    @property
+    def logs(self) -> tuple[Path, Path]:
+        """What the last command gave on standard output and standard error."""
+        return self.folder / "stdout", self.folder / "stderr"
+
     def reset_flag(self) -> None:
         """Let the program not have begun."""
-        self.flag.write_bytes(bytes(4096))
+        self.flag.touch()
+        with self.flag.open("r+b") as file:  # as it is: a process may have it mapped
+            file.write(bytes(4096))
+
+    def clear_outputs(self) -> None:
+        """Remove outputs and temporary files."""
+        for folder in (self.out, self.temporary):
+            shutil.rmtree(folder)
+            folder.mkdir()
 
     @property
     def has_begun(self) -> bool:
@@ -79,7 +94,7 @@ class Home:
             "PYTHONPATH": str(ROOT),
             "HF_HUB_OFFLINE": "1",
             "NO_COLOR": "1",
-            _FLAG: str(self.flag),
+            FLAG: str(self.flag),
         }
         everything = kept | own | dict(more or {})
         return {key: value for key, value in everything.items() if value}  # an empty one is unset
@@ -117,34 +132,32 @@ class Ran:
             yield f"it hung for {HANG_S:g} s"
 
 
+class Process(Protocol):
+    """What the campaign needs of `subprocess.Popen`."""
+
+    @property
+    def pid(self) -> int:
+        """Its number, and that of its group."""
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit status; TimeoutExpired after some seconds."""
+
+    def send_signal(self, sig: int) -> None:
+        """Send a signal, unless it has ended."""
+
+    def kill(self) -> None:
+        """Kill it."""
+
+
 class Running:
     """A command that was started."""
 
-    def __init__(
-        self,
-        home: Home,
-        arguments: Sequence[object],
-        *,
-        stdin: int = subprocess.DEVNULL,
-        more: Mapping[str, str] | None = None,
-        user: int | None = None,
-    ) -> None:
+    def __init__(self, home: Home, process: Process) -> None:
         self.home = home
-        home.reset_flag()
-        self._log = [home.folder / "stdout", home.folder / "stderr"]
-        files = [path.open("wb") for path in self._log]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, *map(str, arguments)],
-            env=home.environment(more),
-            cwd=home.folder,
-            stdin=stdin,
-            stdout=files[0],
-            stderr=files[1],
-            start_new_session=True,
-            user=user,
-        )
-        for file in files:
-            file.close()
+        self.process = process
 
     def wait_for_begin(self) -> None:
         """Return once the program has begun, or has ended."""
@@ -158,7 +171,7 @@ class Running:
         except subprocess.TimeoutExpired:
             self.end()
             status = self.process.wait()
-        texts = [path.read_text(encoding="utf-8", errors="replace") for path in self._log]
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in self.home.logs]
         return Ran(status, texts[0], texts[1])
 
     def end(self) -> None:
@@ -179,6 +192,71 @@ class Running:
         yield "left processes"
 
 
+def read_outputs(home: Home) -> dict[str, bytes]:
+    """Return the outputs by their names, without what a killed process may leave."""
+    return {
+        path.name: path.read_bytes()
+        for path in home.out.iterdir()
+        if not path.name.startswith(".whisper-npu-")
+    }
+
+
+def list_processes(pid: int) -> Iterator[int]:
+    """Yield a process and all that it has started."""
+    pids = [pid]
+    while pids:
+        yield (pid := pids.pop())
+        with suppress(OSError):  # it has just ended
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                pids += map(int, (task / "children").read_text().split())
+
+
+def start(
+    home: Home,
+    arguments: Sequence[object],
+    *,
+    stdin: int = subprocess.DEVNULL,
+    more: Mapping[str, str] | None = None,
+    user: int | None = None,
+) -> Running:
+    """Start a command, in an interpreter of its own."""
+    home.reset_flag()
+    with home.logs[0].open("wb") as stdout, home.logs[1].open("wb") as stderr:
+        process = subprocess.Popen(
+            [*_become(user), sys.executable, "-c", _MAIN, *map(str, arguments)],
+            env=home.environment(more),
+            cwd=home.folder,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
+    return Running(home, process)
+
+
+# In this process' own view of the disk: each folder, also below one that only root may enter. The
+# first arguments are the user, the closed folders, and the folders, with spaces between.
+_SHOW = """
+mount -t tmpfs none /mnt
+for folder in $3; do mkdir -p "/mnt$folder"; mount --rbind "$folder" "/mnt$folder"; done
+for folder in $2; do mount -t tmpfs -o mode=755 none "$folder"; done
+for folder in $3; do mkdir -p "$folder"; mount --rbind "/mnt$folder" "$folder"; done
+user=$1; shift 3
+exec setpriv --reuid="$user" --regid="$user" --clear-groups "$@"
+"""
+
+
+def _become(user: int | None) -> list[str]:
+    """Return the words before a command that make it another user's; only root may use them."""
+    if user is None:
+        return []
+    needed = {Path(folder).resolve() for folder in (sys.base_prefix, sys.prefix, ROOT)}
+    closed = {one for folder in needed for one in folder.parents if not one.stat().st_mode & 0o001}
+    hidden = {folder for folder in needed if closed & {*folder.parents}}
+    lists = [" ".join(map(str, sorted(folders))) for folders in (closed, hidden)]
+    return ["unshare", "--mount", "sh", "-ec", _SHOW, "sh", str(user), *lists]
+
+
 def run(home: Home, arguments: Sequence[object], *, more: Mapping[str, str] | None = None) -> Ran:
     """Run a command to its end."""
-    return Running(home, arguments, more=more).finish()
+    return start(home, arguments, more=more).finish()

@@ -18,6 +18,7 @@ from whisper_npu_cli.writers.document import to_plain
 
 _SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
 _MINUTES = 2.0
+_N_REPEATED = 1000  # at most
 _REPEATED, _PROCESSES, _THREADS, _BATCHES = range(4)  # kinds of trials
 _SEQUENTIAL = ("--long-form", "sequential")
 
@@ -29,13 +30,13 @@ def repeat(campaign: Campaign) -> list[Row]:
     home = Home(campaign.make_folder("home"))
     compared = _Compared(home, long)
     return [
-        _repeat_here(campaign.share(0.4)),
-        compared.vary(campaign.share(0.2), _PROCESSES, "other processes", [()]),
+        _repeat_here(campaign.share(0.7)),
+        compared.vary(campaign.rest(0.3), _PROCESSES, "other processes", [()]),
         compared.vary(
-            campaign.share(0.2), _THREADS, "threads 1 and 2", [("--threads", n) for n in (1, 2)]
+            campaign.rest(0.5), _THREADS, "threads 1 and 2", [("--threads", n) for n in (1, 2)]
         ),
         compared.vary(
-            campaign.share(0.2),
+            campaign.rest(),
             _BATCHES,
             "batches of 1 to 16 windows",
             [("--long-form", "batched", "--batch-size", n) for n in (1, 2, 3, 4, 8, 16)],
@@ -44,10 +45,10 @@ def repeat(campaign: Campaign) -> list[Row]:
 
 
 def _repeat_here(campaign: Campaign) -> Row:
-    row, first = Row("in one process"), ""
+    row, first = Row("in one process", aim=_N_REPEATED), ""
     options = TranscribeOptions(language="en")
     with Transcriber("demo", EngineOptions(device="cpu"), offline=True) as transcriber:
-        for number in campaign.numbers(_REPEATED):
+        for number in campaign.numbers(_REPEATED, aim=_N_REPEATED):
             transcription = transcriber.transcribe(_SAMPLE, options)
             text = json.dumps([to_plain(segment) for segment in transcription])
             first = first or text

@@ -8,8 +8,9 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -18,12 +19,14 @@ import numpy as np
 from tests.support.long_files import compose_long_file
 from tests.support.places import SAMPLES
 from tools.torture.campaign import N_WORKERS, Campaign, Row
-from tools.torture.command import HANG_S, Home, Ran, Running
-from tools.torture.shim import CALLS, Fault, build_shim, read_counts
+from tools.torture.command import HANG_S, Home, Ran, Running, read_outputs, start
+from tools.torture.forking import Nursery
+from tools.torture.shim import CALLS, NO_COMPILER, Fault, build_shim, read_counts
 
 _OPTIONS = ("--model", "demo", "--language", "en", "--long-form", "sequential")
 _FORMATS = ("-f", "txt,srt,json")
-_LONG_MINUTES = 2.0
+_LONG_MINUTES = 1.0
+_N_KILLS = 300  # at most
 _LASTING = 0.3  # of the faults
 # Where no stream can be written: Python ends with 120
 _UNTELLABLE = ("nothing is told", "exit status 120")
@@ -32,17 +35,16 @@ _FAULTS, _KILLS, _INTERRUPTS, _STOPS = range(4)  # kinds of trials
 
 def inject_faults(campaign: Campaign) -> list[Row]:
     """Let calls fail, kill, interrupt and stop; each time see what is there, and run again."""
-    rows = _fail_calls(campaign.share(0.6))
     long = campaign.folder / "long.wav"
     compose_long_file(long, _LONG_MINUTES, campaign.seed)
     ended = replace(campaign, folder=campaign.make_folder("ended"))
-    work = _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long])
-    return [
-        *rows,
-        work.try_all(campaign.rest(0.4), _KILLS, "kill -9 at any moment", work.kill),
-        work.try_all(campaign.rest(0.6), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
-        work.try_all(campaign.rest(), _STOPS, "stopped and continued", work.stop),
-    ]
+    with _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long]) as work:
+        rows = [
+            work.try_all(campaign.rest(0.55), _KILLS, "kill -9 at any moment", work.kill, _N_KILLS),
+            work.try_all(campaign.rest(0.2), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
+            work.try_all(campaign.rest(0.1), _STOPS, "stopped and continued", work.stop),
+        ]
+    return [*_fail_calls(campaign.rest()), *rows]
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,23 @@ class _Given:
     counts: dict[str, int]
 
 
-_Try = Callable[[int, Home, np.random.Generator], tuple[list[str], bool]]
+@dataclass(frozen=True)
+class _Place:
+    """A home in which runs are disturbed, and what starts them."""
+
+    home: Home
+    nursery: Nursery
+
+
+_Try = Callable[[_Place, np.random.Generator], tuple[list[str], bool]]
 
 
 class _Work:
-    """A command, what it gives undisturbed, and homes in which it is disturbed."""
+    """A command, what it gives undisturbed, and homes in which it is disturbed.
+
+    Where there is a shim, runs have an interpreter of their own, for what fails may be an import;
+    else they are forked: what is killed is work, and not the beginning of an interpreter.
+    """
 
     def __init__(
         self, campaign: Campaign, inputs: Sequence[Path], shim: Path | None = None
@@ -67,37 +81,56 @@ class _Work:
         self._campaign = campaign
         self._arguments = ["transcribe", *inputs, *_OPTIONS, *_FORMATS]
         self._shim = shim
-        home = self._make_home("reference")
-        self._run_undisturbed(home)  # which fills the caches
-        self.warm, self.cold = self._run_undisturbed(home), self._run_undisturbed(home, cold=True)
+        self._stack = ExitStack()
+        self._places = [self._make_place(f"place{i}") for i in range(N_WORKERS)]
+        for place in self._places:
+            self._run_undisturbed(place)  # which fills the caches
+        self.warm = self._run_undisturbed(place)
+        self.cold = self._run_undisturbed(place, cold=True)
         assert self.warm.files == self.cold.files
         self.notes = Counter[str]()
 
-    def _make_home(self, name: str) -> Home:
-        return Home(self._campaign.make_folder(name))
+    def __enter__(self) -> _Work:
+        return self
 
-    def _start(self, home: Home, *more: str, fault: Fault | None = None) -> Running:
-        variables = fault.environment(self._shim) if fault and self._shim else {}
-        return Running(home, [*self._arguments, "-o", home.out, *more], more=variables)
+    def __exit__(self, *_: object) -> None:
+        """End what starts runs."""
+        self._stack.close()
 
-    def _run_undisturbed(self, home: Home, *, cold: bool = False) -> _Given:
+    def _make_place(self, name: str) -> _Place:
+        home = Home(self._campaign.make_folder(name))
+        return _Place(home, self._stack.enter_context(Nursery(home)))
+
+    def _start(self, place: _Place, *more: str, fault: Fault | None = None) -> Running:
+        arguments = [*self._arguments, "-o", place.home.out, *more]
+        if self._shim is None:
+            return place.nursery.start(arguments)
+        if fault is None:
+            return start(place.home, arguments)
+        running = start(place.home, arguments, more={"LD_PRELOAD": str(self._shim)})
+        fault.arm(place.home.flag)  # long before it begins
+        return running
+
+    def _run_undisturbed(self, place: _Place, *, cold: bool = False) -> _Given:
+        home = place.home
         _clear(home, cold=cold)
         began = monotonic()
         none = Fault("open", 1 << 62, 0, is_lasting=False)  # so that calls are counted
-        ran = self._start(home, fault=none).finish()
+        ran = self._start(place, fault=none).finish()
         assert ran.status == 0, ran.stderr
-        return _Given(ran.stdout, _read_files(home), monotonic() - began, read_counts(home.flag))
+        return _Given(ran.stdout, read_outputs(home), monotonic() - began, read_counts(home.flag))
 
-    def try_all(self, campaign: Campaign, kind: int, name: str, try_one: _Try) -> Row:
-        """Try until the time is over, with several workers."""
+    def try_all(
+        self, campaign: Campaign, kind: int, name: str, try_one: _Try, aim: int | None = None
+    ) -> Row:
+        """Try until the time is over or the aim is reached, with several workers."""
         self.notes.clear()
-        row = Row(name)
+        row = Row(name, aim=aim)
 
         def work(worker: int) -> Row:
-            own, home = Row(""), self._make_home(f"{kind}-{worker}")
-            self._start(home).finish()  # which fills the caches
-            for number in campaign.numbers(kind, worker, N_WORKERS):
-                faults, was_refused = try_one(number, home, campaign.random(number))
+            own, place = Row(""), self._places[worker]
+            for number in campaign.numbers(kind, worker, N_WORKERS, aim):
+                faults, was_refused = try_one(place, campaign.random(number))
                 own.count(number, faults, refused=was_refused)
             return own
 
@@ -107,15 +140,16 @@ class _Work:
         row.notes += [f"{n} {what}" for what, n in sorted(self.notes.items()) if n]
         return row
 
-    def fail(self, call: str, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+    def fail(self, call: str, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
         """Let a call fail."""
+        home = place.home
         is_cold = bool(random.random() < 0.3) or not self.warm.counts[call]
         given = self.cold if is_cold else self.warm
         number = int(random.choice(CALLS[call]))
         is_lasting = bool(random.random() < _LASTING) and number != 4  # EINTR for ever
         fault = Fault(call, int(random.integers(given.counts[call])) + 1, number, is_lasting)
         _clear(home, cold=is_cold)
-        running = self._start(home, fault=fault)
+        running = self._start(place, fault=fault)
         ran = running.finish()
         self.notes["not reached"] += read_counts(home.flag)[call] < fault.nth
         faults = [*ran.list_faults(), *self._check(ran, home), *running.list_survivors()]
@@ -123,24 +157,32 @@ class _Work:
             faults = [fault for fault in faults if fault not in _UNTELLABLE]
         if call != "unlink":  # else nothing can be removed
             faults += home.list_leftovers()
-        faults += self._run_again(home)
+        faults += self._run_again(place)
         return ([f"{fault}{', cold' * is_cold}", *faults] if faults else []), ran.status != 0
 
-    def kill(self, _: int, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+    def kill(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
         """Kill the first process at any moment."""
-        running = self._begin(home, random)
+        home = place.home
+        running = self._begin(place, random)
         running.process.kill()
         running.process.wait()
         faults = [*running.list_survivors(), *self._check_files(home)]
-        self.notes["temporary files left"] += len(list(home.list_leftovers()))
+        left = [path for path in home.out.iterdir() if path.name.startswith(".whisper-npu-")]
+        self.notes["temporary files left beside outputs"] += len(left)
+        for path in left:
+            os.utime(path, (0, 0))  # as if it had been long ago
         _clear_temporary(home)
-        return faults + self._run_again(home), False
+        faults += self._run_again(place)
+        self.notes["unfinished files left in caches"] += len(list(home.cache.rglob("*.part")))
+        faults += [f"{path.name} is still there" for path in left if path.exists()]
+        return faults, False
 
-    def interrupt(self, _: int, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+    def interrupt(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
         """Send a signal at any moment, or two."""
+        home = place.home
         name = ("SIGINT", "SIGTERM", "twice")[random.integers(3)]
         number = signal.SIGTERM if name == "SIGTERM" else signal.SIGINT
-        running = self._begin(home, random)
+        running = self._begin(place, random)
         running.process.send_signal(number)
         if name == "twice":
             sleep(random.uniform(0, 0.3))
@@ -155,12 +197,13 @@ class _Work:
         if ran.status == 0 and not self._is_whole(home):
             faults.append("exit status 0, but not all is there")
         self.notes["ended before"] += ran.status == 0
-        faults += self._run_again(home)
+        faults += self._run_again(place)
         return ([name, *faults] if faults else []), False
 
-    def stop(self, _: int, home: Home, random: np.random.Generator) -> tuple[list[str], bool]:
+    def stop(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
         """Stop all processes for some time."""
-        running = self._begin(home, random)
+        home = place.home
+        running = self._begin(place, random)
         for number in (signal.SIGSTOP, signal.SIGCONT):
             with suppress(ProcessLookupError):
                 os.killpg(running.process.pid, number)
@@ -171,12 +214,12 @@ class _Work:
             faults.append(f"exit status {ran.status}")
         return [*faults, *home.list_leftovers()], False
 
-    def _begin(self, home: Home, random: np.random.Generator) -> Running:
+    def _begin(self, place: _Place, random: np.random.Generator) -> Running:
         """Start a run and return at any moment of it."""
         is_cold = bool(random.random() < 0.3)
         given = self.cold if is_cold else self.warm
-        _clear(home, cold=is_cold)
-        running = self._start(home)
+        _clear(place.home, cold=is_cold)
+        running = self._start(place)
         running.wait_for_begin()
         sleep(random.uniform(0, given.took_s))
         return running
@@ -196,20 +239,20 @@ class _Work:
 
     def _check_files(self, home: Home) -> Iterator[str]:
         """Yield which outputs are wrong."""
-        for name, content in _read_files(home).items():
+        for name, content in read_outputs(home).items():
             if ".partial" not in name and content != self.warm.files.get(name):
                 yield f"{name} is wrong"
 
     def _is_whole(self, home: Home) -> bool:
-        return _read_files(home) == self.warm.files
+        return read_outputs(home) == self.warm.files
 
-    def _run_again(self, home: Home) -> list[str]:
+    def _run_again(self, place: _Place) -> list[str]:
         """Return what is wrong with the next run, which nothing disturbs."""
-        ran = self._start(home, "--resume").finish(HANG_S)
+        ran = self._start(place, "--resume").finish(HANG_S)
         faults = list(ran.list_faults())
         if ran.status:
             faults.append(f"exit status {ran.status}: {' '.join(ran.errors)}")
-        elif not self._is_whole(home):
+        elif not self._is_whole(place.home):
             faults.append("other outputs")
         return [f"next run: {fault}" for fault in faults]
 
@@ -217,39 +260,27 @@ class _Work:
 def _fail_calls(campaign: Campaign) -> list[Row]:
     shim = build_shim(campaign.folder)
     if shim is None:
-        return [Row("calls that fail", notes=["not tried: there is no compiler called cc"])]
+        return [Row("calls that fail", notes=[NO_COMPILER])]
     inputs = [SAMPLES / "lucas-1-6-1-8-0.wav", SAMPLES / "george-3-1-4-1-5-9.wav"]
-    work = _Work(campaign, inputs, shim)
-    calls = [call for call in CALLS if work.cold.counts[call]]
     rows = []
-    for i, call in enumerate(calls):
-        share = campaign.rest(1 / (len(calls) - i))
-
-        def fail(
-            _: int, home: Home, random: np.random.Generator, call: str = call
-        ) -> tuple[list[str], bool]:
-            return work.fail(call, home, random)
-
-        row = work.try_all(share, 10 + list(CALLS).index(call), f"{call} fails", fail)
-        row.notes.insert(0, f"{work.warm.counts[call]} in a run, {work.cold.counts[call]} cold")
-        rows.append(row)
+    with _Work(campaign, inputs, shim) as work:
+        calls = [call for call in CALLS if work.cold.counts[call]]
+        for i, call in enumerate(calls):
+            share = campaign.rest(1 / (len(calls) - i))
+            kind, fail = 10 + list(CALLS).index(call), partial(work.fail, call)
+            row = work.try_all(share, kind, f"{call} fails", fail)
+            row.notes.insert(0, f"{work.warm.counts[call]} in a run, {work.cold.counts[call]} cold")
+            rows.append(row)
     return rows
 
 
 def _clear(home: Home, *, cold: bool) -> None:
-    for folder in (home.out, home.temporary, *([home.cache] if cold else [])):
-        shutil.rmtree(folder)
-        folder.mkdir()
+    home.clear_outputs()
+    if cold:
+        shutil.rmtree(home.cache)
+        home.cache.mkdir()
 
 
 def _clear_temporary(home: Home) -> None:
     shutil.rmtree(home.temporary)
     home.temporary.mkdir()
-
-
-def _read_files(home: Home) -> dict[str, bytes]:
-    return {
-        path.name: path.read_bytes()
-        for path in home.out.iterdir()
-        if not path.name.startswith(".whisper-npu-")
-    }

@@ -24,11 +24,12 @@ import numpy as np
 from tools.recordings.encode import Coding, write
 from tools.recordings.mutants import make_sound, mutate
 from tools.torture.campaign import MOST_TRIALS, N_WORKERS, Campaign, Row
-from tools.torture.command import Home, Running
+from tools.torture.command import Home, start
 from whisper_npu_cli.audio.find import find_audio
 from whisper_npu_cli.dims import SAMPLE_RATE
 from whisper_npu_cli.errors import AudioError
 
+_N_MUTANTS = 20_000  # at most
 _MOST_WAIT_S = 10.0
 _MOST_MB = 500
 _PEAK = re.compile(r"^VmHWM:\s*(\d+) kB", re.MULTILINE)
@@ -140,7 +141,7 @@ def _measure_peak() -> float:
 
 def read_many(campaign: Campaign, sound: Sequence[tuple[str, bytes]]) -> Row:
     """Read mutants until the time is over."""
-    readings = _Readings(Row(f"mutants of {len(sound)} recordings"))
+    readings = _Readings(Row(f"mutants of {len(sound)} recordings", aim=_N_MUTANTS))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(N_WORKERS, mp_context=context) as pool:
         for share in pool.map(partial(_read_share, campaign, sound), range(N_WORKERS)):
@@ -153,7 +154,7 @@ def _read_share(campaign: Campaign, sound: Sequence[tuple[str, bytes]], worker: 
     readings = _Readings(Row(""))
     folder = campaign.make_folder(f"mutants{worker}")
     tempfile.tempdir = str(campaign.make_folder(f"temporary{worker}"))
-    for number in campaign.numbers(_MUTANTS, worker, N_WORKERS):
+    for number in campaign.numbers(_MUTANTS, worker, N_WORKERS, _N_MUTANTS):
         path = write_mutant(campaign, sound, number, folder)
         readings.read(number, path)
         path.unlink()
@@ -231,7 +232,7 @@ def _read_batches(campaign: Campaign, sound: Sequence[tuple[str, bytes]]) -> Row
             write_mutant(campaign, sound, number + i, folder)
         options = ("--model", "demo", "--language", "en", "--json", "-f", "txt", "-o", home.out)
         paths = sorted(folder.iterdir())
-        ran = Running(home, ["transcribe", *paths, *options]).finish(_BATCH_S)
+        ran = start(home, ["transcribe", *paths, *options]).finish(_BATCH_S)
         faults = [*ran.list_faults(), *home.list_leftovers()]
         if not faults:
             faults += _compare(ran.status, json.loads(ran.stdout)["results"], home, len(paths))
@@ -262,7 +263,7 @@ def _interrupt_endless(campaign: Campaign) -> Row:
         home = Home(campaign.make_folder(f"endless{number}"))
         reading, writing = os.pipe()
         options = ["-", "--model", "demo", "--language", "en", "-f", "txt", "-o", home.out]
-        running = Running(home, ["transcribe", *options], stdin=reading)
+        running = start(home, ["transcribe", *options], stdin=reading)
         os.close(reading)
         noise = (3000 * random.standard_normal(SAMPLE_RATE)).astype("<i2").tobytes()
         writer = Thread(target=_write_endlessly, args=[writing, noise])

@@ -17,7 +17,7 @@ _EXPLANATION = """
 that is told: one line that says what is wrong, a status other than 0, and no output that is not
 whole. Everything else is *lost*: a traceback, a wrong or half output, a status that lies, a hang,
 memory beyond the limit, something left behind, or a next run that does not work. A loss has a
-number, and the command below it repeats it.
+number, and the command below it repeats it. What is tried has an aim where it is *n of* an aim.
 """
 
 
@@ -55,7 +55,8 @@ def _list_lines(chapters: Sequence[Chapter], campaign: Campaign) -> Iterator[str
 
 
 def _format(row: Row) -> str:
-    cells = [row.name, row.tried, row.right, row.refused, len(row.losses), "; ".join(row.notes)]
+    tried = row.tried if row.aim is None else f"{row.tried} of {row.aim}"
+    cells = [row.name, tried, row.right, row.refused, len(row.losses), "; ".join(row.notes)]
     return f"| {' | '.join(str(cell).replace('|', '/') for cell in cells)} |"
 
 

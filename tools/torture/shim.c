@@ -1,10 +1,10 @@
 /* Fails the n-th of certain calls, counted over all processes of a run.
  *
  * Preloaded into the command and what it starts. TORTURE_FLAG names a file of one page, which all of
- * them share: its first byte is 1 once the program has begun, and nothing is counted before; then
- * come a counter for each call, of 8 bytes, from byte 64 on. TORTURE_CALL is the number of the call
- * that fails, TORTURE_NTH which one, from 1, TORTURE_ERRNO with what; TORTURE_LASTING is 1 if all
- * that come later fail too.
+ * them share (`struct page`): nothing is counted before the program has begun. The fault may be set
+ * while it runs.
+ *
+ * Files below the folder TORTURE_POOR cannot be mapped into memory nor locked.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -13,7 +13,10 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -21,45 +24,59 @@
 
 enum call { OPEN, READ, WRITE, RENAME, MKDIR, UNLINK, FSYNC, MMAP, THREAD, FORK };
 
-static volatile unsigned char *page;
-static int failing = -1, error_number, is_lasting;
-static uint64_t nth;
+static struct page {
+    unsigned char has_begun;
+    unsigned char reserved[7];
+    int32_t failing; /* enum call and 1 */
+    int32_t error_number;
+    int64_t is_lasting; /* all that come later fail too */
+    uint64_t nth;       /* from 1 */
+    uint64_t unused[4];
+    uint64_t counters[16];
+} volatile *page;
 
-static uint64_t read_number(const char *name)
-{
-    const char *text = getenv(name);
-    return text ? strtoull(text, NULL, 10) : 0;
-}
+static const char *poor;
 
 __attribute__((constructor)) static void start(void)
 {
     const char *path = getenv("TORTURE_FLAG");
     int (*real_open)(const char *, int, ...) = dlsym(RTLD_NEXT, "open");
     void *(*real_mmap)(void *, size_t, int, int, int, off_t) = dlsym(RTLD_NEXT, "mmap");
+    poor = getenv("TORTURE_POOR");
     int fd = path ? real_open(path, O_RDWR) : -1;
     if (fd < 0)
         return;
     void *mapped = real_mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     close(fd);
-    if (mapped == MAP_FAILED)
-        return;
-    failing = getenv("TORTURE_CALL") ? (int)read_number("TORTURE_CALL") : -1;
-    nth = read_number("TORTURE_NTH");
-    error_number = (int)read_number("TORTURE_ERRNO");
-    is_lasting = (int)read_number("TORTURE_LASTING");
-    page = mapped;
+    if (mapped != MAP_FAILED)
+        page = mapped;
 }
 
 /* Return whether this call is to fail. */
 static int fails(enum call call)
 {
-    if (!page || page[0] != 1)
+    if (!page || page->has_begun != 1)
         return 0;
-    uint64_t *counter = (uint64_t *)(page + 64) + call;
-    uint64_t number = __atomic_add_fetch(counter, 1, __ATOMIC_RELAXED);
-    if ((int)call != failing || (is_lasting ? number < nth : number != nth))
+    uint64_t number = __atomic_add_fetch(&page->counters[call], 1, __ATOMIC_RELAXED);
+    uint64_t nth = page->nth;
+    if (page->failing != (int)call + 1 || (page->is_lasting ? number < nth : number != nth))
         return 0;
-    errno = error_number;
+    errno = page->error_number;
+    return 1;
+}
+
+/* Return whether a file can neither be mapped nor locked. */
+static int is_poor(int fd, int error)
+{
+    char link[32], path[4096];
+    if (!poor || fd < 0)
+        return 0;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, sizeof path - 1);
+    path[n < 0 ? 0 : n] = 0;
+    if (strncmp(path, poor, strlen(poor)))
+        return 0;
+    errno = error;
     return 1;
 }
 
@@ -134,14 +151,35 @@ int fsync(int fd)
 void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
 {
     REAL(mmap);
-    return fails(MMAP) ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
+    return is_poor(fd, ENODEV) || fails(MMAP) ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
 }
 
 void *mmap64(void *address, size_t size, int protection, int flags, int fd, off64_t offset)
 {
     REAL(mmap64);
-    return fails(MMAP) ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
+    return is_poor(fd, ENODEV) || fails(MMAP) ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
 }
+
+int flock(int fd, int operation)
+{
+    REAL(flock);
+    return is_poor(fd, ENOSYS) ? -1 : real(fd, operation);
+}
+
+#define FCNTL_CALL(name) \
+    int name(int fd, int command, ...) \
+    { \
+        REAL(name); \
+        va_list more; \
+        va_start(more, command); \
+        void *argument = va_arg(more, void *); \
+        va_end(more); \
+        int locks = command == F_SETLK || command == F_SETLKW || command == F_OFD_SETLK; \
+        return locks && is_poor(fd, ENOSYS) ? -1 : real(fd, command, argument); \
+    }
+
+FCNTL_CALL(fcntl)
+FCNTL_CALL(fcntl64)
 
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *),
                    void *argument)

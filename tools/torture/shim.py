@@ -9,6 +9,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+NO_COMPILER = "not tried: there is no compiler called cc"
+_FAULT_AT, _FAULT = 8, "iiqQ"  # as in `struct page`
 _COUNTERS_AT = 64
 # In the order of `enum call`: what each may fail with. A thread that cannot start is EAGAIN.
 CALLS: dict[str, tuple[int, ...]] = {
@@ -38,15 +40,21 @@ class Fault:
         lasting = " and all later ones" if self.is_lasting else ""
         return f"{self.call} {self.nth}{lasting}: {errno.errorcode[self.number]}"
 
-    def environment(self, shim: Path) -> dict[str, str]:
-        """Return the variables that inject it."""
-        return {
-            "LD_PRELOAD": str(shim),
-            "TORTURE_CALL": str(list(CALLS).index(self.call)),
-            "TORTURE_NTH": str(self.nth),
-            "TORTURE_ERRNO": str(self.number),
-            "TORTURE_LASTING": str(int(self.is_lasting)),
-        }
+    def arm(self, flag: Path) -> None:
+        """Inject it into the run with this page."""
+        call = list(CALLS).index(self.call) + 1
+        _write(flag, struct.pack(_FAULT, call, self.number, self.is_lasting, self.nth))
+
+
+def disarm(flag: Path) -> None:
+    """Let no call fail any more."""
+    _write(flag, bytes(struct.calcsize(_FAULT)))
+
+
+def _write(flag: Path, content: bytes) -> None:
+    with flag.open("r+b") as file:
+        file.seek(_FAULT_AT)
+        file.write(content)
 
 
 def build_shim(folder: Path) -> Path | None:

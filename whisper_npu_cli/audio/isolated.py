@@ -35,6 +35,7 @@ from whisper_npu_cli.errors import AudioError
 from whisper_npu_cli.transcript import Damage
 
 _MAX_IDLE = 2  # processes of about 60 MB
+_LAST = ("End", "AudioError", "OSError")  # kinds of answers after which there is none
 _MAIN = "from whisper_npu_cli.audio.child import main; main()"
 
 
@@ -92,24 +93,27 @@ class _Process:
         return not self._is_reading and self._process.poll() is None
 
     def read(self, request: Request) -> Iterator[Heard]:
-        """Yield the answers to one request."""
+        """Yield the answers to one request.
+
+        It is ready again once both sides are at the end of it: what is left in the pipes would be
+        taken for the answers to the next one.
+        """
         self._is_reading = True
         n_samples = 0
         absolute = replace(request, path=str(Path(request.path).absolute()))
         self._send(json.dumps(asdict(absolute)).encode())
-        try:
-            while (answer := self._ask()) is not None:
-                piece = _parse(*answer)
-                if piece is None:
-                    self._is_reading = False
-                    return
-                n_samples += piece.size if isinstance(piece, np.ndarray) else 0
+        while (answer := self._ask()) is not None:
+            self._is_reading = answer[0]["kind"] not in _LAST
+            piece = _parse(*answer)
+            if piece is None:
+                return
+            n_samples += piece.size if isinstance(piece, np.ndarray) else 0
+            try:
                 yield piece
-        except (GeneratorExit, AudioError, OSError) as error:
-            if isinstance(error, GeneratorExit):
+            except GeneratorExit:
                 self._send(CLOSE)
-            self._is_reading = False
-            raise
+                self._is_reading = False
+                raise
         yield self._explain_end(n_samples / SAMPLE_RATE)
 
     def close(self) -> None:
@@ -137,19 +141,18 @@ class _Process:
         return (answer, data) if len(data) == n_bytes else None
 
     def _explain_end(self, now_s: float) -> Damage:
+        """Return what an end that no answer told has cost; AudioError where that is all."""
         status = self._process.wait()
-        hint = "convert it, for example to wav, or leave it out"
         if status > 0:  # not by the recording: the system refused it a file, memory, or a write
-            reason, hint = (
-                f"its decoder ended with status {status}",
-                "end other programs; try again",
-            )
-        elif -status == signal.SIGPROF:
+            reason = f"its decoder ended with status {status}"
+            error = AudioError(reason, hint="end other programs; try again")
+            raise error from ChildProcessError(reason)
+        if -status == signal.SIGPROF:
             reason = "its decoder finds no end"
         else:
             reason = f"its decoder crashed ({signal.Signals(-status).name})"
         if not now_s:
-            raise AudioError(reason, hint=hint)
+            raise AudioError(reason, hint="convert it, for example to wav, or leave it out")
         return make_damage(now_s, None, reason)
 
 

@@ -8,6 +8,8 @@ ogg, and at the first damaged frame of flac.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from io import FileIO
@@ -19,6 +21,8 @@ from whisper_npu_cli.audio.recording import BLOCK_FRAMES, Frames, Piece, make_da
 
 _BLOCK_SAMPLES = 8 * BLOCK_FRAMES  # a header may claim 1024 channels: 640 MB seen
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"riff", b"FORM", b"caff", b".snd", b"dns.")
+_SHORT = "psf_fread returned short count"
+_SYSTEM_ERROR = 2  # SF_ERR_SYSTEM
 _MPEG = "MPEG"  # the beginning of subtypes: mp3 within wav
 
 # What libsndfile's log says of a file that is shorter than its header
@@ -35,10 +39,13 @@ def open_sound(file: FileIO) -> soundfile.SoundFile | None:
     try:
         # by descriptor: libsndfile then looks at the content and not at the suffix
         sound = soundfile.SoundFile(file.fileno(), closefd=False)
-    except soundfile.LibsndfileError:
+    except soundfile.LibsndfileError as error:
+        _raise_read_error(error)
         return None
-    # no frames: a recorder that crashed left the length 0
-    if sound.subtype.startswith(_MPEG) or not sound.frames:
+    # no frames: a recorder that crashed left the length 0; a header that could not be read whole:
+    # libsndfile goes on with what was in memory, and takes sound for other sound
+    is_broken = _SHORT in sound.extra_info
+    if sound.subtype.startswith(_MPEG) or not sound.frames or is_broken:
         sound.close()
         return None
     return sound
@@ -52,6 +59,7 @@ def read_sound(sound: soundfile.SoundFile) -> Iterator[Piece]:
         try:
             block = sound.read(n_frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
+            _raise_read_error(error)
             missing = sound.frames - n_read, str(error)
             break
         if not len(block):
@@ -63,6 +71,12 @@ def read_sound(sound: soundfile.SoundFile) -> Iterator[Piece]:
         n_missing, reason = missing
         end_s = (n_read + n_missing) / sound.samplerate if n_missing else None
         yield make_damage(n_read / sound.samplerate, end_s, reason)
+
+
+def _raise_read_error(error: soundfile.LibsndfileError) -> None:
+    """Raise OSError where the disk failed, of which libsndfile does not tell how."""
+    if error.code == _SYSTEM_ERROR:
+        raise OSError(errno.EIO, os.strerror(errno.EIO)) from error
 
 
 def _measure_missing(sound: soundfile.SoundFile) -> tuple[float, str] | None:

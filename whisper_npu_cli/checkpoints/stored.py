@@ -5,6 +5,7 @@ Knows nothing of Whisper, nor of how a file tells where its tensors are.
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -145,12 +146,21 @@ class StoredTensor:
         is copied: compiled code is made for aligned arrays.
         """
         dtype = DTYPES[self.dtype]
-        items = np.memmap(self.path, dtype.item, "c", self.offset, self.n_items).view(np.ndarray)
+        items = self._map(dtype.item)
         with np.errstate(all="ignore"):  # a scale that is damaged may be 0 or infinite
             values = dtype.widen(items).reshape(self.shape)
             if self.scale:
                 values /= self.scale.read().reshape(-1, *[1] * (values.ndim - 1))
         return np.require(values, np.float32, "A")
+
+    def _map(self, item: np.dtype[Any]) -> NDArray[Any]:
+        """Return what is in the file, which is read where its file system maps none."""
+        try:
+            return np.memmap(self.path, item, "c", self.offset, self.n_items).view(np.ndarray)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+        return np.fromfile(self.path, item, self.n_items, offset=self.offset)
 
 
 class StoredTensors(Mapping[str, NDArray[np.float32]]):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _HEADINGS = ("stage", "engine", "seconds", "share", "calls", "rtf", "speed", "tokens", "ms/token")
 _NARROW_HEADINGS = ("stage", "seconds")
 _TABLE_WIDTH = 79  # characters of a table with all columns
-# Of what opens files or takes memory, and never of a write
-_OF_NO_STREAM = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+# Of what opens or maps files, or takes memory, and never of a write
+_OF_NO_STREAM = (None, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENODEV)
 
 
 def print_error(error: WhisperNpuError) -> None:

@@ -178,7 +178,12 @@ class Outputs:
             )
 
     def check_folder(self) -> None:
-        """Make the folder of the files, if any; OutputError where no file can be written there."""
+        """Make the folder of the files, if any; OutputError where no file can be written there.
+
+        What a run that was killed has left there goes.
+        """
+        from whisper_npu_cli.writers import remove_forgotten
+
         if not self._suffixes or self.options.beside or self.options.to_stdout:
             return
         try:
@@ -191,6 +196,7 @@ class Outputs:
                 "is a file, not a folder" if is_file else f"cannot be written: {error.strerror}"
             )
             raise OutputError(f"{self._folder}: {reason}", hint=_HINT) from error
+        remove_forgotten(self._folder)
 
     def are_complete(self, source: Place) -> bool:
         """Return whether all files of an input are there and none is older than the input.

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import dask
@@ -14,9 +17,10 @@ from whisper_npu_cli.cluster.worker import NPU
 from whisper_npu_cli.devices import AUTO
 from whisper_npu_cli.engines.npu.machine import ACCEL
 from whisper_npu_cli.environment import STANDIN_VARIABLE
+from whisper_npu_cli.errors import ClusterError
 
 _HOST = "127.0.0.1"
-_CONFIG = {
+_SETTINGS = {
     # It looks at every thread a hundred times a second, and the engine waits meanwhile
     "distributed.worker.profile.enabled": False,
     # A machine that slept for five minutes has lost no worker; one that ends closes its connection
@@ -25,23 +29,30 @@ _CONFIG = {
 _HTTP = {"dashboard": False, "dashboard_address": f"{_HOST}:0"}  # else at every address
 
 
-def start_local(device: str) -> SpecCluster:
-    """Start what computes `device` here; a context manager that ends it."""
-    with dask.config.set(_CONFIG):
-        return SpecCluster(
-            workers={
-                name: {
-                    "cls": Nanny,
-                    "options": {**_OPTIONS, "resources": {NPU: 1} if is_npu else {}},
-                }
-                for name, is_npu in _list_workers(device).items()
-            },
-            scheduler={
-                "cls": Scheduler,
-                "options": {"host": _HOST, "port": 0, **_HTTP},
-            },
-            silence_logs=logging.CRITICAL,
-        )
+@contextmanager
+def start_local(device: str) -> Iterator[SpecCluster]:
+    """Start what computes `device` here, and end it; ClusterError where a worker does not start."""
+    with (
+        TemporaryDirectory(prefix="whisper-npu-") as folder,  # Dask removes none of its own
+        dask.config.set({**_SETTINGS, "temporary-directory": folder}),
+    ):
+        workers = {
+            name: {
+                "cls": Nanny,
+                "options": {**_OPTIONS, "resources": {NPU: 1} if is_npu else {}},
+            }
+            for name, is_npu in _list_workers(device).items()
+        }
+        scheduler = {"cls": Scheduler, "options": {"host": _HOST, "port": 0, **_HTTP}}
+        try:
+            cluster = SpecCluster(workers, scheduler, silence_logs=logging.CRITICAL)
+        except RuntimeError as error:  # what Dask says of it is where it began alone
+            raise ClusterError(
+                "a worker process of this machine ended before it had begun",
+                hint="end other programs, which may take the memory; try again",
+            ) from error
+        with cluster:
+            yield cluster
 
 
 _OPTIONS: dict[str, Any] = {

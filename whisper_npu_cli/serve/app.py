@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from whisper_npu_cli.errors import WhisperNpuError
 from whisper_npu_cli.serve import openai, website, whispercpp
 from whisper_npu_cli.serve.frontdesk import FrontDesk
-from whisper_npu_cli.serve.refusals import CLIENT_GONE, ClientGone, Refusal, to_refusal
+from whisper_npu_cli.serve.refusals import CLIENT_GONE, FAULT, ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.service import Service
 
 
@@ -66,7 +66,7 @@ async def _answer_nobody(_request: Request, _error: Exception) -> Response:
 
 
 async def _answer_fault(request: Request, _error: Exception) -> Response:
-    return _describe(request, Refusal(500, "a fault of the server, which its log describes"))
+    return _describe(request, FAULT)
 
 
 def _describe(request: Request, refusal: Refusal) -> Response:

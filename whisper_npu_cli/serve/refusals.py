@@ -28,13 +28,26 @@ class Refusal(Exception):  # noqa: N818, named for what it is
         return {"Retry-After": str(RETRY_S)} if self.status == 503 else {}
 
 
+FAULT = Refusal(500, "a fault of the server, which its log describes")
+
+
 class ClientGone(Exception):  # noqa: N818, nothing is wrong
     """Whoever sent the request has closed the connection."""
 
 
 def to_refusal(error: Refusal | WhisperNpuError) -> Refusal:
-    """Return the refusal for an error of the library, with its hint; one as it is."""
+    """Return the refusal for an error of the library, with its hint; one as it is.
+
+    What the system refused this machine, such as space, is no fault of whoever sent the request.
+    """
     if isinstance(error, Refusal):
         return error
     hint = f" ({error.hint})" if error.hint else ""
-    return Refusal(400 if isinstance(error, AudioError | UsageError) else 500, f"{error}{hint}")
+    is_theirs = isinstance(error, AudioError | UsageError) and not _is_of_system(error)
+    return Refusal(400 if is_theirs else 500, f"{error}{hint}")
+
+
+def _is_of_system(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from time import time
@@ -20,7 +21,7 @@ from whisper_npu_cli.serve.jobs import Job, Jobs, Order
 from whisper_npu_cli.serve.metrics import MEDIA_TYPE, Metrics
 from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.openapi import describe_api
-from whisper_npu_cli.serve.refusals import ClientGone, Refusal, to_refusal
+from whisper_npu_cli.serve.refusals import FAULT, ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.settings import ServeOptions
 from whisper_npu_cli.serve.whispercpp import Inference
 from whisper_npu_cli.writers.remarks import list_warnings
@@ -158,6 +159,9 @@ class Service:
             return
         except (Refusal, WhisperNpuError) as error:
             yield openai.format_event(**openai.describe_error(to_refusal(error)))
+        except Exception as error:  # the status is sent: without an event the answer would be cut
+            traceback.print_exception(error)
+            yield openai.format_event(**openai.describe_error(FAULT))
 
     def count(self, job: Job) -> dict[str, Any]:
         """Count a finished job, and return what the log tells of it."""

@@ -29,7 +29,7 @@ from whisper_npu_cli.serve.frontdesk import LINGER_S, log, make_id
 from whisper_npu_cli.serve.jobs import Order
 from whisper_npu_cli.serve.openai import Deltas
 from whisper_npu_cli.serve.recording import Recording
-from whisper_npu_cli.serve.refusals import CLIENT_GONE, ClientGone, Refusal, to_refusal
+from whisper_npu_cli.serve.refusals import CLIENT_GONE, FAULT, ClientGone, Refusal, to_refusal
 from whisper_npu_cli.serve.service import Service
 
 PATH = "wyoming"  # in the counts and the log, where requests of HTTP have their path
@@ -164,7 +164,7 @@ class Client:
             refusal = to_refusal(error)
         else:
             traceback.print_exception(error)
-            refusal = Refusal(500, "a fault of the server, which its log describes")
+            refusal = FAULT
         with suppress(ConnectionError):
             await self._write(Error(refusal.message, str(refusal.status)))
         return refusal.status

@@ -8,7 +8,7 @@ from functools import partial
 from whisper_npu_cli.options import SubtitleLayout
 from whisper_npu_cli.transcript import Transcript
 from whisper_npu_cli.writers.cues import label_speaker
-from whisper_npu_cli.writers.files import write_atomically
+from whisper_npu_cli.writers.files import remove_forgotten, write_atomically
 from whisper_npu_cli.writers.subtitles import format_timestamp, to_srt, to_vtt
 from whisper_npu_cli.writers.texts import (
     to_json,
@@ -23,6 +23,7 @@ __all__ = [
     "format_timestamp",
     "label_speaker",
     "make_writers",
+    "remove_forgotten",
     "to_json",
     "write_atomically",
 ]

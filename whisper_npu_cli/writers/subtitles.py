@@ -76,7 +76,7 @@ def _format_times(cue: Cue, *, hours: bool, decimal_marker: str) -> str:
 
 def _keep_in_cue(text: str) -> str:
     """Return a text without empty lines, which end a cue, and without the arrow of its times."""
-    return re.sub("-{2,}>", "->", re.sub(r"[\r\n]+", "\n", text))
+    return re.sub("-{2,}>", "->", re.sub(r"[\r\n]+", "\n", text).strip("\n"))
 
 
 def make_cues(

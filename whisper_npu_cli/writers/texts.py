@@ -70,6 +70,7 @@ def to_lrc(transcript: Transcript, layout: SubtitleLayout) -> str:
 def _format_lyric(start: float, speaker: str | None, text: str, words: Sequence[Word]) -> str:
     """Return a line of its words with their times, or else of `text`."""
     text = "".join(f"<{_format_lrc_time(w.start)}>{w.word}" for w in words) or text
+    text = re.sub(r"[\r\n]+", " ", text)  # each line has its time
     return f"[{_format_lrc_time(start)}]{f'{speaker}: ' if speaker else ''}{text}\n"
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.places import SAMPLES
 from tools.recordings.mutants import make_sound
-from tools.torture import inputs, untrusted
+from tools.torture import inputs, texts, untrusted
 from tools.torture.campaign import Campaign, Row
-from tools.torture.command import Home, Running
+from tools.torture.command import Home, start
+from tools.torture.forking import Nursery
 from tools.torture.page import Chapter, compose
 from tools.torture.shim import Fault, build_shim, read_counts
 
@@ -22,7 +24,7 @@ SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
 @pytest.fixture
 def campaign(tmp_path: Path) -> Campaign:
     """Of some seconds."""
-    return Campaign(3.0, SEED, tmp_path)
+    return Campaign(2.0, SEED, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +45,31 @@ def test_damaged_files_are_parsed_or_refused(campaign: Campaign) -> None:
     rows = list(untrusted.damage_all(campaign, []))
     assert not [loss for row in rows for loss in row.losses]
     assert sum(row.refused for row in rows) > sum(row.tried for row in rows) / 8  # it matters
+
+
+@pytest.mark.parametrize("fuzz", [texts.write_all, texts.give_options])
+def test_hostile_texts_are_written_and_hostile_options_told(
+    campaign: Campaign, fuzz: Callable[[Campaign], Row]
+) -> None:
+    row = fuzz(campaign.share(0.25))
+    assert not row.losses
+    assert row.tried == row.right + row.refused > 0
+
+
+def test_a_forked_command_is_the_command(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with Nursery(home) as nursery:
+        first = nursery.start(["transcribe", SAMPLE, "--model", "demo", "--text"]).finish()
+        again = nursery.start(["transcribe", "none.wav", "--model", "demo"]).finish()
+    assert (first.status, first.stdout.split()) == (0, ["one", "six", "one", "eight", "zero"])
+    assert again.status == 1
+    assert len(again.errors) == 1
+    assert not [*home.list_leftovers()]
+
+
+def test_a_part_ends_at_its_aim(campaign: Campaign) -> None:
+    numbers = [[*campaign.numbers(2, worker, 2, aim=5)] for worker in range(2)]
+    assert numbers == [[2_000_000, 2_000_002, 2_000_004], [2_000_001, 2_000_003]]
 
 
 def test_a_trial_is_the_same_by_its_number(
@@ -71,7 +98,8 @@ def run_with(fault: Fault, shim: Path, folder: Path) -> tuple[int, list[str], se
     """Return status, errors, names of outputs, and how often the call was made."""
     home = Home(folder)
     command = ["transcribe", SAMPLE, "--model", "demo", "-f", "txt,srt", "-o", home.out]
-    running = Running(home, command, more=fault.environment(shim))
+    running = start(home, command, more={"LD_PRELOAD": str(shim)})
+    fault.arm(home.flag)
     ran = running.finish()
     assert not [*ran.list_faults(), *running.list_survivors()]
     written = {path.name for path in home.out.iterdir()} if home.out.exists() else set()
