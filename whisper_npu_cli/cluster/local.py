@@ -21,7 +21,7 @@ from whisper_npu_cli.errors import ClusterError
 
 _HOST = "127.0.0.1"
 _SETTINGS = {
-    # It looks at every thread a hundred times a second, and the engine waits meanwhile
+    # Dask's profiler stops every thread a hundred times a second, and the engine waits
     "distributed.worker.profile.enabled": False,
     # A machine that slept for five minutes has lost no worker; one that ends closes its connection
     "distributed.scheduler.worker-ttl": None,
