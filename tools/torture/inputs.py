@@ -276,8 +276,11 @@ def _interrupt_endless(campaign: Campaign) -> Row:
             running.process.send_signal(signal.SIGINT)
         ran = running.finish()
         writer.join()
-        faults = [*ran.list_faults(), *running.list_survivors(), *home.list_leftovers()]
-        if ran.status != 128 + signal.SIGINT:
+        # The second one ends Python itself where it comes while that ends: a shell says 130 too
+        is_late = ran.status == -signal.SIGINT and "interrupted: " in ran.stderr
+        faults = [] if is_late else [*ran.list_faults()]
+        faults += [*running.list_survivors(), *home.list_leftovers()]
+        if ran.status != 128 + signal.SIGINT and not is_late:
             faults.append(f"exit status {ran.status}")
         row.count(number, faults)
     return row
