@@ -6,8 +6,12 @@ Adding an engine is one file and one row here (`docs/engines.md`). A row names i
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
+from threading import current_thread, main_thread
 from typing import Any
 
 from whisper_npu_cli.errors import UsageError, suggest
@@ -109,6 +113,24 @@ def describe_devices() -> str:
 
 
 def import_target(target: str) -> Any:
-    """Import and return what "module:name" names."""
+    """Import and return what "module:name" names; Ctrl-C waits meanwhile."""
     module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
+    with _hold_interrupts():
+        return getattr(import_module(module), name)
+
+
+@contextmanager
+def _hold_interrupts() -> Iterator[None]:
+    """Let Ctrl-C wait: OpenVINO's import makes an ImportError of it, and may leave it out."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is None or current_thread() is not main_thread():  # Python interrupts no other
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)

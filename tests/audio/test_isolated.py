@@ -14,6 +14,7 @@ import soundfile
 
 from tests.support.bad_audio import RATE, tone
 from tests.support.inputs import read_samples
+from tests.support.places import DATA
 from whisper_npu_cli.audio import isolated
 from whisper_npu_cli.audio.encoded import FileSource
 from whisper_npu_cli.audio.isolated import prepare, read_isolated
@@ -197,6 +198,18 @@ def test_decoder_that_finds_no_end_costs_one_file(wav: Path, broken: Path) -> No
     assert 0 < samples.size < SECONDS * RATE
     assert [damage.reason for damage in source.damage] == ["its decoder finds no end"]
     assert source.damage[0].is_loss
+
+
+def test_file_that_lies_of_its_size_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 kB, found by `make torture`: FFmpeg took 850 MB for what was not there."""
+    monkeypatch.setattr(isolated, "_idle", [])
+    with pytest.raises(AudioError):
+        read_samples(DATA / "lies_of_850_MB.mp4")
+    (process,) = isolated._idle
+    status = Path(f"/proc/{process._process.pid}/status").read_text()
+    process.close()
+    peak_kb = int(status.partition("VmHWM:")[2].split()[0])
+    assert peak_kb < 300_000  # 60 MB and what libraries take
 
 
 def test_many_threads_read_at_once(wav: Path) -> None:
