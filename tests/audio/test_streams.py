@@ -69,7 +69,10 @@ def test_a_pipe_that_is_ended_and_never_dry_ends() -> None:
     arrival.close()
 
 
-def test_what_a_microphone_sends_after_the_end_is_not_waited_for() -> None:
+def test_what_a_microphone_sends_after_the_end_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("whisper_npu_cli.audio.streams._LINGER_S", 0)
     reading, writing = os.pipe()
     os.write(writing, bytes(1000))
     with os.fdopen(reading, "rb") as stream, os.fdopen(writing, "wb"):

@@ -139,6 +139,7 @@ def test_unknown_task() -> None:
         (b"", "tokenizer.json is damaged"),
         (edited(added_tokens=[]), "no special tokens"),
         (edited(model={"type": "BPE"}), "tokenizer.json is damaged"),
+        (edited(version="9" * 5000), "tokenizer.json is damaged: Unknown tokenizer version"),
         (without_tokens("<|translate|>"), r"no token <\|translate\|>"),
         (without_tokens("<|nocaptions|>"), r"no token <\|nospeech\|> or <\|nocaptions\|>"),
     ],
@@ -148,3 +149,4 @@ def test_damaged_file_is_one_clear_error(data: bytes, phrase: str) -> None:
         Tokenizer(data, is_multilingual=True, source="model x")
     assert str(caught.value).startswith("model x: ")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300

@@ -6,16 +6,14 @@ Knows nothing of sound, nor of the names shown to users.
 from __future__ import annotations
 
 import errno
-import fcntl
 import io
 import select
 import tempfile
-import termios
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from math import inf
 from threading import Condition, Thread
+from time import monotonic
 from typing import IO
 
 from whisper_npu_cli.errors import AudioError
@@ -23,6 +21,8 @@ from whisper_npu_cli.errors import AudioError
 _CHUNK_BYTES = 1 << 20
 _POLL_S = 0.2
 _PIPE_BYTES = 1 << 20  # the most that a pipe of Linux holds (/proc/sys/fs/pipe-max-size)
+# Who writes may finish what was begun: FFmpeg ends an mp4 with its index. A microphone never does.
+_LINGER_S = 1.0
 
 
 class Copy:
@@ -113,17 +113,17 @@ class Arrival:
 
 
 def read_stream(stream: IO[bytes], is_ended: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield what arrives, to the end; once it `is_ended`, what has arrived by then.
+    """Yield what arrives, to the end; once it `is_ended`, what is there, and comes within a second.
 
     AudioError where the stream fails.
     """
-    n_left = inf
+    n_left = deadline = inf
     while n_left > 0:
-        if n_left == inf and is_ended():
-            n_left = _count_arrived(stream)
+        if deadline == inf and is_ended():
+            n_left, deadline = _PIPE_BYTES, monotonic() + _LINGER_S
         with stream_errors():
             if not _has_data(stream):
-                if n_left < inf:
+                if deadline < inf:
                     return
                 continue
             chunk = _read(stream, _CHUNK_BYTES)
@@ -131,6 +131,8 @@ def read_stream(stream: IO[bytes], is_ended: Callable[[], bool]) -> Iterator[byt
             return
         yield chunk
         n_left -= len(chunk)
+        if monotonic() > deadline:
+            return
 
 
 @contextmanager
@@ -155,20 +157,6 @@ def stream_errors() -> Iterator[None]:
         raise AudioError(
             f"cannot be read: {reason}", hint="open it again, or copy it to a file first"
         ) from error
-
-
-def _count_arrived(stream: IO[bytes]) -> int:
-    """Return how many bytes are there now; where that cannot be told, the most that a pipe holds.
-
-    A microphone is never dry: without the count it was heard for 33 s more, which are 1 MiB.
-    """
-    count = array("i", [0])
-    try:
-        fcntl.ioctl(stream, termios.FIONREAD, count)
-    except (OSError, TypeError, ValueError):
-        return _PIPE_BYTES
-    # At least one: if none, the next read may tell the end. A file has more than a pipe.
-    return min(max(1, count[0]), _PIPE_BYTES)
 
 
 def _has_data(stream: IO[bytes]) -> bool:

@@ -221,4 +221,4 @@ def _build_bpe(fields: dict[str, Any], source: str) -> tokenizers.Tokenizer:
     try:
         return tokenizers.Tokenizer.from_str(json.dumps(fields))
     except Exception as error:  # the library raises bare Exception
-        raise CheckpointError(f"{source}: tokenizer.json is damaged: {error}") from error
+        raise CheckpointError(f"{source}: tokenizer.json is damaged: {error!s:.200}") from error
