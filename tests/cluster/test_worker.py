@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +106,23 @@ def test_certificates_are_asked_for(cli: Cli, inputs: list[Path]) -> None:
     result = cli("transcribe", inputs[1], *DEMO, "--cluster", "tls://127.0.0.1:1")
     assert result.status == 1
     assert "hint: name them by --cluster-tls" in result.stderr
+
+
+CHURN = """
+import resource
+import numpy as np
+from whisper_npu_cli.cluster.worker import _keep_freed_memory
+_keep_freed_memory()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(200):
+    np.ones(1 << 18)  # 2 MB, as the arrays of the mel
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_a_worker_keeps_the_memory_that_it_frees() -> None:
+    environment = {**os.environ, "MALLOC_TRIM_THRESHOLD_": "65536"}  # Dask's nanny's
+    done = subprocess.run(
+        [sys.executable, "-c", CHURN], env=environment, capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) < 10_000  # of 102,400 pages that are asked for
