@@ -109,6 +109,17 @@ def test_package_is_imported_in_its_place_alone(package: str) -> None:
     assert bool(importers) == bool(places)  # or the import is one that `imports` does not see
 
 
+def test_openvino_has_one_core() -> None:
+    """Where one is dropped a signal may find no stack, see `find_core`."""
+    calls = [
+        str(path.relative_to(PACKAGE))
+        for path in MODULES.values()
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "Core"
+    ]
+    assert calls == ["environment.py"]
+
+
 @pytest.mark.parametrize("path", MODULES.values(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_module_is_small(path: Path) -> None:
     n_lines = len(path.read_text(encoding="utf-8").splitlines())

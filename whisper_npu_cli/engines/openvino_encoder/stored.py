@@ -25,6 +25,7 @@ from openvino._offline_transformations import compress_model_transformation  # t
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.engines.openvino_encoder import graph
 from whisper_npu_cli.engines.stored import Shelf, check, mark_used, store, tell_damaged
+from whisper_npu_cli.environment import find_core
 
 SHELF = Shelf("openvino", ".blob")
 
@@ -45,47 +46,47 @@ class Target:
     config: dict[str, str | int]  # OpenVINO's properties
     int8: graph.Int8 | None
 
-    def compile(self, core: ov.Core, checkpoint: Checkpoint) -> ov.CompiledModel:
+    def compile(self, checkpoint: Checkpoint) -> ov.CompiledModel:
         """Compile the encoder; RuntimeError, as OpenVINO raises it, where the device cannot."""
         model = graph.build_encoder(checkpoint, self.int8)
         if self.config.get("INFERENCE_PRECISION_HINT") == "bf16":
             # Half the file, and half the time to load it, with the same states to the bit:
             # whisper-base 95 -> 49 MB, 0.38 -> 0.19 s. OpenVINO would store bf16 as fp32.
             compress_model_transformation(model)
-        return core.compile_model(model, self.device, self.config)
+        return find_core().compile_model(model, self.device, self.config)
 
 
-def load_compiled(core: ov.Core, checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
+def load_compiled(checkpoint: Checkpoint, target: Target) -> CompiledEncoder:
     """Return the encoder compiled for `target`, from disk where it is stored or can be.
 
     Raises RuntimeError, as OpenVINO does, where the device cannot take it.
     """
-    path = _find_path(core, checkpoint, target)
+    path = _find_path(checkpoint, target)
     if path:
         mark_used(path)
     # Unlike Path.exists, this is no error in a folder that cannot be read.
     if path and not os.path.exists(path):  # noqa: PTH110
-        compiled = target.compile(core, checkpoint)
+        compiled = target.compile(checkpoint)
         if not store(path, lambda file: compiled.export_model(_FileStream(file))):
             return CompiledEncoder(compiled)
         del compiled  # the stored one takes less memory
     if path:
         try:
-            return _import(core, path, target)
+            return _import(path, target)
         except (OSError, ValueError, RuntimeError) as error:  # it is stored again by the next run
             if isinstance(error, ValueError):  # else OpenVINO was cut short while it wrote
                 tell_damaged(path)
             with suppress(OSError):
                 path.unlink()
-    return CompiledEncoder(target.compile(core, checkpoint))
+    return CompiledEncoder(target.compile(checkpoint))
 
 
-def _find_path(core: ov.Core, checkpoint: Checkpoint, target: Target) -> Path | None:
+def _find_path(checkpoint: Checkpoint, target: Target) -> Path | None:
     """Return where the encoder is or would be stored, or None where that is not possible.
 
     Its name changes with the processor, the precision, OpenVINO and the graph.
     """
-    device = target.device
+    core, device = find_core(), target.device
     if device == "AUTO":  # several devices
         return None
     if "EXPORT_IMPORT" not in core.get_property(device, "OPTIMIZATION_CAPABILITIES"):
@@ -116,7 +117,7 @@ class _FileStream(io.BytesIO):
         return self._file.seek(offset, whence)
 
 
-def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
+def _import(path: Path, target: Target) -> CompiledEncoder:
     with path.open("rb") as file:
         pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # OpenVINO asks for writable
     with _release_pages(pages):
@@ -124,7 +125,7 @@ def _import(core: ov.Core, path: Path, target: Target) -> CompiledEncoder:
         # another text.
         content = np.frombuffer(check(memoryview(pages)), np.uint8)
         tensor = ov.Tensor(content, shared_memory=True)
-        model = core.import_model(tensor, target.device, target.config)
+        model = find_core().import_model(tensor, target.device, target.config)
     return CompiledEncoder(model, pages)
 
 
