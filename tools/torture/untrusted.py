@@ -1,4 +1,4 @@
-"""Models and files of strangers: what they execute, read and take; and what runs touch."""
+"""Models and files of strangers: what they execute, read and take."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.support.places import ROOT, SAMPLES
+from tests.support.places import ROOT
 from tools.torture.campaign import MOST_TRIALS, N_WORKERS, Campaign, Row
-from tools.torture.command import Home
 from tools.torture.hostile import HOSTILE, MARKER, SECRET
 from tools.torture.parsers import PARSERS, damage
+from tools.torture.touches import trace
 
 _MOST_S, _MOST_MB = 20.0, 500
 _LIBRARIES = (sys.prefix, sys.base_prefix, str(ROOT), "/proc/", "/sys/", "/usr/", "/etc/ld.so")
-_HOSTILE, _TOUCHES, _FUZZED, _DAMAGED = 0, 1, 2, 10  # kinds of trials, the last for each parser
+_HOSTILE, _FUZZED, _DAMAGED = 0, 2, 10  # kinds of trials, the last for each parser
 
 
 def distrust(campaign: Campaign) -> list[Row]:
     """Open hostile checkpoints, damage what is parsed, and see what commands touch."""
-    rows = [_open_hostile(campaign), *_trace(campaign)]
+    rows = [_open_hostile(campaign), *trace(campaign)]
     share = campaign.rest()
     if find_spec("atheris") is None:
         note = "coverage-guided fuzzing is not tried: atheris is not installed"
@@ -147,51 +147,3 @@ def _fuzz_all(campaign: Campaign) -> Row:
             row.right += max(0, n_tried - 1)
     row.notes.append("read or refused, which are counted together")
     return row
-
-
-# What runs touch
-
-_RUNS = {
-    "transcribe": ("transcribe", SAMPLES / "lucas-1-6-1-8-0.wav", "--model", "demo", "-f", "txt"),
-    "doctor": ("doctor", "--model", "demo"),
-    "models list": ("models", "list"),
-}
-_WRITES = re.compile(r'^\S+ +(?:openat|open|creat)\((?:AT_FDCWD, )?"([^"]+)", \S*O_(?:WRONLY|RDWR)')
-_EXECUTES = re.compile(r'^\S+ +execve\("([^"]+)".* = 0$')
-_CONNECTS = re.compile(r"^\S+ +(?:connect|sendto|bind)\(.*AF_INET")
-_HARMLESS = ("/dev/null", "/dev/tty", "/proc/self/", "/dev/shm/", "/dev/accel", "/dev/dri")
-
-
-def _trace(campaign: Campaign) -> Iterator[Row]:
-    """Trace commands without a network, and yield what each has touched."""
-    strace, unshare = shutil.which("strace"), shutil.which("unshare")
-    if strace is None:
-        yield Row("what commands touch", notes=["not tried: there is no strace"])
-        return
-    alone = [unshare, "--net"] if unshare and not os.geteuid() else []
-    for number in campaign.each(_TOUCHES, len(_RUNS)):
-        name = list(_RUNS)[number % MOST_TRIALS]
-        home = Home(campaign.make_folder(f"trace{number}"))
-        log = home.folder / "trace"
-        code = "from whisper_npu_cli.cli.app import main; main()"
-        command = [
-            *alone,
-            *(strace, "-f", "-qq", "-s", "300", "-o", log, "-e", "trace=%file,%network,%process"),
-            *(sys.executable, "-c", code, *_RUNS[name]),
-        ]
-        ran = subprocess.run(
-            [str(one) for one in command], capture_output=True, text=True, cwd=home.out,
-            env=home.environment(), check=False,
-        )  # fmt: skip
-        row = Row(f"`whisper-npu {name}` without a network")
-        lines = log.read_text(errors="replace").splitlines()
-        faults = [f"status {ran.returncode}: {ran.stderr[-200:]!r}"] if ran.returncode else []
-        faults += [f"it connects: {line[:100]}" for line in lines if _CONNECTS.match(line)][:3]
-        written = sorted({found[1] for line in lines if (found := _WRITES.match(line))})
-        own = (str(home.folder), str(ROOT / "whisper_npu_cli"), *_HARMLESS)
-        foreign = [one for one in written if one.startswith("/") and not one.startswith(own)]
-        faults += [f"it writes {one}" for one in foreign]
-        programs = {Path(found[1]).name for line in lines if (found := _EXECUTES.match(line))}
-        row.count(number, faults)
-        row.notes.append(f"programs: {', '.join(sorted(programs))}; {len(written)} files written")
-        yield row
