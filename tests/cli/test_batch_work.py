@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -256,3 +257,24 @@ def test_shards_write_each_input_once_under_the_names_of_the_whole(
         one["path"]: one["text"] for one in whole
     }
     assert names(out) == names(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_killed_runs_left_goes_from_every_folder_of_outputs(
+    cli: Cli, inputs: list[Path], tmp_path: Path, *, beside: bool
+) -> None:
+    folders = [tmp_path / "in" / name for name in ("one", "two")]
+    options = ("--beside",) if beside else ("-o", tmp_path / "out")
+    outputs = folders if beside else [tmp_path / "out" / folder.name for folder in folders]
+    for folder in {*folders, *outputs}:
+        folder.mkdir(parents=True)
+    for folder in folders:
+        shutil.copy(inputs[1], folder / "a.wav")
+    left = [folder / f".whisper-npu-{16 * 'a'}" for folder in outputs]
+    for path in left:
+        path.write_text("half")
+        os.utime(path, (0, 0))
+    result = cli("transcribe", tmp_path / "in", "-m", "demo", "-f", "txt", *options)
+    assert result.status == 0
+    assert all((folder / "a.txt").exists() for folder in outputs)
+    assert not any(path.exists() for path in left)

@@ -34,7 +34,7 @@ def test_what_the_system_refuses_is_a_line(
     def refuse(_: Outputs) -> None:
         raise error
 
-    monkeypatch.setattr(Outputs, "check_folder", refuse)
+    monkeypatch.setattr(Outputs, "prepare_folders", refuse)
     result = cli("transcribe", SAMPLE, "--model", "demo")
     assert result.status == 1
     told = [line for line in result.stderr.splitlines() if not line.startswith("hint: ")]
@@ -45,7 +45,7 @@ def test_another_exception_is_a_bug_and_is_shown(cli: Cli, monkeypatch: pytest.M
     def fail(_: Outputs) -> None:
         raise RuntimeError("of ours")
 
-    monkeypatch.setattr(Outputs, "check_folder", fail)
+    monkeypatch.setattr(Outputs, "prepare_folders", fail)
     with pytest.raises(RuntimeError, match="of ours"):
         cli("transcribe", SAMPLE, "--model", "demo")
 

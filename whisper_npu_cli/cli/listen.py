@@ -114,7 +114,7 @@ def listen(
 
     heard = _open_input(input_, fast=fast)
     outputs = Outputs([heard], output, SubtitleLayout())
-    outputs.check_folder()
+    outputs.prepare_folders()
     session = _Session(_choose_view(output, as_json=as_json), quiet=output.quiet)
     with ExitStack() as stack:
         stack.enter_context(closing(heard.source))

@@ -170,6 +170,7 @@ class Outputs:
         self._stems = {path: _shorten(stem) for path, stem in stems.items()}
         self._writers = make_writers(layout)
         self._suffixes = options.formats
+        self._folders = {self._locate(source, "").parent for source in sources}
         changed = find_changed(layout)
         if changed and not _CUED & set(self._suffixes):
             raise UsageError(
@@ -177,15 +178,21 @@ class Outputs:
                 hint="add --output-format srt",
             )
 
-    def check_folder(self) -> None:
+    def prepare_folders(self) -> None:
         """Make the folder of the files, if any; OutputError where no file can be written there.
 
-        What a run that was killed has left there goes.
+        What a run that was killed has left where files are to be written goes.
         """
         from whisper_npu_cli.writers import remove_forgotten
 
-        if not self._suffixes or self.options.beside or self.options.to_stdout:
+        if not self._suffixes or self.options.to_stdout:
             return
+        if not self.options.beside:
+            self._make_folder()
+        for folder in self._folders:
+            remove_forgotten(folder)
+
+    def _make_folder(self) -> None:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self._folder):
@@ -196,7 +203,6 @@ class Outputs:
                 "is a file, not a folder" if is_file else f"cannot be written: {error.strerror}"
             )
             raise OutputError(f"{self._folder}: {reason}", hint=_HINT) from error
-        remove_forgotten(self._folder)
 
     def are_complete(self, source: Place) -> bool:
         """Return whether all files of an input are there and none is older than the input.

@@ -172,7 +172,7 @@ def _transcribe_all(run: Run, work: _Work) -> None:
     site = None
     try:
         if run.has_input():  # else no model is downloaded and loaded
-            run.outputs.check_folder()
+            run.outputs.prepare_folders()
             with open_site(run, work) as site:
                 run.add_all(site)
     finally:
