@@ -29,14 +29,14 @@ from tools.torture.page import Chapter, compose
 
 # The function of each part, what it shows, and its share of the time
 PARTS: dict[str, tuple[Part, str, float]] = {
-    "inputs": (inputs.read_mutants, "Recordings that are damaged, lie or have no end", 0.22),
-    "faults": (faults.inject_faults, "Calls that fail, and processes that are ended", 0.20),
+    "inputs": (inputs.read_mutants, "Recordings that are damaged, lie or have no end", 0.20),
+    "faults": (faults.inject_faults, "Calls that fail, and processes that are ended", 0.25),
     "servers": (servers.disturb_servers, "Servers and a cluster that are disturbed", 0.07),
-    "sharing": (sharing.share, "Many processes, and folders that fail", 0.08),
+    "sharing": (sharing.share, "Many processes, and folders that fail", 0.07),
     "texts": (texts.write_and_parse, "Texts that are written, and options that are given", 0.02),
-    "untrusted": (untrusted.distrust, "Models and files of strangers", 0.07),
-    "determinism": (determinism.repeat, "The same again", 0.08),
-    "nights": (nights.work_long, "Long work", 0.30),
+    "untrusted": (untrusted.distrust, "Models and files of strangers", 0.06),
+    "determinism": (determinism.repeat, "The same again", 0.06),
+    "nights": (nights.work_long, "Long work", 0.27),
 }
 
 

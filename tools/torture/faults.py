@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ import numpy as np
 
 from tests.support.long_files import compose_long_file
 from tests.support.places import SAMPLES
-from tools.torture.campaign import N_WORKERS, Campaign, Row
+from tools.torture.campaign import MOST_TRIALS, N_WORKERS, Campaign, Row
 from tools.torture.command import HANG_S, Home, Ran, Running, read_outputs, start
 from tools.torture.forking import Nursery
 from tools.torture.shim import CALLS, NO_COMPILER, Fault, build_shim, read_counts
@@ -30,7 +31,7 @@ _N_KILLS = 300  # at most
 _LASTING = 0.3  # of the faults
 # Where no stream can be written: Python ends with 120
 _UNTELLABLE = ("nothing is told", "exit status 120")
-_FAULTS, _KILLS, _INTERRUPTS, _STOPS = range(4)  # kinds of trials
+_ANY, _KILLS, _INTERRUPTS, _STOPS = range(4)  # kinds of trials; 10 and more: each call
 
 
 def inject_faults(campaign: Campaign) -> list[Row]:
@@ -40,7 +41,7 @@ def inject_faults(campaign: Campaign) -> list[Row]:
     ended = replace(campaign, folder=campaign.make_folder("ended"))
     with _Work(ended, [SAMPLES / "lucas-1-6-1-8-0.wav", long]) as work:
         rows = [
-            work.try_all(campaign.rest(0.55), _KILLS, "kill -9 at any moment", work.kill, _N_KILLS),
+            work.try_all(campaign.rest(0.5), _KILLS, "kill -9 at any moment", work.kill, _N_KILLS),
             work.try_all(campaign.rest(0.2), _INTERRUPTS, "Ctrl-C, twice, SIGTERM", work.interrupt),
             work.try_all(campaign.rest(0.1), _STOPS, "stopped and continued", work.stop),
         ]
@@ -65,22 +66,28 @@ class _Place:
     nursery: Nursery
 
 
-_Try = Callable[[_Place, np.random.Generator], tuple[list[str], bool]]
+_Try = Callable[[_Place, int], tuple[list[str], bool]]  # with the number of the trial
 
 
 class _Work:
     """A command, what it gives undisturbed, and homes in which it is disturbed.
 
-    Where there is a shim, runs have an interpreter of their own, for what fails may be an import;
-    else they are forked: what is killed is work, and not the beginning of an interpreter.
+    Runs are forked, so that what is disturbed is work and not the beginning of an interpreter;
+    unless they are `fresh`: then imports may fail too.
     """
 
     def __init__(
-        self, campaign: Campaign, inputs: Sequence[Path], shim: Path | None = None
+        self,
+        campaign: Campaign,
+        inputs: Sequence[Path],
+        shim: Path | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self._campaign = campaign
         self._arguments = ["transcribe", *inputs, *_OPTIONS, *_FORMATS]
-        self._shim = shim
+        self._preload = {"LD_PRELOAD": str(shim)} if shim else {}
+        self._is_fresh = fresh
         self._stack = ExitStack()
         self._places = [self._make_place(f"place{i}") for i in range(N_WORKERS)]
         for place in self._places:
@@ -99,16 +106,15 @@ class _Work:
 
     def _make_place(self, name: str) -> _Place:
         home = Home(self._campaign.make_folder(name))
-        return _Place(home, self._stack.enter_context(Nursery(home)))
+        return _Place(home, self._stack.enter_context(Nursery(home, self._preload)))
 
     def _start(self, place: _Place, *more: str, fault: Fault | None = None) -> Running:
         arguments = [*self._arguments, "-o", place.home.out, *more]
-        if self._shim is None:
-            return place.nursery.start(arguments)
-        if fault is None:
-            return start(place.home, arguments)
-        running = start(place.home, arguments, more={"LD_PRELOAD": str(self._shim)})
-        fault.arm(place.home.flag)  # long before it begins
+        if not self._is_fresh:
+            return place.nursery.start(arguments, fault)
+        running = start(place.home, arguments, more=self._preload)
+        if fault is not None:
+            fault.arm(place.home.flag)  # long before it begins
         return running
 
     def _run_undisturbed(self, place: _Place, *, cold: bool = False) -> _Given:
@@ -130,7 +136,7 @@ class _Work:
         def work(worker: int) -> Row:
             own, place = Row(""), self._places[worker]
             for number in campaign.numbers(kind, worker, N_WORKERS, aim):
-                faults, was_refused = try_one(place, campaign.random(number))
+                faults, was_refused = try_one(place, number)
                 own.count(number, faults, refused=was_refused)
             return own
 
@@ -140,15 +146,28 @@ class _Work:
         row.notes += [f"{n} {what}" for what, n in sorted(self.notes.items()) if n]
         return row
 
-    def fail(self, call: str, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
-        """Let a call fail."""
-        home = place.home
-        is_cold = bool(random.random() < 0.3) or not self.warm.counts[call]
-        given = self.cold if is_cold else self.warm
-        number = int(random.choice(CALLS[call]))
-        is_lasting = bool(random.random() < _LASTING) and number != 4  # EINTR for ever
-        fault = Fault(call, int(random.integers(given.counts[call])) + 1, number, is_lasting)
-        _clear(home, cold=is_cold)
+    def fail_each(self, call: str, place: _Place, number: int) -> tuple[list[str], bool]:
+        """Let each call of a kind fail once, in an order that leaves no part for the end."""
+        order = self._campaign.random(number // MOST_TRIALS).permutation(self.warm.counts[call])
+        nth = int(order[number % MOST_TRIALS]) + 1
+        return self._fail(call, nth, place, self._campaign.random(number), cold=False)
+
+    def fail_any(self, place: _Place, number: int) -> tuple[list[str], bool]:
+        """Let any call fail, also where the caches are empty."""
+        random = self._campaign.random(number)
+        is_cold = bool(random.random() < 0.3)
+        counts = self.cold.counts if is_cold else self.warm.counts
+        call = str(random.choice([call for call, n in counts.items() if n]))
+        nth = int(random.integers(counts[call])) + 1
+        return self._fail(call, nth, place, random, cold=is_cold)
+
+    def _fail(
+        self, call: str, nth: int, place: _Place, random: np.random.Generator, *, cold: bool
+    ) -> tuple[list[str], bool]:
+        home, number = place.home, int(random.choice(CALLS[call]))
+        is_lasting = bool(random.random() < _LASTING) and number != errno.EINTR  # for ever
+        fault = Fault(call, nth, number, is_lasting)
+        _clear(home, cold=cold)
         running = self._start(place, fault=fault)
         ran = running.finish()
         self.notes["not reached"] += read_counts(home.flag)[call] < fault.nth
@@ -158,12 +177,12 @@ class _Work:
         if call != "unlink":  # else nothing can be removed
             faults += home.list_leftovers()
         faults += self._run_again(place)
-        return ([f"{fault}{', cold' * is_cold}", *faults] if faults else []), ran.status != 0
+        return ([f"{fault}{', cold' * cold}", *faults] if faults else []), ran.status != 0
 
-    def kill(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
+    def kill(self, place: _Place, number: int) -> tuple[list[str], bool]:
         """Kill the first process at any moment."""
         home = place.home
-        running = self._begin(place, random)
+        running = self._begin(place, self._campaign.random(number))
         running.process.kill()
         running.process.wait()
         faults = [*running.list_survivors(), *self._check_files(home)]
@@ -177,22 +196,22 @@ class _Work:
         faults += [f"{path.name} is still there" for path in left if path.exists()]
         return faults, False
 
-    def interrupt(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
+    def interrupt(self, place: _Place, number: int) -> tuple[list[str], bool]:
         """Send a signal at any moment, or two."""
-        home = place.home
+        home, random = place.home, self._campaign.random(number)
         name = ("SIGINT", "SIGTERM", "twice")[random.integers(3)]
-        number = signal.SIGTERM if name == "SIGTERM" else signal.SIGINT
+        sent = signal.SIGTERM if name == "SIGTERM" else signal.SIGINT
         running = self._begin(place, random)
-        running.process.send_signal(number)
+        running.process.send_signal(sent)
         if name == "twice":
             sleep(random.uniform(0, 0.3))
             with suppress(ProcessLookupError):
-                running.process.send_signal(number)
+                running.process.send_signal(sent)
         ran = running.finish()
-        is_early = ran.status == -number  # it was still loading, and had nothing to keep
+        is_early = ran.status == -sent  # it was still loading, and had nothing to keep
         faults = [] if is_early else list(ran.list_faults())
         faults += [*running.list_survivors(), *self._check_files(home), *home.list_leftovers()]
-        if ran.status not in (0, 128 + number, -number):
+        if ran.status not in (0, 128 + sent, -sent):
             faults.append(f"exit status {ran.status}")
         if ran.status == 0 and not self._is_whole(home):
             faults.append("exit status 0, but not all is there")
@@ -200,13 +219,13 @@ class _Work:
         faults += self._run_again(place)
         return ([name, *faults] if faults else []), False
 
-    def stop(self, place: _Place, random: np.random.Generator) -> tuple[list[str], bool]:
+    def stop(self, place: _Place, number: int) -> tuple[list[str], bool]:
         """Stop all processes for some time."""
-        home = place.home
+        home, random = place.home, self._campaign.random(number)
         running = self._begin(place, random)
-        for number in (signal.SIGSTOP, signal.SIGCONT):
+        for sent in (signal.SIGSTOP, signal.SIGCONT):
             with suppress(ProcessLookupError):
-                os.killpg(running.process.pid, number)
+                os.killpg(running.process.pid, sent)
             sleep(random.uniform(0.1, 1.0))
         ran = running.finish()
         faults = [*ran.list_faults(), *self._check(ran, home), *running.list_survivors()]
@@ -263,14 +282,16 @@ def _fail_calls(campaign: Campaign) -> list[Row]:
         return [Row("calls that fail", notes=[NO_COMPILER])]
     inputs = [SAMPLES / "lucas-1-6-1-8-0.wav", SAMPLES / "george-3-1-4-1-5-9.wav"]
     rows = []
-    with _Work(campaign, inputs, shim) as work:
-        calls = [call for call in CALLS if work.cold.counts[call]]
-        for i, call in enumerate(calls):
-            share = campaign.rest(1 / (len(calls) - i))
-            kind, fail = 10 + list(CALLS).index(call), partial(work.fail, call)
-            row = work.try_all(share, kind, f"{call} fails", fail)
-            row.notes.insert(0, f"{work.warm.counts[call]} in a run, {work.cold.counts[call]} cold")
-            rows.append(row)
+    each, fresh = (replace(campaign, folder=campaign.make_folder(n)) for n in ("each", "fresh"))
+    with _Work(fresh, inputs, shim, fresh=True) as work:
+        name = "any call fails, of imports too"
+        rows.append(work.try_all(campaign.rest(0.3), _ANY, name, work.fail_any))
+    with _Work(each, inputs, shim) as work:
+        calls = [call for call in CALLS if work.warm.counts[call]]
+        for i, call in enumerate(sorted(calls, key=lambda call: work.warm.counts[call])):
+            kind, fail = 10 + list(CALLS).index(call), partial(work.fail_each, call)
+            share, aim = campaign.rest(1 / (len(calls) - i)), work.warm.counts[call]
+            rows.append(work.try_all(share, kind, f"each {call} of a run fails", fail, aim))
     return rows
 
 

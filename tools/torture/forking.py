@@ -7,6 +7,7 @@ the side of the campaign, `main` that of the process.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import select
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from time import monotonic
 
 from tools.torture.command import FLAG, Home, Running
+from tools.torture.shim import Fault
 
 _MAIN = "from tools.torture.forking import main; main()"
 _ALONE = {"OPENBLAS_NUM_THREADS": "1"}  # else importing NumPy starts threads
@@ -57,9 +59,11 @@ class Nursery:
         self._process.wait()
         self._answers.close()
 
-    def start(self, arguments: Sequence[object]) -> Running:
-        """Start a command."""
+    def start(self, arguments: Sequence[object], fault: Fault | None = None) -> Running:
+        """Start a command, with a fault where the process was given the shim."""
         self.home.reset_flag()
+        if fault is not None:
+            fault.arm(self.home.flag)
         words = [*map(str, arguments)]
         self._requests.write(json.dumps(words).encode() + b"\n")
         self._requests.flush()
@@ -116,13 +120,16 @@ def main() -> None:
     n_threads = len(list(Path("/proc/self/task").iterdir()))
     assert n_threads == 1, f"{n_threads} threads, of which a child would have one"
     answers = os.dup(1)
+    with Path(os.environ[FLAG]).open("r+b") as file:
+        flag = mmap.mmap(file.fileno(), 1)
     for line in sys.stdin.buffer:
         pid = os.fork()
-        if pid == 0:
+        if pid == 0:  # which answers itself: once it has begun, calls of this process may fail too
+            os.write(answers, b"%d\n" % os.getpid())
             os.close(answers)
             _run(json.loads(line))
-        os.write(answers, b"%d\n" % pid)
         _, status = os.waitpid(pid, 0)
+        flag[0] = 0
         os.write(answers, b"%d\n" % os.waitstatus_to_exitcode(status))
 
 

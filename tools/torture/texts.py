@@ -259,7 +259,7 @@ def _give(arguments: Sequence[str]) -> tuple[object, list[str]]:
         stack.enter_context(patch.object(sys, "argv", ["whisper-npu", *arguments]))
         stack.enter_context(patch.object(transcribe, "_open_here", begin))
         stack.enter_context(patch.object(transcribe, "_open_cluster", begin))
-        stack.enter_context(patch.object(Outputs, "check_folder", lambda _: None))
+        stack.enter_context(patch.object(Outputs, "prepare_folders", lambda _: None))
         stack.enter_context(patch.object(serving, "listen", begin))
         stack.enter_context(redirect_stdout(stdout))
         stack.enter_context(redirect_stderr(stderr))
