@@ -42,7 +42,8 @@ def _list_lines(chapters: Sequence[Chapter], campaign: Campaign) -> Iterator[str
     minutes = sum(chapter.took_s for chapter in chapters) / 60
     versions = ", ".join(f"{name} {version}" for name, version in collect_versions().items())
     yield "# Reliability\n"
-    yield "Written by `make torture`, which tries what must never go wrong until its time is over:"
+    yield f"Written by `make torture ARGS='--seconds {campaign.seconds:.0f}'`, which tries what"
+    yield "must never go wrong until its time is over (half an hour, where nothing is given):"
     yield f"{sum(row.tried for row in rows)} trials, {n_lost} lost, in {minutes:.0f} minutes.\n"
     yield f"{datetime.now(UTC):%Y-%m-%d}, {describe_machine()}, seed {campaign.seed}; {versions}."
     yield _EXPLANATION
