@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -26,6 +26,7 @@ from tools.torture.shim import CALLS, NO_COMPILER, Fault, build_shim, read_count
 
 _OPTIONS = ("--model", "demo", "--language", "en", "--long-form", "sequential")
 _FORMATS = ("-f", "txt,srt,json")
+_TWO = [SAMPLES / "lucas-1-6-1-8-0.wav", SAMPLES / "george-3-1-4-1-5-9.wav"]
 _LONG_MINUTES = 1.0
 _N_KILLS = 300  # at most
 _LASTING = 0.3  # of the faults
@@ -280,18 +281,23 @@ def _fail_calls(campaign: Campaign) -> list[Row]:
     shim = build_shim(campaign.folder)
     if shim is None:
         return [Row("calls that fail", notes=[NO_COMPILER])]
-    inputs = [SAMPLES / "lucas-1-6-1-8-0.wav", SAMPLES / "george-3-1-4-1-5-9.wav"]
+    fresh = replace(campaign, folder=campaign.make_folder("fresh"))
+    with _Work(fresh, _TWO, shim, fresh=True) as work:
+        row = work.try_all(
+            campaign.rest(0.3), _ANY, "any call fails, of imports too", work.fail_any
+        )
+    return [row, *fail_each(campaign.rest(), shim, CALLS)]
+
+
+def fail_each(campaign: Campaign, shim: Path, calls: Collection[str]) -> list[Row]:
+    """Let each call of some kinds fail that a run makes."""
     rows = []
-    each, fresh = (replace(campaign, folder=campaign.make_folder(n)) for n in ("each", "fresh"))
-    with _Work(fresh, inputs, shim, fresh=True) as work:
-        name = "any call fails, of imports too"
-        rows.append(work.try_all(campaign.rest(0.3), _ANY, name, work.fail_any))
-    with _Work(each, inputs, shim) as work:
-        calls = [call for call in CALLS if work.warm.counts[call]]
-        for i, call in enumerate(sorted(calls, key=lambda call: work.warm.counts[call])):
+    with _Work(replace(campaign, folder=campaign.make_folder("each")), _TWO, shim) as work:
+        counts = {call: n for call, n in work.warm.counts.items() if call in calls and n}
+        for i, call in enumerate(sorted(counts, key=lambda call: counts[call])):
             kind, fail = 10 + list(CALLS).index(call), partial(work.fail_each, call)
-            share, aim = campaign.rest(1 / (len(calls) - i)), work.warm.counts[call]
-            rows.append(work.try_all(share, kind, f"each {call} of a run fails", fail, aim))
+            name, share = f"each {call} of a run fails", campaign.rest(1 / (len(counts) - i))
+            rows.append(work.try_all(share, kind, name, fail, counts[call]))
     return rows
 
 

@@ -1,16 +1,17 @@
-"""Some seconds of the parts whose trials are short; `make torture` tries for half an hour."""
+"""A minute or two of the parts whose trials are short; `make torture` tries for half an hour."""
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.support.places import SAMPLES
 from tools.recordings.mutants import make_sound
-from tools.torture import inputs, texts, untrusted
+from tools.torture import faults, inputs, texts, untrusted
 from tools.torture.campaign import Campaign, Row
 from tools.torture.command import Home, start
 from tools.torture.forking import Nursery
@@ -24,7 +25,7 @@ SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
 @pytest.fixture
 def campaign(tmp_path: Path) -> Campaign:
     """Of some seconds."""
-    return Campaign(2.0, SEED, tmp_path)
+    return Campaign(12.0, SEED, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +114,14 @@ def test_a_failing_rename_costs_a_file_and_is_told(shim: Path, tmp_path: Path) -
     assert (status, written) == (1, set())
     assert len(errors) == 1
     assert "No space left on device" in errors[0]
+
+
+@pytest.mark.parametrize("calls", [("rename", "mkdir", "unlink", "process"), ("write",)])
+def test_each_call_fails_in_turn(calls: tuple[str, ...], campaign: Campaign, shim: Path) -> None:
+    rows = faults.fail_each(replace(campaign, seconds=600.0), shim, calls)  # it ends at its aims
+    assert not [loss for row in rows for loss in row.losses]
+    assert [row.tried for row in rows] == [row.aim for row in rows]
+    assert len(rows) == len(calls)
 
 
 def test_the_page_repeats_a_loss_by_its_number(campaign: Campaign) -> None:
