@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from whisper_npu_cli.errors import UsageError
+from whisper_npu_cli.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -61,6 +63,20 @@ def _make_core() -> ov.Core:
     import openvino as ov
 
     return ov.Core()
+
+
+@contextmanager
+def openvino_errors(what: str) -> Iterator[None]:
+    """Raise what OpenVINO raises as a DeviceError: what cannot be done, and the reason.
+
+    Before the reason, its own error has the places in its source.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        reasons = [line for line in lines if line and not line.startswith("Exception from")]
+        raise DeviceError(f"OpenVINO {what}: {' '.join(reasons[:1])}") from error
 
 
 def find_cache_folder() -> Path | None:

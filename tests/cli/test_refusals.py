@@ -26,6 +26,7 @@ SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
         (RuntimeError("can't start new thread"), "no thread can be started"),
         (RuntimeError("tbb:\nResource temporarily unavailable\n"), "no thread can be started"),
         (MemoryError(), "out of memory"),
+        (SystemError("error return without exception set"), "out of memory"),
     ],
 )
 def test_what_the_system_refuses_is_a_line(

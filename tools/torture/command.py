@@ -72,10 +72,13 @@ class Home:
             file.write(bytes(4096))
 
     def clear_outputs(self) -> None:
-        """Remove outputs and temporary files."""
+        """Remove outputs and temporary files; a server may do so at the same time."""
         for folder in (self.out, self.temporary):
-            shutil.rmtree(folder)
-            folder.mkdir()
+            for path in folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     @property
     def has_begun(self) -> bool:

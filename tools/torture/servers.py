@@ -25,8 +25,6 @@ from tools.torture.forking import Nursery
 from tools.torture.shim import CALLS, NO_COMPILER, Fault, build_shim, disarm, read_counts
 
 _CALLS, _GONE, _SIGNALS, _KILLS, _CLUSTER = range(5)  # kinds of trials
-# Python waits without an end for a thread whose first memory is refused (CPython's `Thread.start`)
-_SPARED = "mmap"
 _TRIALS = 20  # with one server, which then has to end well
 _LASTING = 0.3  # of the faults
 _ENDS_S = 0.1  # in which a process that decodes has ended where it could not write
@@ -82,7 +80,7 @@ def _fail(given: _Given, served: Served, random: np.random.Generator) -> tuple[l
     """Let a call fail within a request."""
     flag = served.running.home.flag
     way = str(random.choice([*ASKS]))
-    counts = {call: n for call, n in given.counts[way].items() if n and call != _SPARED}
+    counts = {call: n for call, n in given.counts[way].items() if n}
     call = str(random.choice([*counts]))
     number = int(random.choice(CALLS[call]))
     is_lasting = bool(random.random() < _LASTING) and number != errno.EINTR  # for ever

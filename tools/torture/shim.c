@@ -148,16 +148,26 @@ int fsync(int fd)
     return fails(FSYNC) ? -1 : real(fd);
 }
 
+/* Return whether a mapping is to fail. The first of a thread never is: where it fails, Python waits
+ * for the thread to begin without an end (CPython's `Thread.start`). */
+static int mapping_fails(void)
+{
+    static __thread int has_mapped;
+    int is_first = !has_mapped && gettid() != getpid();
+    has_mapped = 1;
+    return !is_first && fails(MMAP);
+}
+
 void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset)
 {
     REAL(mmap);
-    return is_poor(fd, ENODEV) || fails(MMAP) ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
+    return is_poor(fd, ENODEV) || mapping_fails() ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
 }
 
 void *mmap64(void *address, size_t size, int protection, int flags, int fd, off64_t offset)
 {
     REAL(mmap64);
-    return is_poor(fd, ENODEV) || fails(MMAP) ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
+    return is_poor(fd, ENODEV) || mapping_fails() ? MAP_FAILED : real(address, size, protection, flags, fd, offset);
 }
 
 int flock(int fd, int operation)

@@ -67,6 +67,7 @@ def _print_version(value: bool) -> None:
 
 _SYSTEM_HINT = "make space, end other programs, or raise the limits of `ulimit -a`"
 _NO_THREAD = ("can't start new thread", "Resource temporarily unavailable")  # Python, C++
+_NO_FRAME = "error return without exception set"  # Python 3.11, where a call has no memory
 _MEMORY_HINT = "end other programs, raise `ulimit -v`, or take a smaller model or --batch-size"
 
 
@@ -97,6 +98,10 @@ def main() -> None:
     except WhisperNpuError as error:
         _end(error)
     except MemoryError:
+        _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
+    except SystemError as error:
+        if str(error) != _NO_FRAME:
+            raise
         _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
     except OSError as error:
         _end(_explain(error))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from whisper_npu_cli.environment import find_core
+from whisper_npu_cli.environment import find_core, openvino_errors
 
 if TYPE_CHECKING:
     import openvino as ov
@@ -31,17 +31,25 @@ _STRIDES = (1, 2, 2, 1)  # strides of the convolutions; four positions become on
 _HIDDEN = 128
 
 
+_FAILED = "cannot find speech"
+
+
 class Silero:
-    """The network and its state, for one audio; `n_chunks` in one call."""
+    """The network and its state, for one audio; `n_chunks` in one call.
+
+    DeviceError where OpenVINO cannot compute it, for want of memory.
+    """
 
     def __init__(self, n_chunks: int = BATCH) -> None:
         self._n_chunks = n_chunks
-        self._request = _compile(n_chunks).create_infer_request()
+        with openvino_errors(_FAILED):
+            self._request = _compile(n_chunks).create_infer_request()
         self._state = [np.zeros((1, 1, _HIDDEN), np.float32)] * 2  # hidden, cell
 
     def infer(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return probabilities (n_chunks,) of samples (n,) that follow the last call's."""
-        outputs = self._request.infer([samples.reshape(self._n_chunks, CHUNK), *self._state])
+        with openvino_errors(_FAILED):
+            outputs = self._request.infer([samples.reshape(self._n_chunks, CHUNK), *self._state])
         probabilities: NDArray[np.float32]
         probabilities, *self._state = (array.copy() for array in outputs.values())
         return probabilities

@@ -22,7 +22,7 @@ from whisper_npu_cli.engines.openvino_encoder.stored import (
     Target,
     load_compiled,
 )
-from whisper_npu_cli.environment import find_core, read_cpu_features
+from whisper_npu_cli.environment import find_core, openvino_errors, read_cpu_features
 from whisper_npu_cli.errors import DeviceError
 from whisper_npu_cli.options import EngineOptions
 
@@ -55,11 +55,9 @@ class OpenVinoEncoder:
         self._int8 = choose_int8(device, precision, read_cpu_features(), has_bf16=has_bf16)
         config = _make_config(device, precision, n_threads, has_bf16=has_bf16)
         target = Target(device, config, self._int8)
-        try:
+        with openvino_errors(f"device {device!r} cannot take the encoder"):
             self._compiled: CompiledEncoder | None = load_compiled(checkpoint, target)
-        except RuntimeError as error:
-            raise _make_error(device, "cannot take the encoder", error) from error
-        self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
+            self._request: ov.InferRequest | None = self._compiled.model.create_infer_request()
         self._note_devices(self._compiled.model)
 
     def encode(self, mel: NDArray[np.float32]) -> EncodedWindow:
@@ -77,10 +75,8 @@ class OpenVinoEncoder:
         outputs = (window.states, *window.cross_keys, *window.cross_values)
         for i, output in enumerate(outputs):
             self._request.set_output_tensor(i, ov.Tensor(output, shared_memory=True))
-        try:
+        with openvino_errors(f"device {self._device!r} failed"):
             self._request.infer()
-        except RuntimeError as error:
-            raise _make_error(self._device, "failed", error) from error
         self._note_devices(self._compiled.model)
         return window
 
@@ -177,10 +173,3 @@ def _make_name(compiled: ov.CompiledModel, device: str, int8: Int8 | None) -> st
     if int8:
         precision = "int8" if int8.attention else f"int8+{precision}"
     return f"openvino {precision}" if device == "CPU" else f"openvino {device} {precision}"
-
-
-def _make_error(device: str, what: str, error: RuntimeError) -> DeviceError:
-    """Return OpenVINO's error, without the places in its source that stand before the reason."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    reasons = [line for line in lines if line and not line.startswith("Exception from")]
-    return DeviceError(f"OpenVINO device {device!r} {what}: {' '.join(reasons[:1])}")
