@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_MOST_CHARACTERS = 450  # at the beginning of an error, and at its end, where the reason is
+
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return `did you mean X?; ` with the most alike of the known words, or nothing."""
@@ -32,7 +34,10 @@ class WhisperNpuError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(" ".join(message.splitlines()))  # names in files may hold any
+        line = " ".join(message.splitlines())  # names in files may hold any, and be of any length
+        if len(line) > 2 * _MOST_CHARACTERS:
+            line = f"{line[:_MOST_CHARACTERS]}…{line[-_MOST_CHARACTERS:]}"
+        super().__init__(line)
         self.hint = hint
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import json
 import socket
+import sys
 import wave
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager
@@ -24,6 +26,7 @@ from wyoming.info import AsrProgram, Describe, Info
 
 from tests.support.serving import SAMPLE, TEXT, HeldTranscriber, Served, serving, wait_until
 from whisper_npu_cli.serve import wyoming
+from whisper_npu_cli.serve.recording import Recording
 from whisper_npu_cli.serve.settings import ServeOptions
 
 T = TypeVar("T")
@@ -133,6 +136,27 @@ def test_chunks_come_as_they_are_decided(narrow: Served, held: HeldTranscriber) 
             assert find_text(await read_until(client, TranscriptStop)) == "one two three"
 
     run(ask())
+
+
+class Full(io.StringIO):
+    """A log on a disk that is full."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_fault_is_told_where_no_log_can_be(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Recording, "add", fail)
+        patched.setattr(sys, "stderr", Full())
+        (told,) = run(exchange(served, *list_events()))
+    assert Error.from_event(told).code == "500"
+    assert find_text(run(exchange(served, *list_events(language="en")))) == TEXT
 
 
 def test_several_clients_at_once(served: Served) -> None:

@@ -74,7 +74,7 @@ def serve(
     from whisper_npu_cli.audio.isolated import prepare
     from whisper_npu_cli.checkpoints.languages import language_code
     from whisper_npu_cli.pipeline import Transcriber
-    from whisper_npu_cli.serve.frontdesk import log
+    from whisper_npu_cli.serve.log import log
     from whisper_npu_cli.serve.models import Models
     from whisper_npu_cli.serve.run import Server, listen, run
 

@@ -1,25 +1,18 @@
-"""What every request passes: its id, its key, its line in the log, its place in the counts.
-
-Logs are lines of JSON on stderr. None has a word of a transcript, a prompt, or the name of a file.
-"""
+"""What every request passes: its id, its key, its line in the log, its place in the counts."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-import traceback
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import datetime, timezone
 from secrets import compare_digest, token_hex
 from time import perf_counter
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from whisper_npu_cli.serve.log import log, log_fault
 from whisper_npu_cli.serve.metrics import Metrics
 from whisper_npu_cli.serve.openai import describe_error
 from whisper_npu_cli.serve.refusals import CLIENT_GONE, Refusal
@@ -34,12 +27,6 @@ _PROBES = ("/health", "/metrics")  # which others ask for again and again, so no
 def make_id() -> str:
     """Return the id of a request."""
     return f"req_{token_hex(8)}"
-
-
-def log(event: str, **content: Any) -> None:
-    """Print a line."""
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    print(json.dumps({"time": now, "event": event, **content}), file=sys.stderr, flush=True)
 
 
 class FrontDesk:
@@ -63,8 +50,8 @@ class FrontDesk:
         app = self._app if self._may_enter(scope) else _wrong_key
         try:
             await app(scope, visit.receive, visit.send)
-        except Exception:  # a fault of ours, which the application has answered with 500
-            traceback.print_exc()
+        except Exception as error:  # a fault of ours, which the application has answered with 500
+            log_fault(error)
         finally:
             self._record(scope, visit, perf_counter() - start)
 

@@ -12,7 +12,7 @@ import uvicorn
 from whisper_npu_cli.errors import UsageError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.serve.app import make_app
-from whisper_npu_cli.serve.frontdesk import log
+from whisper_npu_cli.serve.log import log
 from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.service import Service
 from whisper_npu_cli.serve.settings import ServeOptions

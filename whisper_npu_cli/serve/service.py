@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import traceback
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from time import time
@@ -18,6 +17,7 @@ from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.serve import openai
 from whisper_npu_cli.serve.forms import Form, read_form
 from whisper_npu_cli.serve.jobs import Job, Jobs, Order
+from whisper_npu_cli.serve.log import log_fault
 from whisper_npu_cli.serve.metrics import MEDIA_TYPE, Metrics
 from whisper_npu_cli.serve.models import Models
 from whisper_npu_cli.serve.openapi import describe_api
@@ -160,7 +160,7 @@ class Service:
         except (Refusal, WhisperNpuError) as error:
             yield openai.format_event(**openai.describe_error(to_refusal(error)))
         except Exception as error:  # the status is sent: without an event the answer would be cut
-            traceback.print_exception(error)
+            log_fault(error)
             yield openai.format_event(**openai.describe_error(FAULT))
 
     def count(self, job: Job) -> dict[str, Any]:

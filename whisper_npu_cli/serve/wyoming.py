@@ -8,7 +8,6 @@ queue. The library's own reader is not used: it takes lengths of any size, and e
 from __future__ import annotations
 
 import asyncio
-import traceback
 from contextlib import suppress
 from dataclasses import replace
 from time import perf_counter
@@ -25,8 +24,9 @@ from whisper_npu_cli.checkpoints.languages import LANGUAGES, language_code
 from whisper_npu_cli.errors import WhisperNpuError
 from whisper_npu_cli.options import TranscribeOptions
 from whisper_npu_cli.serve.forms import SILENCE_S, parse_json
-from whisper_npu_cli.serve.frontdesk import LINGER_S, log, make_id
+from whisper_npu_cli.serve.frontdesk import LINGER_S, make_id
 from whisper_npu_cli.serve.jobs import Order
+from whisper_npu_cli.serve.log import log, log_fault
 from whisper_npu_cli.serve.openai import Deltas
 from whisper_npu_cli.serve.recording import Recording
 from whisper_npu_cli.serve.refusals import CLIENT_GONE, FAULT, ClientGone, Refusal, to_refusal
@@ -163,7 +163,7 @@ class Client:
         if isinstance(error, Refusal | WhisperNpuError):
             refusal = to_refusal(error)
         else:
-            traceback.print_exception(error)
+            log_fault(error)
             refusal = FAULT
         with suppress(ConnectionError):
             await self._write(Error(refusal.message, str(refusal.status)))
