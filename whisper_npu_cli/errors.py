@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_MOST_CHARACTERS = 450  # at the beginning of an error, and at its end, where the reason is
+_MOST_CHARACTERS = 350  # at the beginning of an error, and at its end, where the reason is
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
