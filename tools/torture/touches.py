@@ -21,15 +21,16 @@ from tools.torture.command import Home, start
 
 _SAMPLE = SAMPLES / "lucas-1-6-1-8-0.wav"
 _TOUCHES = 1  # the kind of the trials, beside those of `untrusted`
-_RUNS: dict[str, Sequence[object]] = {
-    "transcribe": ("transcribe", _SAMPLE, "--model", "demo", "-f", "txt"),
-    "doctor": ("doctor", "--model", "demo"),
-    "models list": ("models", "list"),
-    "transcribe --cluster local": ("transcribe", _SAMPLE, "--model", "demo", "--cluster", "local"),
-    "serve": (),
+_COMMAND = ("-c", "from whisper_npu_cli.cli.app import main; main()")
+_TRANSCRIBE = (*_COMMAND, "transcribe", _SAMPLE, "--model", "demo")
+_RUNS: dict[str, Sequence[object]] = {  # of Python
+    "transcribe": (*_TRANSCRIBE, "-f", "txt"),
+    "doctor": (*_COMMAND, "doctor", "--model", "demo"),
+    "models list": (*_COMMAND, "models", "list"),
+    "transcribe --cluster local": (*_TRANSCRIBE, "--cluster", "local"),
+    "serve": ("-m", "tools.torture.touches", "server"),
 }
 _LOCAL = {"transcribe --cluster local", "serve"}  # which talk to this machine
-_COMMAND = "from whisper_npu_cli.cli.app import main; main()"
 # A name space of its own has only "lo", which is down: SIOCSIFFLAGS, IFF_UP and IFF_RUNNING
 _RAISE_LO = """
 import fcntl, os, socket, struct, sys
@@ -54,18 +55,16 @@ def trace(campaign: Campaign) -> Iterator[Row]:
     if strace is None:
         yield Row("what commands touch", notes=["not tried: there is no strace"])
         return
-    alone = [unshare, "--net", sys.executable, "-c", _RAISE_LO] if not os.geteuid() else []
+    may_unshare = unshare and not os.geteuid()
+    alone = [unshare, "--net", sys.executable, "-c", _RAISE_LO] if may_unshare else []
     for number in campaign.each(_TOUCHES, len(_RUNS)):
         name = list(_RUNS)[number % MOST_TRIALS]
         home = Home(campaign.make_folder(f"trace{number}"))
         log = home.folder / "trace"
-        run = ["-c", _COMMAND, *_RUNS[name]]
-        if name == "serve":
-            run = ["-m", "tools.torture.touches", home.folder / "server"]
         command = [
             *alone,
             *(strace, "-f", "-qq", "-s", "300", "-o", log, "-e", "trace=%file,%network,%process"),
-            *(sys.executable, *run),
+            *(sys.executable, *_RUNS[name]),
         ]
         ran = subprocess.run(
             [str(one) for one in command], capture_output=True, text=True, cwd=home.out,
@@ -81,8 +80,7 @@ def trace(campaign: Campaign) -> Iterator[Row]:
         written = sorted({found[1] for line in lines if (found := _WRITES.match(line))})
         own = (str(home.folder), *_HARMLESS)
         foreign = [one for one in written if one.startswith("/") and not one.startswith(own)]
-        foreign = [one for one in foreign if "/__pycache__/" not in one]
-        faults += [f"it writes {one}" for one in foreign]
+        faults += [f"it writes {one}" for one in foreign if "/__pycache__/" not in one]
         programs = {Path(found[1]).name for line in lines if (found := _EXECUTES.match(line))}
         row.count(number, faults)
         row.notes.append(f"programs: {', '.join(sorted(programs))}; {len(written)} files written")
@@ -104,4 +102,4 @@ def _serve(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]))
+    _serve(Path(sys.argv[1]).resolve())

@@ -97,10 +97,8 @@ def main() -> None:
             status = app(arguments, prog_name="whisper-npu", standalone_mode=False)
     except WhisperNpuError as error:
         _end(error)
-    except MemoryError:
-        _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
-    except SystemError as error:
-        if str(error) != _NO_FRAME:
+    except (MemoryError, SystemError) as error:
+        if isinstance(error, SystemError) and str(error) != _NO_FRAME:
             raise
         _end(WhisperNpuError("out of memory", hint=_MEMORY_HINT))
     except OSError as error:

@@ -29,8 +29,6 @@ _REFLECTED = 64  # samples on either side of a chunk
 _HOP = 128  # samples between the four spectra of a chunk
 _STRIDES = (1, 2, 2, 1)  # strides of the convolutions; four positions become one
 _HIDDEN = 128
-
-
 _FAILED = "cannot find speech"
 
 

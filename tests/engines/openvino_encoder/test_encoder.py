@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
+from whisper_npu_cli.bench.limits import supports_bf16
 from whisper_npu_cli.checkpoints import huggingface
 from whisper_npu_cli.checkpoints.random import random_checkpoint
 from whisper_npu_cli.checkpoints.save import save_checkpoint
@@ -23,7 +24,7 @@ needs_vnni = pytest.mark.skipif(
     read_cpu_features().isdisjoint({"avx512_vnni", "avx_vnni"}),
     reason="without VNNI sums of two products overflow 16 bits, and attention is not of int8",
 )
-HAS_BF16 = "BF16" in find_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+HAS_BF16 = supports_bf16()
 
 
 @pytest.mark.skipif(HAS_BF16, reason="this CPU computes in bf16")

@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.support.tiny_model import TINY_DIMS, TINY_SEED
+from whisper_npu_cli.bench.limits import supports_bf16
 from whisper_npu_cli.checkpoints import huggingface
 from whisper_npu_cli.checkpoints.checkpoint import Checkpoint
 from whisper_npu_cli.checkpoints.random import random_checkpoint
@@ -23,7 +24,6 @@ from whisper_npu_cli.checkpoints.save import save_checkpoint
 from whisper_npu_cli.dims import N_FRAMES
 from whisper_npu_cli.engines.openvino_encoder import stored
 from whisper_npu_cli.engines.openvino_encoder.encoder import OpenVinoEncoder
-from whisper_npu_cli.environment import find_core
 
 CHECKPOINT = random_checkpoint(TINY_DIMS, TINY_SEED)
 MEL = np.random.default_rng(0).uniform(-1, 1, (TINY_DIMS.n_mels, N_FRAMES)).astype(np.float32)
@@ -80,7 +80,7 @@ def test_all_that_it_depends_on_is_in_its_name(
 
 
 @pytest.mark.skipif(
-    "BF16" not in find_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    not supports_bf16(),
     reason="this CPU does not compute in bf16",
 )
 def test_weights_that_run_in_bf16_take_less_room(folder: Path) -> None:
